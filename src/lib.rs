@@ -1,1 +1,12 @@
-//! growthpath
+//! growthpath: measure, predict and explain how attention grows during language-model pretraining.
+//!
+//! Data flows one way: **measure** ([`train`], on the fused operations of `growthpath-kernels`), **record**
+//! (`growthpath-trace`), **explain** (`growthpath-analysis`), **draw** (`growthpath-figures`). A reader of saved
+//! traces never needs the trainer.
+
+pub mod data;
+mod error;
+pub mod model;
+pub mod train;
+
+pub use error::{Error, Result};

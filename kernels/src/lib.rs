@@ -1,1 +1,25 @@
-//! kernels
+//! Fused training kernels with growth statistics as side outputs, over candle tensors.
+//!
+//! One folder an operation: forward, backward, and the statistics that ride on data the operation already holds.
+//! All operations here are explicit functions: a forward returns what its backward needs, so a decoder's reverse
+//! pass is written out (see the `growthpath` crate) instead of recorded. Three facts led to this: candle's autograd
+//! allows one output per operation, fills and adds a zero tensor for every gradient, and its fast operations have no
+//! backward at all.
+//!
+//! Matrices are row-major; `N = B * T` tokens; `H` heads of width `d_h`; `D = H * d_h`.
+
+pub mod activation;
+pub mod attention;
+pub mod cross_entropy;
+pub mod embedding;
+mod error;
+pub mod gemm;
+pub mod linear;
+pub mod norm;
+pub mod optimizer;
+pub mod qk_norm;
+pub mod rope;
+mod simd;
+pub mod tensor;
+
+pub use error::{Error, Result};

@@ -1,0 +1,83 @@
+//! Feed-forward activations, gated and ungated.
+
+mod cpu;
+
+use candle_core::Tensor;
+
+use crate::error::{Result, shape_error};
+use crate::tensor::{read, scratch, wrap};
+
+/// The nonlinearity of a feed-forward block.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Activation {
+    /// GELU, tanh form (GPT-2's `gelu_new`).
+    Gelu,
+    /// max(0, x).
+    Relu,
+    /// max(0, x)^2.
+    Relu2,
+    /// x sigmoid(x).
+    Silu,
+    /// GELU(gate) * up.
+    Geglu,
+    /// SiLU(gate) * up.
+    Swiglu,
+    /// ReLU(gate) * up.
+    Reglu,
+    /// gate * up.
+    Bilinear,
+}
+
+impl Activation {
+    /// Whether the input carries a gate block beside the up block.
+    pub fn gated(self) -> bool {
+        matches!(self, Self::Geglu | Self::Swiglu | Self::Reglu | Self::Bilinear)
+    }
+}
+
+/// Second moments of the hidden activations.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct HiddenStats {
+    /// Mean square over tokens and hidden units.
+    pub hidden_ms: f64,
+    /// Mean over hidden units of the squared token mean: the token-shared part of `hidden_ms`.
+    pub hidden_common: f64,
+}
+
+/// Forward.
+///
+/// # Shapes
+/// `up [N, f]`, or `[N, 2 f]` when gated (gate block first); returns `[N, f]`.
+///
+/// # Errors
+/// An odd width for a gated form, or storage that is not contiguous float32.
+pub fn forward(act: Activation, up: &Tensor, stats: bool) -> Result<(Tensor, Option<HiddenStats>)> {
+    let (n, f) = dims(act, up)?;
+    let u = read(up)?;
+    let mut a = scratch(n * f);
+    let stats = cpu::forward(act, f, &u, &mut a, stats);
+    Ok((wrap(a, (n, f))?, stats))
+}
+
+/// Backward: `dL/d up`, the shape of `up`.
+///
+/// # Errors
+/// As [`forward`], or `d_out` of another shape.
+pub fn backward(act: Activation, up: &Tensor, d_out: &Tensor) -> Result<Tensor> {
+    let (n, f) = dims(act, up)?;
+    if d_out.dims() != [n, f] {
+        return Err(shape_error("activation backward", "d_out", d_out.dims(), format!("[{n}, {f}]")));
+    }
+    let (u, d) = (read(up)?, read(d_out)?);
+    let mut du = scratch(u.len());
+    cpu::backward(act, f, &u, &d, &mut du);
+    wrap(du, up.shape().clone())
+}
+
+fn dims(act: Activation, up: &Tensor) -> Result<(usize, usize)> {
+    let (n, w) = up.dims2()?;
+    if act.gated() && w % 2 != 0 {
+        return Err(shape_error("activation", "up", up.dims(), "[N, 2 f] for a gated form".into()));
+    }
+    Ok((n, if act.gated() { w / 2 } else { w }))
+}

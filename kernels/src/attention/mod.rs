@@ -1,0 +1,145 @@
+//! Causal multi-head attention with the statistics of its logits.
+//!
+//! No `T x T` matrix outlives a block of query rows: the backward recomputes probabilities from the saved
+//! log-sum-exp.
+
+mod cpu;
+mod row;
+mod uniform;
+
+use candle_core::Tensor;
+
+use crate::error::{Error, Result, shape_error};
+use crate::rope::Rope;
+use crate::tensor::{read, scratch, wrap};
+
+pub use uniform::uniform;
+
+/// Sizes of one call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Shape {
+    /// Sequences B.
+    pub batch: usize,
+    /// Sequence length T.
+    pub seq_len: usize,
+    /// Heads H.
+    pub heads: usize,
+    /// Head width d_h.
+    pub head_dim: usize,
+}
+
+impl Shape {
+    /// `H * d_h`.
+    pub fn width(&self) -> usize {
+        self.heads * self.head_dim
+    }
+
+    /// `B * T`.
+    pub fn tokens(&self) -> usize {
+        self.batch * self.seq_len
+    }
+}
+
+/// Statistics of one head's post-scale logits over all causal pairs of the batch.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct LogitStats {
+    /// Largest logit.
+    pub s_max: f64,
+    /// Mean square of the logits.
+    pub s_ms: f64,
+    /// RMS of the row-centred logits: the spread `a`.
+    pub spread: f64,
+    /// Mean over rows of at least two keys of entropy over ln(row length).
+    pub entropy: f64,
+    /// Mean over rows of the largest attention weight.
+    pub top1: f64,
+    /// Worst violation of the bracket (2.5); not above rounding when it holds.
+    pub lse_gap: f64,
+}
+
+/// Statistics of one head's logit gradient.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct LogitGradStats {
+    /// `|G_S|^2` summed over the batch.
+    pub gs2: f64,
+    /// `<S, G_S>`, the right-hand side of (2.1).
+    pub sgs: f64,
+}
+
+/// Result of [`forward`].
+pub struct Attention {
+    /// Heads side by side, `[N, D]`.
+    pub out: Tensor,
+    /// Log-sum-exp of each row, `[B, H, T]`, for the backward.
+    pub lse: Vec<f32>,
+    /// One entry a head, when asked for.
+    pub stats: Option<Vec<LogitStats>>,
+}
+
+/// Attention over a packed projection.
+///
+/// # Shapes
+/// `qkv [N, 3 D]`: the query, key and value blocks side by side, biases included.
+///
+/// # Errors
+/// Shapes that do not fit, an odd head width with rotary positions, storage that is not contiguous float32.
+pub fn forward(shape: Shape, qkv: &Tensor, rope: Option<&Rope>, stats: bool) -> Result<Attention> {
+    check(shape, qkv, rope)?;
+    let x = read(qkv)?;
+    let mut out = scratch(shape.tokens() * shape.width());
+    let mut lse = vec![0f32; shape.batch * shape.heads * shape.seq_len];
+    let partials = cpu::forward(shape, &x, rope, &mut out, &mut lse);
+    let stats = stats.then(|| cpu::merge_stats(shape, &partials));
+    Ok(Attention { out: wrap(out, (shape.tokens(), shape.width()))?, lse, stats })
+}
+
+/// Backward of [`forward`]: `dqkv [N, 3 D]` and the logit-gradient statistics of each head.
+///
+/// # Errors
+/// As [`forward`].
+pub fn backward(
+    shape: Shape,
+    qkv: &Tensor,
+    saved: &Attention,
+    rope: Option<&Rope>,
+    d_out: &Tensor,
+) -> Result<(Tensor, Vec<LogitGradStats>)> {
+    check(shape, qkv, rope)?;
+    if d_out.dims() != [shape.tokens(), shape.width()] {
+        let want = format!("[{}, {}]", shape.tokens(), shape.width());
+        return Err(shape_error("attention backward", "d_out", d_out.dims(), want));
+    }
+    let (x, o, d) = (read(qkv)?, read(&saved.out)?, read(d_out)?);
+    let mut dqkv = scratch(shape.tokens() * 3 * shape.width());
+    let partials = cpu::backward(shape, &x, &o, &saved.lse, rope, &d, &mut dqkv);
+    let stats = (0..shape.heads)
+        .map(|h| {
+            (0..shape.batch).map(|b| partials[b * shape.heads + h]).fold(LogitGradStats::default(), |a, p| {
+                LogitGradStats { gs2: a.gs2 + p.gs2, sgs: a.sgs + p.sgs }
+            })
+        })
+        .collect();
+    Ok((wrap(dqkv, (shape.tokens(), 3 * shape.width()))?, stats))
+}
+
+fn check(shape: Shape, qkv: &Tensor, rope: Option<&Rope>) -> Result<()> {
+    let want = [shape.tokens(), 3 * shape.width()];
+    if qkv.dims() != want {
+        return Err(shape_error("attention", "qkv", qkv.dims(), format!("{want:?}")));
+    }
+    if let Some(r) = rope
+        && (2 * r.half != shape.head_dim || r.cos.len() < shape.seq_len * r.half)
+    {
+        return Err(Error::Unsupported {
+            op: "attention",
+            message: format!(
+                "rotary tables of {} planes and {} positions for head width {} and length {}",
+                r.half,
+                r.cos.len() / r.half.max(1),
+                shape.head_dim,
+                shape.seq_len
+            ),
+        });
+    }
+    Ok(())
+}

@@ -1,0 +1,42 @@
+//! Attention replaced by the uniform causal average, head by head: the ablation behind "reliance".
+
+use candle_core::Tensor;
+
+use super::Shape;
+use crate::error::{Error, Result, shape_error};
+use crate::tensor::{edit, read};
+
+/// Overwrite the outputs of `heads` by the mean of the values that each query may see.
+///
+/// # Shapes
+/// `qkv [N, 3 D]`, `out [N, D]` (changed in place).
+///
+/// # Errors
+/// A head that does not exist, shapes that do not fit, storage that is not contiguous float32.
+pub fn uniform(shape: Shape, qkv: &Tensor, out: &Tensor, heads: &[usize]) -> Result<()> {
+    let (width, dh) = (shape.width(), shape.head_dim);
+    if out.dims() != [shape.tokens(), width] || qkv.dims() != [shape.tokens(), 3 * width] {
+        return Err(shape_error("uniform", "out", out.dims(), format!("[{}, {width}]", shape.tokens())));
+    }
+    if let Some(h) = heads.iter().find(|h| **h >= shape.heads) {
+        return Err(Error::Unsupported { op: "uniform", message: format!("head {h} of {}", shape.heads) });
+    }
+    let x = read(qkv)?;
+    edit(out, |o| {
+        let mut sum = vec![0f64; dh];
+        for b in 0..shape.batch {
+            for &h in heads {
+                sum.fill(0.0);
+                for t in 0..shape.seq_len {
+                    let token = b * shape.seq_len + t;
+                    let v = &x[token * 3 * width + 2 * width + h * dh..][..dh];
+                    let dst = &mut o[token * width + h * dh..][..dh];
+                    for ((s, v), d) in sum.iter_mut().zip(v).zip(dst) {
+                        *s += f64::from(*v);
+                        *d = (*s / (t + 1) as f64) as f32;
+                    }
+                }
+            }
+        }
+    })
+}

@@ -1,0 +1,36 @@
+//! The crate's error type.
+
+/// What can go wrong in a fused operation.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A tensor has a shape that the operation does not take.
+    #[error("{op}: {what} has shape {got:?}, expected {expected}")]
+    Shape {
+        /// Operation name.
+        op: &'static str,
+        /// Which argument.
+        what: &'static str,
+        /// The shape found.
+        got: Vec<usize>,
+        /// The shape wanted, in words.
+        expected: String,
+    },
+    /// A configuration that no kernel implements.
+    #[error("{op}: {message}")]
+    Unsupported {
+        /// Operation name.
+        op: &'static str,
+        /// What is not supported, and what is.
+        message: String,
+    },
+    /// An error from candle (device, dtype, storage).
+    #[error(transparent)]
+    Candle(#[from] candle_core::Error),
+}
+
+/// Result of a fused operation.
+pub type Result<T> = std::result::Result<T, Error>;
+
+pub(crate) fn shape_error(op: &'static str, what: &'static str, got: &[usize], expected: String) -> Error {
+    Error::Shape { op, what, got: got.to_vec(), expected }
+}

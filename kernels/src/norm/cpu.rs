@@ -1,0 +1,256 @@
+//! CPU twin: rows in parallel blocks of fixed size, statistics summed in block order.
+
+use multiversion::multiversion;
+use rayon::prelude::*;
+
+use super::{NormKind, WriteStats};
+use crate::simd::{LANES, dot, fold, sum};
+
+/// Tokens per task: fixed, so that sums do not depend on the number of threads.
+const BLOCK: usize = 64;
+
+pub(super) struct Forward<'a> {
+    pub kind: NormKind,
+    pub eps: f32,
+    pub d: usize,
+    pub gain: &'a [f32],
+    pub bias: Option<&'a [f32]>,
+    pub stats: bool,
+}
+
+#[derive(Default)]
+struct Partial {
+    sums: [f64; 4],
+    columns: Vec<f32>,
+}
+
+pub(super) fn forward_plain(a: &Forward<'_>, h: &[f32], x: &mut [f32], moments: &mut [f32]) {
+    let (mean, rstd) = moments.split_at_mut(h.len() / a.d);
+    h.par_chunks(BLOCK * a.d)
+        .zip(x.par_chunks_mut(BLOCK * a.d))
+        .zip(mean.par_chunks_mut(BLOCK).zip(rstd.par_chunks_mut(BLOCK)))
+        .for_each(|((h, x), (m, r))| normalize_block(a, h, x, m, r));
+}
+
+pub(super) fn forward_add(
+    a: &Forward<'_>,
+    h: &[f32],
+    w: &[f32],
+    out: &mut [f32],
+    x: &mut [f32],
+    moments: &mut [f32],
+) -> Option<WriteStats> {
+    let n = h.len() / a.d;
+    let (mean, rstd) = moments.split_at_mut(n);
+    let partials: Vec<Partial> = h
+        .par_chunks(BLOCK * a.d)
+        .zip(w.par_chunks(BLOCK * a.d))
+        .zip(out.par_chunks_mut(BLOCK * a.d).zip(x.par_chunks_mut(BLOCK * a.d)))
+        .zip(mean.par_chunks_mut(BLOCK).zip(rstd.par_chunks_mut(BLOCK)))
+        .map(|(((h, w), (out, x)), (m, r))| {
+            let mut p = Partial { sums: [0.0; 4], columns: vec![0.0; if a.stats { a.d } else { 0 }] };
+            add_block(a, h, w, out, &mut p);
+            normalize_block(a, out, x, m, r);
+            p
+        })
+        .collect();
+    if !a.stats {
+        return None;
+    }
+    let mut sums = [0f64; 4];
+    let mut columns = vec![0f64; a.d];
+    for p in &partials {
+        sums.iter_mut().zip(&p.sums).for_each(|(s, v)| *s += v);
+        columns.iter_mut().zip(&p.columns).for_each(|(c, v)| *c += f64::from(*v));
+    }
+    let n = n as f64;
+    Some(WriteStats {
+        energy: sums[0] / n,
+        dot: sums[1] / n,
+        h2_before: sums[2] / n,
+        h2_after: sums[3] / n,
+        common: columns.iter().map(|c| (c / n).powi(2)).sum(),
+    })
+}
+
+#[multiversion(targets(
+    "x86_64+avx512f+avx512bw+avx512dq+avx512vl+avx2+fma",
+    "x86_64+avx2+fma",
+    "aarch64+neon"
+))]
+fn add_block(a: &Forward<'_>, h: &[f32], w: &[f32], out: &mut [f32], p: &mut Partial) {
+    let d = a.d;
+    for ((h, w), out) in h.chunks_exact(d).zip(w.chunks_exact(d)).zip(out.chunks_exact_mut(d)) {
+        if !a.stats {
+            for i in 0..d {
+                out[i] = h[i] + w[i];
+            }
+            continue;
+        }
+        let mut acc = [[0f32; LANES]; 4];
+        let whole = d / LANES * LANES;
+        let mut i = 0;
+        while i < whole {
+            let (hc, wc) = (&h[i..i + LANES], &w[i..i + LANES]);
+            let (oc, cc) = (&mut out[i..i + LANES], &mut p.columns[i..i + LANES]);
+            for l in 0..LANES {
+                let (hv, wv) = (hc[l], wc[l]);
+                let ov = hv + wv;
+                oc[l] = ov;
+                cc[l] += wv;
+                acc[0][l] = wv.mul_add(wv, acc[0][l]);
+                acc[1][l] = wv.mul_add(hv, acc[1][l]);
+                acc[2][l] = hv.mul_add(hv, acc[2][l]);
+                acc[3][l] = ov.mul_add(ov, acc[3][l]);
+            }
+            i += LANES;
+        }
+        for i in whole..d {
+            let (hv, wv) = (h[i], w[i]);
+            let ov = hv + wv;
+            out[i] = ov;
+            p.columns[i] += wv;
+            acc[0][i - whole] += wv * wv;
+            acc[1][i - whole] += wv * hv;
+            acc[2][i - whole] += hv * hv;
+            acc[3][i - whole] += ov * ov;
+        }
+        for (s, a) in p.sums.iter_mut().zip(acc) {
+            *s += f64::from(fold(a));
+        }
+    }
+}
+
+#[multiversion(targets(
+    "x86_64+avx512f+avx512bw+avx512dq+avx512vl+avx2+fma",
+    "x86_64+avx2+fma",
+    "aarch64+neon"
+))]
+fn normalize_block(a: &Forward<'_>, h: &[f32], x: &mut [f32], mean: &mut [f32], rstd: &mut [f32]) {
+    let d = a.d;
+    let inv = 1.0 / d as f32;
+    for (t, (h, x)) in h.chunks_exact(d).zip(x.chunks_exact_mut(d)).enumerate() {
+        let mu = match a.kind {
+            NormKind::LayerNorm => sum(h) * inv,
+            NormKind::RmsNorm => 0.0,
+        };
+        let var = crate::simd::sum_by(d, |i| (h[i] - mu) * (h[i] - mu)) * inv;
+        let r = 1.0 / (var + a.eps).sqrt();
+        mean[t] = mu;
+        rstd[t] = r;
+        let gain = &a.gain[..d];
+        match a.bias {
+            Some(b) => {
+                let b = &b[..d];
+                for i in 0..d {
+                    x[i] = ((h[i] - mu) * r).mul_add(gain[i], b[i]);
+                }
+            }
+            None => {
+                for i in 0..d {
+                    x[i] = (h[i] - mu) * r * gain[i];
+                }
+            }
+        }
+    }
+}
+
+pub(super) fn backward(
+    kind: NormKind,
+    d: usize,
+    h: &[f32],
+    moments: &[f32],
+    gain: &[f32],
+    dx: &[f32],
+    residual: Option<&[f32]>,
+    dh: &mut [f32],
+) -> (Vec<f32>, Vec<f32>) {
+    let (mean, rstd) = moments.split_at(h.len() / d);
+    let partials: Vec<(Vec<f32>, Vec<f32>)> = dh
+        .par_chunks_mut(BLOCK * d)
+        .enumerate()
+        .map(|(b, dh)| {
+            let tokens = dh.len() / d;
+            let (t0, e0) = (b * BLOCK, b * BLOCK * d);
+            let (mut dg, mut db) = (vec![0f32; d], vec![0f32; d]);
+            let e1 = e0 + dh.len();
+            backward_block(
+                kind,
+                d,
+                &h[e0..e1],
+                &mean[t0..t0 + tokens],
+                &rstd[t0..t0 + tokens],
+                gain,
+                &dx[e0..e1],
+                residual.map(|r| &r[e0..e1]),
+                dh,
+                &mut dg,
+                &mut db,
+            );
+            (dg, db)
+        })
+        .collect();
+    let (mut dg, mut db) = (vec![0f32; d], vec![0f32; d]);
+    for (g, b) in &partials {
+        dg.iter_mut().zip(g).for_each(|(s, v)| *s += v);
+        db.iter_mut().zip(b).for_each(|(s, v)| *s += v);
+    }
+    (dg, db)
+}
+
+/// With `y = (h - mu) r`, `g = dx * gain`: `dh = r (g - mean(g) - y mean(g y))`, the mean of g only for LayerNorm.
+#[multiversion(targets(
+    "x86_64+avx512f+avx512bw+avx512dq+avx512vl+avx2+fma",
+    "x86_64+avx2+fma",
+    "aarch64+neon"
+))]
+fn backward_block(
+    kind: NormKind,
+    d: usize,
+    h: &[f32],
+    mean: &[f32],
+    rstd: &[f32],
+    gain: &[f32],
+    dx: &[f32],
+    residual: Option<&[f32]>,
+    dh: &mut [f32],
+    dg: &mut [f32],
+    db: &mut [f32],
+) {
+    let inv = 1.0 / d as f32;
+    let (gain, dg, db) = (&gain[..d], &mut dg[..d], &mut db[..d]);
+    for (t, dh) in dh.chunks_exact_mut(d).enumerate() {
+        let (h, dx) = (&h[t * d..(t + 1) * d], &dx[t * d..(t + 1) * d]);
+        let (mu, r) = (mean[t], rstd[t]);
+        for i in 0..d {
+            let y = (h[i] - mu) * r;
+            dg[i] = dx[i].mul_add(y, dg[i]);
+            db[i] += dx[i];
+            dh[i] = dx[i] * gain[i];
+        }
+        let mean_g = match kind {
+            NormKind::LayerNorm => sum(dh) * inv,
+            NormKind::RmsNorm => 0.0,
+        };
+        // sum(g y) = r (sum(g h) - mu sum(g))
+        let mean_gy = match kind {
+            NormKind::LayerNorm => crate::simd::sum_by(d, |i| dh[i] * (h[i] - mu)) * r * inv,
+            NormKind::RmsNorm => dot(dh, h) * r * inv,
+        };
+        match residual {
+            Some(res) => {
+                let res = &res[t * d..(t + 1) * d];
+                for i in 0..d {
+                    let y = (h[i] - mu) * r;
+                    dh[i] = r.mul_add(dh[i] - mean_g - y * mean_gy, res[i]);
+                }
+            }
+            None => {
+                for i in 0..d {
+                    let y = (h[i] - mu) * r;
+                    dh[i] = r * (dh[i] - mean_g - y * mean_gy);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,145 @@
+//! AdamW and SGD over whole tensors in one pass, with the statistics of W_Q and W_K per head on the way.
+
+mod cpu;
+
+use candle_core::Tensor;
+
+use crate::error::{Result, shape_error};
+use crate::tensor::{edit, read};
+
+/// Which update rule.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Rule {
+    /// Decoupled weight decay (Loshchilov and Hutter).
+    AdamW {
+        /// First-moment decay.
+        beta1: f32,
+        /// Second-moment decay.
+        beta2: f32,
+        /// Added to the root of the second moment.
+        eps: f32,
+    },
+    /// Gradient descent with heavy-ball momentum (0 for none).
+    Sgd {
+        /// Momentum coefficient.
+        momentum: f32,
+    },
+}
+
+/// A contiguous run of a parameter's elements that shares a learning-rate group and a statistics slot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Segment {
+    /// First element.
+    pub start: usize,
+    /// Number of elements.
+    pub len: usize,
+    /// Index into [`Update::multipliers`].
+    pub group: usize,
+    /// Slot that receives this run's sums; runs with the same slot (a head's weight and bias) add up.
+    pub slot: Option<usize>,
+}
+
+/// What is common to every parameter in one update.
+#[derive(Debug, Clone, Copy)]
+pub struct Update<'a> {
+    /// The rule.
+    pub rule: Rule,
+    /// Learning rate before group multipliers.
+    pub lr: f32,
+    /// One multiplier a group.
+    pub multipliers: &'a [f32],
+    /// Decoupled weight decay, for parameters that take it.
+    pub weight_decay: f32,
+    /// Gradients are multiplied by this inside the update (global-norm clipping).
+    pub clip_scale: f32,
+    /// Updates done so far plus one (bias correction).
+    pub t: u32,
+    /// Whether to fill the slots.
+    pub stats: bool,
+}
+
+/// Sums over one head's slice of W_Q or W_K, biases included.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct SliceStats {
+    /// `|G|^2`, before clipping.
+    pub g2: f64,
+    /// Largest `|G|`.
+    pub g_max: f32,
+    /// `|W|^2` before the update.
+    pub w2: f64,
+    /// `|dW|^2`, the update as applied.
+    pub d2: f64,
+    /// `<W, G>` (2.1).
+    pub wg: f64,
+    /// `<W, dW>`.
+    pub wd: f64,
+    /// `<G, dW>`.
+    pub gd: f64,
+}
+
+impl SliceStats {
+    fn add(&mut self, o: &Self) {
+        self.g2 += o.g2;
+        self.g_max = self.g_max.max(o.g_max);
+        self.w2 += o.w2;
+        self.d2 += o.d2;
+        self.wg += o.wg;
+        self.wd += o.wd;
+        self.gd += o.gd;
+    }
+}
+
+/// First and second moments of one parameter.
+#[derive(Debug, Clone, Default)]
+pub struct Moments {
+    /// First moment (momentum buffer for SGD).
+    pub m: Vec<f32>,
+    /// Second moment (empty for SGD).
+    pub v: Vec<f32>,
+}
+
+impl Moments {
+    /// Zeros for a parameter of `len` elements.
+    pub fn zeros(rule: Rule, len: usize) -> Self {
+        match rule {
+            Rule::AdamW { .. } => Self { m: vec![0.0; len], v: vec![0.0; len] },
+            Rule::Sgd { .. } => Self { m: vec![0.0; len], v: Vec::new() },
+        }
+    }
+}
+
+/// Sum of squares of a gradient, for the global norm.
+///
+/// # Errors
+/// Storage that is not contiguous float32.
+pub fn sum_squares(g: &Tensor) -> Result<f64> {
+    Ok(cpu::sum_squares(&read(g)?))
+}
+
+/// Update one parameter in place; adds the sums of its marked runs to `slots`.
+///
+/// # Errors
+/// A gradient or moments of another size, or storage that is not contiguous float32.
+pub fn step(
+    update: &Update<'_>,
+    param: &Tensor,
+    grad: &Tensor,
+    decay: bool,
+    segments: &[Segment],
+    moments: &mut Moments,
+    slots: &mut [SliceStats],
+) -> Result<()> {
+    let len = param.elem_count();
+    if grad.elem_count() != len || moments.m.len() != len {
+        return Err(shape_error("optimizer", "gradient", grad.dims(), format!("{:?}", param.dims())));
+    }
+    let g = read(grad)?;
+    let mut partials = Vec::new();
+    edit(param, |w| partials = cpu::step(update, w, &g, decay, segments, moments))?;
+    for (slot, p) in partials {
+        if let Some(s) = slots.get_mut(slot) {
+            s.add(&p);
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,177 @@
+//! Everything that decides what a run computes; stored whole in `run.json`.
+
+use serde::{Deserialize, Serialize};
+
+use super::intervention::Intervention;
+use super::schedule::Schedule;
+use crate::error::{Error, Result};
+use crate::model::ModelConfig;
+
+/// Update rule and its constants.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "rule", rename_all = "lowercase")]
+pub enum Optimizer {
+    /// Decoupled weight decay.
+    AdamW {
+        /// First-moment decay.
+        beta1: f64,
+        /// Second-moment decay.
+        beta2: f64,
+        /// Added to the root of the second moment.
+        eps: f64,
+    },
+    /// Gradient descent with momentum.
+    Sgd {
+        /// Heavy-ball coefficient.
+        momentum: f64,
+    },
+}
+
+/// Where the text comes from.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "source", rename_all = "kebab-case")]
+pub enum DataConfig {
+    /// The built-in formal language.
+    BuiltIn {
+        /// Generator seed.
+        seed: u64,
+        /// Bytes generated.
+        bytes: usize,
+    },
+    /// Text files.
+    Files {
+        /// Training text.
+        train: std::path::PathBuf,
+        /// Validation text; none = the last tenth of the training text.
+        valid: Option<std::path::PathBuf>,
+    },
+}
+
+/// What is measured beside the step telemetry, and how often.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ProbeConfig {
+    /// Probe every so many steps (and at 0, 1, 2, 4, 8, ...); 0 = never.
+    pub every: u32,
+    /// Probe sequences.
+    pub sequences: usize,
+    /// Their length; at most the context.
+    pub length: usize,
+    /// Sequences that reliance is measured on; 0 = not measured.
+    pub reliance_sequences: usize,
+    /// Lag of maturity, as a fraction of training.
+    pub maturity_lag: f64,
+}
+
+/// A whole run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TrainConfig {
+    /// The decoder.
+    pub model: ModelConfig,
+    /// The text.
+    pub data: DataConfig,
+    /// `bytes`, `gpt2`, `bpe:N` or a tokenizer file.
+    pub tokenizer: String,
+    /// Sequences a batch.
+    pub batch: usize,
+    /// Optimizer steps.
+    pub steps: u32,
+    /// Seed of the initial weights and of the data order.
+    pub seed: u64,
+    /// Update rule.
+    pub optimizer: Optimizer,
+    /// Learning rate over time.
+    pub schedule: Schedule,
+    /// Decoupled decay of matrices.
+    pub weight_decay: f64,
+    /// Global gradient-norm limit; 0 = none.
+    pub clip: f64,
+    /// Slowed parameters, if any.
+    pub intervention: Option<Intervention>,
+    /// Record `heads` and `writes` every so many steps; 0 = never.
+    pub telemetry_every: u32,
+    /// Probes.
+    pub probe: ProbeConfig,
+    /// Validation every so many steps (and at the start and the end).
+    pub eval_every: u32,
+    /// Validation windows.
+    pub eval_sequences: usize,
+    /// Checkpoint every so many steps (and at the end); 0 = only at the end.
+    pub checkpoint_every: u32,
+    /// Write this step's tokens, parameters, gradients and writes to `dumps/`.
+    pub dump_step: Option<u32>,
+}
+
+impl TrainConfig {
+    /// Check what the model's own check does not cover.
+    ///
+    /// # Errors
+    /// The first value that makes no sense, with the mend.
+    pub fn validate(&self) -> Result<()> {
+        self.model.validate()?;
+        let bad = |m: String| Err(Error::usage(m));
+        if self.steps == 0 {
+            return bad("--steps must be at least 1".into());
+        }
+        if self.batch == 0 {
+            return bad("--batch must be at least 1".into());
+        }
+        let lr = self.schedule.lr;
+        if !(lr.is_finite() && lr > 0.0) {
+            return bad(format!("--lr must be a positive number, got {lr}"));
+        }
+        for (name, v) in [("weight-decay", self.weight_decay), ("clip", self.clip)] {
+            if !(v.is_finite() && v >= 0.0) {
+                return bad(format!("--{name} must be 0 or more, got {v}"));
+            }
+        }
+        if !(0.0..=1.0).contains(&self.schedule.final_fraction) {
+            return bad(format!("--lr-final is a fraction of the peak, got {}", self.schedule.final_fraction));
+        }
+        if let Some(n) = self.dump_step.filter(|n| *n >= self.steps) {
+            return bad(format!("--dump-step {n}: the run has steps 0 to {}", self.steps - 1));
+        }
+        if self.probe.every > 0 && (self.probe.sequences == 0 || self.probe.length < 2) {
+            return bad("a probe needs at least one sequence of two tokens".into());
+        }
+        if self.probe.length > self.model.context {
+            return bad(format!("--probe-length {} exceeds the context {}", self.probe.length, self.model.context));
+        }
+        match self.intervention {
+            Some(i) => i.validate(),
+            None => Ok(()),
+        }
+    }
+
+    /// Whether a probe is due when `done` steps are done.
+    pub fn probe_due(&self, done: u32) -> bool {
+        let every = self.probe.every;
+        every > 0 && (done.is_multiple_of(every) || done.is_power_of_two() || done == self.steps || self.checkpoint_due(done))
+    }
+
+    /// Whether a checkpoint is due when `done` steps are done.
+    pub fn checkpoint_due(&self, done: u32) -> bool {
+        done == self.steps || (done > 0 && self.checkpoint_every > 0 && done.is_multiple_of(self.checkpoint_every))
+    }
+
+    /// Whether a validation is due when `done` steps are done.
+    pub fn eval_due(&self, done: u32) -> bool {
+        done == 0 || done == self.steps || (self.eval_every > 0 && done.is_multiple_of(self.eval_every))
+    }
+
+    /// Whether `heads` and `writes` are recorded at step `step`.
+    pub fn telemetry_due(&self, step: u32) -> bool {
+        self.telemetry_every > 0 && step.is_multiple_of(self.telemetry_every)
+    }
+
+    /// Name of the arm: the preset, what was changed, and the intervention.
+    pub fn label(&self) -> String {
+        let slow = match self.intervention.map(|i| i.target) {
+            None => "",
+            Some(super::intervention::Target::UpperQk) => "+slow-qk",
+            Some(super::intervention::Target::LowerQk) => "+slow-lower-qk",
+            Some(super::intervention::Target::AllQk) => "+slow-all-qk",
+            Some(super::intervention::Target::UpperVo) => "+slow-vo",
+        };
+        format!("{}{slow}", self.model.preset)
+    }
+}

@@ -1,0 +1,65 @@
+//! `--dump-step N`: all that anybody needs to recompute that step's rows.
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use candle_core::{Device, Tensor};
+
+use crate::data::Batch;
+use crate::error::{Error, Result};
+use crate::model::hf::to_hf;
+use crate::model::{Decoder, Forward};
+
+/// Arrays of one step, filled as the step goes on.
+#[derive(Debug, Default)]
+pub struct Dump {
+    arrays: HashMap<String, Tensor>,
+}
+
+impl Dump {
+    fn named(&mut self, prefix: &str, model: &Decoder, tensors: &[&Tensor]) -> Result<()> {
+        for n in to_hf(&model.config, tensors)? {
+            self.arrays.insert(format!("{prefix}.{}", n.name), Tensor::from_vec(n.data, n.shape, &Device::Cpu)?);
+        }
+        Ok(())
+    }
+
+    fn parameters(&mut self, prefix: &str, model: &Decoder) -> Result<()> {
+        let values: Vec<&Tensor> = model.params.vars.iter().map(|v| v.as_tensor()).collect();
+        self.named(prefix, model, &values)
+    }
+
+    /// Tokens `[B, T + 1]` (inputs and the token after each), parameters before the update, writes `[B, T, d]`.
+    ///
+    /// # Errors
+    /// When a tensor cannot be read.
+    pub fn before(&mut self, model: &Decoder, batch: &Batch, forward: &Forward) -> Result<()> {
+        let rows = batch.inputs.chunks_exact(batch.context).zip(batch.targets.chunks_exact(batch.context));
+        let tokens: Vec<u32> = rows.flat_map(|(i, t)| i.iter().copied().chain(t.last().copied())).collect();
+        let tokens = Tensor::from_vec(tokens, (batch.rows, batch.context + 1), &Device::Cpu)?;
+        self.arrays.insert("tokens".into(), tokens);
+        self.parameters("before", model)?;
+        let shape = (batch.rows, batch.context, model.config.width);
+        for (l, layer) in forward.layers.iter().enumerate() {
+            if let Some(writes) = &layer.writes {
+                for (site, w) in ["attn", "ffn"].into_iter().zip(writes) {
+                    self.arrays.insert(format!("write.{l}.{site}"), w.reshape(shape)?);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Gradients before clipping, parameters after the update; then write the file.
+    ///
+    /// # Errors
+    /// When a tensor cannot be read or the file not be written.
+    pub fn after(mut self, model: &Decoder, grads: &[Tensor], run: &Path, step: u32) -> Result<()> {
+        self.named("grad", model, &grads.iter().collect::<Vec<_>>())?;
+        self.parameters("after", model)?;
+        let dir = run.join("dumps");
+        std::fs::create_dir_all(&dir).map_err(Error::io(&dir))?;
+        let path = dir.join(format!("step-{step}.safetensors"));
+        super::checkpoint::save_arrays(&path, &self.arrays)
+    }
+}

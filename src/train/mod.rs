@@ -1,0 +1,17 @@
+//! Training: the loop, the optimizer, interventions, telemetry, probes, checkpoints.
+
+mod capture;
+pub mod checkpoint;
+pub mod config;
+mod dump;
+pub mod intervention;
+mod looping;
+mod optimizer;
+mod probe;
+pub mod reliance;
+mod run_info;
+pub mod schedule;
+mod telemetry;
+
+pub use config::TrainConfig;
+pub use looping::{Event, Outcome, StepReport, resume, train};

@@ -1,0 +1,41 @@
+//! What `run.json` says of a run.
+
+use growthpath_trace::RunInfo;
+
+use super::config::TrainConfig;
+use crate::data::Dataset;
+use crate::error::{Error, Result};
+
+/// Description of a run about to start.
+///
+/// # Errors
+/// When the configuration cannot be stored.
+pub fn describe(config: &TrainConfig, data: &Dataset, label: &str) -> Result<RunInfo> {
+    let (layers, heads) = (config.model.layers as u16, config.model.heads as u16);
+    let json = serde_json::to_value(config).map_err(|e| Error::usage(e.to_string()))?;
+    let mut info = RunInfo::new(json, config.steps, layers, heads);
+    info.label = label.to_string();
+    info.seeds.insert("model".into(), config.seed);
+    info.seeds.insert("data".into(), config.seed);
+    let d = data.info();
+    info.data_blake3.insert("streams".into(), d.fingerprint.clone());
+    info.tokenizer_blake3 = Some(d.tokenizer_fingerprint.clone());
+    info.device = format!("cpu ({} threads)", rayon::current_num_threads());
+    info.versions.insert("growthpath".into(), env!("CARGO_PKG_VERSION").into());
+    info.versions.insert("candle-core".into(), "0.11.1".into());
+    info.telemetry_every = Some(config.telemetry_every);
+    let (all, body) = crate::model::params::count(&config.model);
+    info.extra.insert("parameters".into(), all.into());
+    info.extra.insert("parameters_without_embeddings".into(), body.into());
+    info.extra.insert("data".into(), serde_json::to_value(d).unwrap_or_default());
+    Ok(info)
+}
+
+/// The configuration that a run was started with.
+///
+/// # Errors
+/// When `run.json` holds none that this version understands.
+pub fn configuration(run: &std::path::Path, info: &RunInfo) -> Result<TrainConfig> {
+    serde_json::from_value(info.config.clone())
+        .map_err(|e| Error::format(run.join("run.json"), format!("its configuration cannot be resumed: {e}")))
+}

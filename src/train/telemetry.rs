@@ -1,0 +1,107 @@
+//! From the fused operations' side outputs to the rows of one step.
+
+use growthpath_kernels::attention::LogitGradStats;
+use growthpath_kernels::optimizer::SliceStats;
+use growthpath_trace::{HeadRow, WriteRow};
+
+use super::optimizer::{Optimizer, StepInfo};
+use crate::model::params::slot;
+use crate::model::{LayerState, ModelConfig};
+
+/// What the forward measured in one layer, kept while its activations are freed.
+#[derive(Debug, Clone)]
+pub struct LayerMeasures {
+    logits: Vec<growthpath_kernels::attention::LogitStats>,
+    writes: [growthpath_kernels::norm::WriteStats; 2],
+    hidden: growthpath_kernels::activation::HiddenStats,
+}
+
+impl LayerMeasures {
+    /// The side outputs of one layer; none when they were not asked for.
+    pub fn take(layer: &LayerState) -> Option<Self> {
+        let [attn, ffn] = layer.write_stats();
+        Some(Self { logits: layer.logits()?.to_vec(), writes: [attn?, ffn?], hidden: layer.hidden_stats? })
+    }
+
+    /// One line for error messages.
+    pub fn describe(&self, layer: usize) -> String {
+        let s_max = self.logits.iter().map(|l| l.s_max).fold(f64::NEG_INFINITY, f64::max);
+        let spread = self.logits.iter().map(|l| l.spread).fold(0.0, f64::max);
+        let [a, f] = &self.writes;
+        format!(
+            "layer {layer}: max logit {s_max:.3e}, max spread {spread:.3e}, |w_attn|^2 {:.3e}, |w_ffn|^2 {:.3e}, |h|^2 {:.3e}",
+            a.energy, f.energy, f.h2_after
+        )
+    }
+}
+
+/// Rows of `heads` for one step, in (layer, head) order.
+pub fn head_rows(
+    step: u32,
+    config: &ModelConfig,
+    measures: &[LayerMeasures],
+    logit_grads: &[Vec<LogitGradStats>],
+    slots: &[SliceStats],
+    optimizer: &Optimizer,
+    info: &StepInfo,
+) -> Vec<HeadRow> {
+    let mut rows = Vec::with_capacity(config.layers * config.heads);
+    for (l, (m, grads)) in measures.iter().zip(logit_grads).enumerate() {
+        let lr = optimizer.qk_lr(info, l) as f32;
+        for (h, (s, g)) in m.logits.iter().zip(grads).enumerate() {
+            let (q, k) = (&slots[slot(config, l, h, false)], &slots[slot(config, l, h, true)]);
+            rows.push(HeadRow {
+                step,
+                layer: l as u16,
+                head: h as u16,
+                g_q2: q.g2 as f32,
+                g_k2: k.g2 as f32,
+                g_qmax: q.g_max,
+                g_kmax: k.g_max,
+                w_q2: q.w2 as f32,
+                w_k2: k.w2 as f32,
+                d_q2: q.d2 as f32,
+                d_k2: k.d2 as f32,
+                wg_q: q.wg as f32,
+                wg_k: k.wg as f32,
+                wd_q: q.wd as f32,
+                wd_k: k.wd as f32,
+                gd_q: q.gd as f32,
+                gd_k: k.gd as f32,
+                lr,
+                s_max: s.s_max as f32,
+                s_ms: s.s_ms as f32,
+                spread: s.spread as f32,
+                entropy: s.entropy as f32,
+                top1: s.top1 as f32,
+                gs2: g.gs2 as f32,
+                sgs: g.sgs as f32,
+                lse_gap: s.lse_gap as f32,
+            });
+        }
+    }
+    rows
+}
+
+/// Rows of `writes` for one step, in (layer, site) order.
+pub fn write_rows(step: u32, measures: &[LayerMeasures]) -> Vec<WriteRow> {
+    let mut rows = Vec::with_capacity(2 * measures.len());
+    for (l, m) in measures.iter().enumerate() {
+        for (site, w) in m.writes.iter().enumerate() {
+            let ffn = site == 1;
+            rows.push(WriteRow {
+                step,
+                layer: l as u16,
+                site: site as u8,
+                energy: w.energy as f32,
+                common: w.common as f32,
+                dot: w.dot as f32,
+                h2_before: w.h2_before as f32,
+                h2_after: w.h2_after as f32,
+                hidden_ms: if ffn { m.hidden.hidden_ms as f32 } else { f32::NAN },
+                hidden_common: if ffn { m.hidden.hidden_common as f32 } else { f32::NAN },
+            });
+        }
+    }
+    rows
+}
