@@ -1,0 +1,25 @@
+//! The one error type of the crate.
+
+use std::path::PathBuf;
+
+/// Why a figure could not be drawn or written.
+#[derive(Debug, thiserror::Error)]
+pub enum FigureError {
+    /// The file could not be written.
+    #[error("cannot write the figure {path}: {source}; check that the folder exists and is writable", path = .path.display())]
+    Write {
+        /// The file asked for.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The drawing back end refused an element.
+    #[error("the drawing back end failed: {0}; save as SVG instead, or report the figure's input")]
+    Backend(String),
+    /// The PNG encoder failed.
+    #[error("cannot encode the PNG: {0}; save as SVG instead")]
+    Encode(#[from] png::EncodingError),
+    /// The bundled font could not be read.
+    #[error("the bundled font {0} cannot be read; rebuild with an intact `dejavu` crate")]
+    Font(&'static str),
+}

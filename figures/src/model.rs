@@ -1,0 +1,374 @@
+//! The figure model: what is to be drawn, without a word about how. Units of length are CSS pixels.
+
+use crate::colour::{Colour, ColourMap};
+use crate::scale::Scale;
+
+/// A whole figure: panels in rows and columns under a title and a legend, perhaps with one shared colour bar.
+#[derive(Clone, Debug)]
+pub struct Figure {
+    /// Sentence above everything; wrapped, never clipped.
+    pub title: String,
+    /// Smaller line under the title, empty for none.
+    pub subtitle: String,
+    /// Panels, row by row.
+    pub panels: Vec<Panel>,
+    /// Panels in a row, at least 1.
+    pub columns: usize,
+    /// Height of each panel's data area, CSS pixels.
+    pub panel_height: f64,
+    /// Legend entries; drawn above the panels, so that no data are covered.
+    pub legend: Vec<LegendEntry>,
+    /// The colour scale shared by all heat maps and hexagons, drawn as a bar at the right.
+    pub colours: Option<ColourScale>,
+    /// All panels share the x range; only the lowest panel of a column is labelled.
+    pub share_x: bool,
+    /// All panels share the y range; only the first panel of a row is labelled.
+    pub share_y: bool,
+}
+
+impl Figure {
+    /// A figure without panels.
+    pub fn new(title: impl Into<String>) -> Self {
+        Self {
+            title: title.into(),
+            subtitle: String::new(),
+            panels: Vec::new(),
+            columns: 1,
+            panel_height: 170.0,
+            legend: Vec::new(),
+            colours: None,
+            share_x: false,
+            share_y: false,
+        }
+    }
+}
+
+/// One set of axes.
+#[derive(Clone, Debug)]
+pub struct Panel {
+    /// Bold title above the axes, empty for none.
+    pub title: String,
+    /// Plain text at the right of the title (a correlation, a count), empty for none.
+    pub note: String,
+    /// Horizontal axis.
+    pub x: Axis,
+    /// Vertical axis.
+    pub y: Axis,
+    /// Contents, drawn in order.
+    pub items: Vec<Item>,
+}
+
+impl Panel {
+    /// An empty panel.
+    pub fn new(title: impl Into<String>, x: Axis, y: Axis) -> Self {
+        Self { title: title.into(), note: String::new(), x, y, items: Vec::new() }
+    }
+}
+
+/// One axis.
+#[derive(Clone, Debug)]
+pub struct Axis {
+    /// Label with its unit.
+    pub label: String,
+    /// How values become positions.
+    pub scale: Scale,
+    /// Fixed range; `None` takes it from the data.
+    pub range: Option<(f64, f64)>,
+    /// No padding between the data and the frame.
+    pub tight: bool,
+    /// Names for the positions 0, 1, ..., in place of numbers.
+    pub categories: Option<Vec<String>>,
+    /// Grid lines at the ticks.
+    pub grid: bool,
+}
+
+impl Axis {
+    /// A numeric axis whose range comes from the data.
+    pub fn new(label: impl Into<String>, scale: Scale) -> Self {
+        Self { label: label.into(), scale, range: None, tight: false, categories: None, grid: true }
+    }
+
+    /// An axis of named positions 0..n.
+    pub fn categories(label: impl Into<String>, names: Vec<String>) -> Self {
+        let n = names.len().max(1) as f64;
+        Self {
+            label: label.into(),
+            scale: Scale::Linear,
+            range: Some((-0.5, n - 0.5)),
+            tight: true,
+            categories: Some(names),
+            grid: false,
+        }
+    }
+
+    /// The same axis with a fixed range.
+    pub fn with_range(mut self, low: f64, high: f64) -> Self {
+        self.range = Some((low, high));
+        self
+    }
+
+    /// The same axis without padding.
+    pub fn tight(mut self) -> Self {
+        self.tight = true;
+        self
+    }
+}
+
+/// How a line is dashed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Dash {
+    /// Unbroken.
+    Solid,
+    /// Short dashes.
+    Dashed,
+    /// Dots.
+    Dotted,
+    /// Dash, dot.
+    DashDot,
+}
+
+impl Dash {
+    /// Lengths on, off, on, off, ... in CSS pixels; empty when solid.
+    pub fn pattern(self) -> &'static [f64] {
+        match self {
+            Dash::Solid => &[],
+            Dash::Dashed => &[5.0, 2.6],
+            Dash::Dotted => &[1.5, 2.0],
+            Dash::DashDot => &[6.0, 2.2, 1.5, 2.2],
+        }
+    }
+}
+
+/// A line's ink.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Stroke {
+    /// Colour.
+    pub colour: Colour,
+    /// Width, CSS pixels.
+    pub width: f64,
+    /// Dash.
+    pub dash: Dash,
+}
+
+impl Stroke {
+    /// A solid line.
+    pub fn solid(colour: Colour, width: f64) -> Self {
+        Self { colour, width, dash: Dash::Solid }
+    }
+}
+
+/// Marker shapes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Marker {
+    /// Filled circle.
+    Circle,
+    /// Filled square.
+    Square,
+    /// Filled diamond.
+    Diamond,
+    /// White diamond with a dark rim.
+    HollowDiamond,
+}
+
+/// What a panel can hold. Points with a NaN or infinite coordinate are skipped and break lines.
+#[derive(Clone, Debug)]
+pub enum Item {
+    /// A line through `points`, perhaps with a shaded `band` of (x, low, high).
+    Line {
+        /// (x, y) in data units.
+        points: Vec<(f64, f64)>,
+        /// Ink.
+        stroke: Stroke,
+        /// (x, low, high) in data units; empty for none.
+        band: Vec<(f64, f64, f64)>,
+    },
+    /// Markers.
+    Scatter {
+        /// (x, y) in data units.
+        points: Vec<(f64, f64)>,
+        /// Shape.
+        marker: Marker,
+        /// Colour.
+        colour: Colour,
+        /// Radius, CSS pixels.
+        radius: f64,
+    },
+    /// Point density in hexagons; coloured by [`Figure::colours`].
+    Hexbin {
+        /// (x, y) in data units.
+        points: Vec<(f64, f64)>,
+        /// Hexagon radius, CSS pixels.
+        radius: f64,
+    },
+    /// A grid of cells; coloured by [`Figure::colours`].
+    Heatmap {
+        /// Column borders, ascending, n + 1 of them.
+        x_edges: Vec<f64>,
+        /// Row borders, ascending, m + 1 of them.
+        y_edges: Vec<f64>,
+        /// `values[row][column]`, m rows of n; NaN leaves the cell grey.
+        values: Vec<Vec<f64>>,
+        /// Print each value in its cell.
+        print: bool,
+    },
+    /// Vertical bars.
+    Bars(Vec<Bar>),
+    /// A vertical marker line, labelled above the axes.
+    VLine {
+        /// Position in data units.
+        x: f64,
+        /// Label, empty for none.
+        label: String,
+        /// Ink.
+        stroke: Stroke,
+    },
+    /// A horizontal marker line, labelled at the right of the axes.
+    HLine {
+        /// Position in data units.
+        y: f64,
+        /// Label, empty for none.
+        label: String,
+        /// Ink.
+        stroke: Stroke,
+    },
+}
+
+/// One bar from `from` to `to`.
+#[derive(Clone, Debug)]
+pub struct Bar {
+    /// Centre, data units.
+    pub x: f64,
+    /// Width, data units.
+    pub width: f64,
+    /// One end, data units.
+    pub from: f64,
+    /// Other end, data units.
+    pub to: f64,
+    /// Fill.
+    pub colour: Colour,
+    /// Text beyond the bar's end, empty for none.
+    pub label: String,
+}
+
+/// Stacks signed values at the positions 0, 1, ...: positive parts upwards from zero, negative ones downwards.
+/// `series[k]` is (colour, value at each position); NaN and infinite values are left out.
+pub fn stacked_bars(series: &[(Colour, &[f64])], width: f64) -> Vec<Bar> {
+    let positions = series.iter().map(|s| s.1.len()).max().unwrap_or(0);
+    let mut bars = Vec::new();
+    for i in 0..positions {
+        let (mut up, mut down) = (0.0, 0.0);
+        for (colour, values) in series {
+            let Some(&value) = values.get(i) else { continue };
+            if !value.is_finite() {
+                continue;
+            }
+            let end = if value >= 0.0 { &mut up } else { &mut down };
+            let from = *end;
+            *end += value;
+            bars.push(Bar { x: i as f64, width, from, to: *end, colour: *colour, label: String::new() });
+        }
+    }
+    bars
+}
+
+/// Sets the series side by side at the positions 0, 1, ...; together they take `width`.
+pub fn grouped_bars(series: &[(Colour, &[f64])], width: f64) -> Vec<Bar> {
+    let each = width / series.len().max(1) as f64;
+    let mut bars = Vec::new();
+    for (k, (colour, values)) in series.iter().enumerate() {
+        for (i, &value) in values.iter().enumerate() {
+            if value.is_finite() {
+                let x = i as f64 - width / 2.0 + (k as f64 + 0.5) * each;
+                bars.push(Bar {
+                    x,
+                    width: each * 0.92,
+                    from: 0.0,
+                    to: value,
+                    colour: *colour,
+                    label: String::new(),
+                });
+            }
+        }
+    }
+    bars
+}
+
+/// A shared colour scale.
+#[derive(Clone, Debug)]
+pub struct ColourScale {
+    /// Label of the bar, with unit.
+    pub label: String,
+    /// The map.
+    pub map: ColourMap,
+    /// Linear or logarithmic.
+    pub scale: Scale,
+    /// Fixed range; `None` takes it from the cells (symmetric about 0 for the diverging map).
+    pub range: Option<(f64, f64)>,
+    /// Part of the map in use, 1 for all of it.
+    pub span: f64,
+    /// The bar counts whole numbers 0..n (layers): one flat patch each.
+    pub discrete: Option<usize>,
+}
+
+/// One legend entry.
+#[derive(Clone, Debug)]
+pub struct LegendEntry {
+    /// Text.
+    pub label: String,
+    /// Sample.
+    pub key: LegendKey,
+}
+
+impl LegendEntry {
+    /// An entry with a line sample.
+    pub fn line(label: impl Into<String>, stroke: Stroke) -> Self {
+        Self { label: label.into(), key: LegendKey::Line(stroke) }
+    }
+
+    /// An entry with a colour patch.
+    pub fn patch(label: impl Into<String>, colour: Colour) -> Self {
+        Self { label: label.into(), key: LegendKey::Patch(colour) }
+    }
+
+    /// An entry with a marker.
+    pub fn marker(label: impl Into<String>, marker: Marker, colour: Colour) -> Self {
+        Self { label: label.into(), key: LegendKey::Marker(marker, colour) }
+    }
+}
+
+/// A legend sample.
+#[derive(Clone, Copy, Debug)]
+pub enum LegendKey {
+    /// A stretch of line.
+    Line(Stroke),
+    /// A filled square.
+    Patch(Colour),
+    /// A marker.
+    Marker(Marker, Colour),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stacks_keep_signs_apart_and_sum() {
+        let c = Colour::hex(0);
+        let (a, b, d) = ([1.0, -1.0], [2.0, -3.0], [-4.0, f64::NAN]);
+        let bars = stacked_bars(&[(c, &a), (c, &b), (c, &d)], 0.8);
+        assert_eq!(bars.len(), 5);
+        let ends = |i: f64| bars.iter().filter(|b| b.x == i).map(|b| (b.from, b.to)).collect::<Vec<_>>();
+        assert_eq!(ends(0.0), [(0.0, 1.0), (1.0, 3.0), (0.0, -4.0)]);
+        assert_eq!(ends(1.0), [(0.0, -1.0), (-1.0, -4.0)]);
+    }
+
+    #[test]
+    fn groups_do_not_overlap() {
+        let c = Colour::hex(0);
+        let bars = grouped_bars(&[(c, &[1.0, 2.0]), (c, &[3.0, 4.0]), (c, &[5.0, 6.0])], 0.9);
+        let mut spans: Vec<(f64, f64)> =
+            bars.iter().map(|b| (b.x - b.width / 2.0, b.x + b.width / 2.0)).collect();
+        spans.sort_by(|a, b| a.0.total_cmp(&b.0));
+        assert!(spans.windows(2).all(|w| w[0].1 <= w[1].0));
+    }
+}
