@@ -115,7 +115,7 @@ impl<'a, DB: DrawingBackend> Canvas<'a, DB> {
         }
         for (i, pair) in device.windows(2).enumerate() {
             if i > 0 && width > 2.0 {
-                self.draw(&Circle::new(pair[0], (width / 2.0) as i32, colour.filled()))?;
+                self.draw(&Circle::new(pair[0], ((width - 1.0) / 2.0) as i32, colour.filled()))?;
             }
             self.segment(pair[0], pair[1], width, &colour)?;
         }
@@ -129,6 +129,8 @@ impl<'a, DB: DrawingBackend> Canvas<'a, DB> {
         width: f64,
         colour: &RGBColor,
     ) -> Result<(), FigureError> {
+        // The rasteriser fills the pixels on a polygon's border too: half a pixel at each side.
+        let inner = (width - 1.0).max(0.5) / 2.0;
         let half = width / 2.0;
         if a.0 == b.0 || a.1 == b.1 {
             // Axis-parallel strokes as rectangles: exact to the device pixel.
@@ -144,7 +146,7 @@ impl<'a, DB: DrawingBackend> Canvas<'a, DB> {
         }
         let (dx, dy) = (f64::from(b.0 - a.0), f64::from(b.1 - a.1));
         let length = dx.hypot(dy);
-        let (nx, ny) = (-dy / length * half, dx / length * half);
+        let (nx, ny) = (-dy / length * inner, dx / length * inner);
         let at = |p: (i32, i32), s: f64| {
             ((f64::from(p.0) + s * nx).round() as i32, (f64::from(p.1) + s * ny).round() as i32)
         };
@@ -298,7 +300,7 @@ pub(crate) fn clip(a: (f64, f64), b: (f64, f64), r: Rect) -> Option<((f64, f64),
             t1 = t1.min(q / p);
         }
     }
-    (t0 <= t1).then(|| ((a.0 + t0 * dx, a.1 + t0 * dy), (a.0 + t1 * dx, a.1 + t1 * dy)))
+    (t0 <= t1).then_some(((a.0 + t0 * dx, a.1 + t0 * dy), (a.0 + t1 * dx, a.1 + t1 * dy)))
 }
 
 #[cfg(test)]

@@ -17,6 +17,7 @@
 //! No input fails: points that are NaN or infinite are skipped, a panel without data says so, and axes cope with
 //! single values and with ranges up to 1e300.
 
+mod bars;
 mod canvas;
 pub mod colour;
 mod error;

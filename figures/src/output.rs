@@ -13,7 +13,7 @@ use crate::text;
 
 /// Device units a CSS pixel in SVG: coordinates are whole numbers there, eighths of a pixel are fine enough.
 const SVG_UNITS: u32 = 8;
-/// Drawn pixels a PNG pixel, each way: averaging them smooths every edge alike.
+/// Drawn pixels a PNG pixel, each way: averaging them smooths every edge alike. [`average`] is for two.
 const OVERSAMPLE: u32 = 2;
 
 impl Figure {
@@ -88,18 +88,14 @@ fn write(path: &Path, bytes: &[u8]) -> Result<(), FigureError> {
 
 /// Averages 2x2 blocks of an RGB image of row length `width`; 255 stays 255.
 fn average(fine: &[u8], width: usize) -> Vec<u8> {
-    let n = OVERSAMPLE as usize;
     let row = width * 3;
-    let mut out = Vec::with_capacity(fine.len() / (n * n));
-    for rows in fine.chunks_exact(row * n) {
-        for x in (0..width).step_by(n) {
+    let mut out = Vec::with_capacity(fine.len() / 4);
+    for rows in fine.chunks_exact(row * 2) {
+        let (upper, lower) = rows.split_at(row);
+        for (a, b) in upper.chunks_exact(6).zip(lower.chunks_exact(6)) {
             for c in 0..3 {
-                let sum: u32 = (0..n)
-                    .flat_map(|i| (0..n).map(move |j| i * row + (x + j) * 3 + c))
-                    .map(|k| u32::from(rows[k]))
-                    .sum();
-                let count = (n * n) as u32;
-                out.push(((sum + count / 2) / count) as u8);
+                let sum = u16::from(a[c]) + u16::from(a[c + 3]) + u16::from(b[c]) + u16::from(b[c + 3]);
+                out.push(((sum + 2) / 4) as u8);
             }
         }
     }
@@ -126,4 +122,26 @@ fn encode(rgb: &[u8], width: u32, height: u32) -> Result<Vec<u8>, FigureError> {
 
 fn escape(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn averaging_keeps_flat_colours_and_rounds_edges() {
+        let flat = [7u8, 200, 255].repeat(8);
+        assert_eq!(average(&flat, 4), [7u8, 200, 255].repeat(2));
+        // One dark pixel of four: (0 + 3 * 255) / 4 = 191.25.
+        let mut edge = vec![255u8; 12];
+        edge[..3].fill(0);
+        assert_eq!(average(&edge, 2), [191, 191, 191]);
+    }
+
+    #[test]
+    fn titles_are_escaped() {
+        let figure = Figure::new("a < b & c > d");
+        let svg = figure.to_svg_string().unwrap();
+        assert!(svg.contains("<title>a &lt; b &amp; c &gt; d</title>"), "{svg}");
+    }
 }

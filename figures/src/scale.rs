@@ -86,7 +86,7 @@ impl Range {
         // Closer than 1e-9 of their size, ticks would need more digits than anyone reads.
         if high - low <= 1e-9 * size || high - low < SMALLEST {
             let room = match scale {
-                Scale::Log => 0.30103,
+                Scale::Log => std::f64::consts::LOG10_2,
                 _ if size >= SMALLEST * 10.0 => 0.1 * size,
                 _ => 0.5,
             };

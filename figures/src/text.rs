@@ -1,4 +1,4 @@
-//! The bundled font: registration, measuring, wrapping.
+//! The bundled font (DejaVu Sans, licence in `licenses/`): registration, measuring, wrapping.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, OnceLock};

@@ -16,7 +16,7 @@ pub struct Ticks {
 /// At most `n` ticks for `range` on `scale`, at round values: 1, 2 or 5 times a power of ten on a linear axis, powers
 /// of ten (with 2 and 5 between where there is room) on a logarithmic one.
 pub fn ticks(range: Range, scale: Scale, n: usize) -> Ticks {
-    if n == 0 || !(range.low < range.high) {
+    if n == 0 || range.low.is_nan() || range.high.is_nan() || range.low >= range.high {
         return Ticks { major: Vec::new(), labels: Vec::new(), minor: Vec::new() };
     }
     match scale {

@@ -102,6 +102,9 @@ fn empty_inputs_say_no_data() {
     }
 }
 
+/// The k-th number of a sequence.
+type Sequence = Box<dyn Fn(usize) -> f64>;
+
 /// Every figure with all numbers replaced: `f(k)` gives the k-th value, `n` points a series.
 fn hostile(
     n: usize,
@@ -289,13 +292,13 @@ fn gaps_extremes_and_disorder_draw() {
         3.0,
         -1e-300,
     ];
-    let sets: [(&str, Box<dyn Fn(usize) -> f64>); 4] = [
+    let sets: [(&str, Sequence); 4] = [
         ("odd", Box::new(move |k| odd[k % odd.len()])),
         ("huge", Box::new(|k| 1e308 * if k % 2 == 0 { 1.0 } else { -1.0 })),
         ("tiny", Box::new(|k| 5e-324 * k as f64)),
         ("close", Box::new(|k| 1.0 + f64::EPSILON * k as f64)),
     ];
-    let orders: [(&str, Box<dyn Fn(usize) -> f64>); 3] = [
+    let orders: [(&str, Sequence); 3] = [
         ("falling", Box::new(|k| 100.0 - k as f64)),
         ("odd", Box::new(move |k| odd[(k * 5) % odd.len()])),
         ("same", Box::new(|_| 7.0)),

@@ -233,16 +233,16 @@ pub fn energy_shares() -> energy_shares::Input {
             let mut shares = vec![vec![f64::NAN; layers]; writes.len()];
             for layer in 0..layers {
                 let raw: Vec<f64> = (0..=2 * layer)
-                    .map(|w| {
-                        if w == 0 {
-                            1.0
-                        } else {
-                            0.35 * (0.6 + noise.normal() * 0.5) * if w % 2 == 0 { 2.0 } else { 0.8 }
-                        }
+                    .map(|w| match (w, w % 2) {
+                        (0, _) => 1.0,
+                        (_, 0) => 0.7 * (0.6 + 0.5 * noise.normal()),
+                        _ => 0.28 * (0.6 + 0.5 * noise.normal()),
                     })
                     .collect();
                 let total: f64 = raw.iter().sum();
-                raw.iter().enumerate().for_each(|(w, v)| shares[w][layer] = v / total);
+                for (row, value) in shares.iter_mut().zip(&raw) {
+                    row[layer] = value / total;
+                }
             }
             energy_shares::Run { name: name.to_string(), writes, shares }
         })

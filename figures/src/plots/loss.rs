@@ -24,7 +24,7 @@ pub struct Input {
     pub arms: Vec<Arm>,
     /// Entropy rate of the source, nats a token, where it is known.
     pub floor: Option<f64>,
-    /// Rolling-mean window in points; 0 takes a fiftieth of the series.
+    /// Rolling-mean window in points, made odd; 0 takes a fiftieth of the series.
     pub window: usize,
     /// Leading part of the steps, 0 to 1, that the loss axis need not show: the first fall dwarfs everything after it.
     /// 0 shows all.
@@ -40,7 +40,9 @@ pub fn loss(input: &Input) -> Figure {
     let styles = arm_styles(&names);
     figure.panel_height = 250.0;
     let longest = input.arms.iter().map(|a| a.train.values.len()).max().unwrap_or(0);
-    let window = if input.window > 0 { input.window } else { (longest / 50).max(1) };
+    let window = if input.window > 0 { input.window } else { longest / 50 };
+    // The mean is centred, so its window is odd.
+    let window = 2 * (window / 2) + 1;
     let steps = input.arms.iter().flat_map(|a| a.train.steps.iter().chain(&a.validation.steps));
     let mut panel =
         Panel::new("", step_axis(input.step_scale, steps), Axis::new("loss (nats per token)", Scale::Linear));
@@ -75,11 +77,14 @@ pub fn loss(input: &Input) -> Figure {
             format!("{} Loss axis chosen from step {from:.0} on.", figure.subtitle).trim_start().into();
     }
     figure.legend = arm_legend(&names, &styles, true);
-    figure.legend.extend([
-        LegendEntry::line(format!("train, mean over {window} points"), Stroke::solid(REFERENCE, 1.4)),
-        LegendEntry::line("train, raw", Stroke::solid(REFERENCE.lighten(0.72), 0.8)),
-        LegendEntry::marker("validation", Marker::Circle, REFERENCE),
-    ]);
+    let smoothed = Stroke::solid(REFERENCE, 1.4);
+    if window > 1 {
+        figure.legend.push(LegendEntry::line(format!("train, mean over {window} points"), smoothed));
+        figure.legend.push(LegendEntry::line("raw", Stroke::solid(REFERENCE.lighten(0.72), 0.8)));
+    } else {
+        figure.legend.push(LegendEntry::line("train", smoothed));
+    }
+    figure.legend.push(LegendEntry::marker("validation", Marker::Circle, REFERENCE));
     figure.panels.push(panel);
     figure
 }

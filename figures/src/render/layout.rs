@@ -105,7 +105,7 @@ fn place_panels<'f>(figure: &'f Figure, ranges: &[Ranges], top: f64, right: f64)
         .zip(ranges)
         .map(|(p, r)| axes::vertical(&p.y, r.y, height, r.has_data))
         .collect();
-    let show_y = |i: usize| !figure.share_y || i % columns == 0;
+    let show_y = |i: usize| !figure.share_y || i.is_multiple_of(columns);
     let show_x = |i: usize| !figure.share_x || i + columns >= n;
 
     // Left and right margins of each column of panels.

@@ -195,6 +195,9 @@ pub(super) fn draw_bar<DB: DrawingBackend>(
         canvas.polyline(&[(f.right, *y), (f.right + 3.0, *y)], ink)?;
         canvas.text(label, (f.right + 5.0, y + 0.36 * TICK), Font::new(TICK, style::INK), Anchor::Left)?;
     }
+    for y in &bar.ruler.minor {
+        canvas.polyline(&[(f.right, *y), (f.right + 1.6, *y)], ink)?;
+    }
     let label_x = WIDTH - MARGIN - 2.0;
     let fitted = text::shorten(&bar.scale.label, LABEL, false, f.height() + 60.0);
     canvas.text_up(&fitted, (label_x, (f.top + f.bottom) / 2.0), Font::new(LABEL, style::INK))

@@ -1,6 +1,7 @@
 //! Draws any [`Figure`](crate::model::Figure) on any back end: resolve ranges, lay out, draw.
 
 mod axes;
+mod cells;
 mod hexagons;
 mod items;
 mod layout;
