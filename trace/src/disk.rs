@@ -1,0 +1,100 @@
+//! Files that appear whole or not at all, and the guard against two writers.
+
+use std::collections::HashSet;
+use std::fs::{self, File, TryLockError};
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+use crate::error::{Error, Result};
+
+/// Ending of files that are being written; a reader ignores them, the next writer removes them.
+pub const TEMPORARY: &str = "tmp";
+
+/// Puts `bytes` at `path`: temporary name beside it, fsync, rename, fsync of the folder. On an error the old file
+/// stays, and the temporary one is removed.
+pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".");
+    name.push(TEMPORARY);
+    let temporary = PathBuf::from(name);
+    let put = || {
+        let mut file = File::create(&temporary).map_err(Error::io("create", &temporary))?;
+        file.write_all(bytes).map_err(Error::io("write", &temporary))?;
+        file.sync_all().map_err(Error::io("flush to disk", &temporary))?;
+        fs::rename(&temporary, path).map_err(Error::io("put in place", path))
+    };
+    put().inspect_err(|_| {
+        // The first error is the one to report; a leftover is ignored by readers anyway.
+        let _ = fs::remove_file(&temporary);
+    })?;
+    path.parent().map_or(Ok(()), sync_dir)
+}
+
+/// Makes renames and removals in a folder durable, where the system knows the notion.
+pub fn sync_dir(dir: &Path) -> Result<()> {
+    if cfg!(unix) {
+        let handle = File::open(dir).map_err(Error::io("open", dir))?;
+        handle.sync_all().map_err(Error::io("flush to disk", dir))?;
+    }
+    Ok(())
+}
+
+/// Reads a whole file of at most `limit` bytes; the buffer never outgrows what the file really holds.
+pub fn read_whole(path: &Path, limit: u64) -> Result<Vec<u8>> {
+    let file = File::open(path).map_err(Error::io("open", path))?;
+    let size = file.metadata().map_err(Error::io("examine", path))?.len();
+    if size > limit {
+        return Err(Error::corrupt(
+            path,
+            format!("it has {size} bytes, more than the {limit} that one may have"),
+        ));
+    }
+    // The size is at most `limit`, and a file that grows meanwhile is cut off there.
+    let mut bytes = Vec::with_capacity(size as usize);
+    file.take(limit).read_to_end(&mut bytes).map_err(Error::io("read", path))?;
+    Ok(bytes)
+}
+
+/// Holds a run directory for one writing process. The system lets go of it when the process ends, however it ends,
+/// so a crash leaves nothing to clean up.
+#[derive(Debug)]
+pub struct WriterLock {
+    dir: PathBuf,
+    _file: Option<File>,
+}
+
+/// Directories that this process has held: a writer that was leaked in this process must not lock out its successor.
+static HELD: Mutex<Option<HashSet<PathBuf>>> = Mutex::new(None);
+
+impl WriterLock {
+    /// Takes the directory.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InUse`] while another process holds it. File systems that cannot lock directories do not guard.
+    pub fn take(dir: &Path) -> Result<Self> {
+        let name = fs::canonicalize(dir).map_err(Error::io("open", dir))?;
+        let mut held = HELD.lock().unwrap_or_else(PoisonError::into_inner);
+        let held = held.get_or_insert_default();
+        let file = match File::open(dir) {
+            Ok(file) => match file.try_lock() {
+                Err(TryLockError::WouldBlock) if !held.contains(&name) => {
+                    return Err(Error::InUse { path: dir.to_owned() });
+                }
+                _ => Some(file),
+            },
+            Err(_) => None,
+        };
+        held.insert(name.clone());
+        Ok(Self { dir: name, _file: file })
+    }
+}
+
+impl Drop for WriterLock {
+    fn drop(&mut self) {
+        if let Some(held) = HELD.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {
+            held.remove(&self.dir);
+        }
+    }
+}

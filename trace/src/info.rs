@@ -1,0 +1,164 @@
+//! `run.json`: what a run is.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use serde::{Deserialize, Serialize};
+
+use crate::disk;
+use crate::error::{Error, Result};
+
+/// Version of the tables and of the JSON files; a reader takes this one only.
+pub const SCHEMA_VERSION: u32 = 1;
+
+/// File name of [`RunInfo`] in a run directory.
+pub(crate) const RUN_FILE: &str = "run.json";
+
+/// JSON files larger than this are refused unread.
+const JSON_LIMIT: u64 = 256 << 20;
+
+/// How a run stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Status {
+    /// Being trained, or its process died without saying so.
+    Running,
+    /// All planned steps are done.
+    Complete,
+    /// Stopped because the loss or a gradient ceased to be finite.
+    Diverged,
+    /// Stopped on request before the end.
+    Interrupted,
+}
+
+/// What a run is: written when it starts, completed when it ends. Fields unknown to this version are ignored.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RunInfo {
+    /// [`SCHEMA_VERSION`] of the writer.
+    pub schema_version: u32,
+    /// How the run stands.
+    pub status: Status,
+    /// Name of the arm or of the run, for figures and tables; may be empty.
+    #[serde(default)]
+    pub label: String,
+    /// The whole configuration of the training program.
+    pub config: serde_json::Value,
+    /// Seeds by purpose, for instance `model` and `data`.
+    #[serde(default)]
+    pub seeds: BTreeMap<String, u64>,
+    /// blake3 of each data file by role, in hex, for instance `train` and `valid`.
+    #[serde(default)]
+    pub data_blake3: BTreeMap<String, String>,
+    /// blake3 of the tokenizer, in hex.
+    #[serde(default)]
+    pub tokenizer_blake3: Option<String>,
+    /// The device trained on, in words.
+    #[serde(default)]
+    pub device: String,
+    /// Versions of the program and of what it rests on, by name.
+    #[serde(default)]
+    pub versions: BTreeMap<String, String>,
+    /// When the run was created, seconds since 1970 UTC.
+    pub created_unix: u64,
+    /// When the run was finished, seconds since 1970 UTC.
+    #[serde(default)]
+    pub finished_unix: Option<u64>,
+    /// Steps that the run is to take.
+    pub steps_planned: u32,
+    /// Layers of the model.
+    pub layers: u16,
+    /// Heads of each layer.
+    pub heads: u16,
+    /// Names of the layers from the bottom; empty for plain numbers.
+    #[serde(default)]
+    pub layer_names: Vec<String>,
+    /// Names of the heads of a layer; empty for plain numbers.
+    #[serde(default)]
+    pub head_names: Vec<String>,
+    /// Every how many steps `heads` and `writes` are recorded (steps divisible by it); 0 for never, `None` if the
+    /// run does not say.
+    #[serde(default)]
+    pub telemetry_every: Option<u32>,
+    /// Steps at which the run was resumed, in the order of events.
+    #[serde(default)]
+    pub resumed: Vec<u32>,
+    /// Anything else worth keeping, by name.
+    #[serde(default)]
+    pub extra: BTreeMap<String, serde_json::Value>,
+}
+
+impl RunInfo {
+    /// A run about to start now; the remaining fields are empty, to be filled in.
+    pub fn new(config: serde_json::Value, steps_planned: u32, layers: u16, heads: u16) -> Self {
+        Self {
+            schema_version: SCHEMA_VERSION,
+            status: Status::Running,
+            label: String::new(),
+            config,
+            seeds: BTreeMap::new(),
+            data_blake3: BTreeMap::new(),
+            tokenizer_blake3: None,
+            device: String::new(),
+            versions: BTreeMap::new(),
+            created_unix: unix_now(),
+            finished_unix: None,
+            steps_planned,
+            layers,
+            heads,
+            layer_names: Vec::new(),
+            head_names: Vec::new(),
+            telemetry_every: None,
+            resumed: Vec::new(),
+            extra: BTreeMap::new(),
+        }
+    }
+
+    /// Reads `run.json` of a run directory, checking that the directory is a run of this schema version.
+    pub(crate) fn read(dir: &Path) -> Result<Self> {
+        if !dir.exists() {
+            return Err(Error::Missing { path: dir.to_owned() });
+        }
+        let path = dir.join(RUN_FILE);
+        if !path.is_file() {
+            return Err(Error::NotARun { path: dir.to_owned() });
+        }
+        read_json(&path)
+    }
+
+    /// Writes `run.json`, atomically.
+    pub(crate) fn write(&self, dir: &Path) -> Result<()> {
+        write_json(&dir.join(RUN_FILE), self)
+    }
+}
+
+/// Seconds since 1970 UTC; 0 on a machine whose clock stands before that.
+pub(crate) fn unix_now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs())
+}
+
+/// Reads a JSON file that carries `schema_version`, refusing other versions before anything else.
+pub(crate) fn read_json<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T> {
+    let json = |source| Error::Json { path: path.to_owned(), source };
+    let bytes = disk::read_whole(path, JSON_LIMIT)?;
+    let value: serde_json::Value = serde_json::from_slice(&bytes).map_err(json)?;
+    match value.get("schema_version") {
+        Some(v) if v.as_u64() == Some(u64::from(SCHEMA_VERSION)) => {}
+        other => {
+            return Err(Error::SchemaVersion {
+                path: path.to_owned(),
+                found: other.map_or("none".to_owned(), ToString::to_string),
+                supported: SCHEMA_VERSION,
+            });
+        }
+    }
+    serde_json::from_value(value).map_err(json)
+}
+
+/// Writes a JSON file, atomically.
+pub(crate) fn write_json<T: Serialize>(path: &Path, value: &T) -> Result<()> {
+    let mut bytes =
+        serde_json::to_vec_pretty(value).map_err(|source| Error::Json { path: path.to_owned(), source })?;
+    bytes.push(b'\n');
+    disk::write_whole(path, &bytes)
+}

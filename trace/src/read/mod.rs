@@ -1,0 +1,143 @@
+//! Reading a run directory.
+
+mod integrity;
+mod stream;
+
+use std::path::{Path, PathBuf};
+
+pub use integrity::{IntegrityReport, Problem, ProblemKind};
+pub use stream::{ColumnStream, Columns, RowStream};
+
+use crate::error::{Error, Result};
+use crate::info::RunInfo;
+use crate::manifest::{Manifest, PartEntry};
+use crate::range::StepRange;
+use crate::rows::{EvalRow, Row, StepRow};
+use crate::table::Table;
+
+/// A recorded run, as its manifest stood when it was opened. A run that is still being written may be opened too.
+#[derive(Debug, Clone)]
+pub struct Run {
+    dir: PathBuf,
+    info: RunInfo,
+    manifest: Manifest,
+}
+
+impl Run {
+    /// Opens a run directory: reads `run.json` and the manifest, no part yet.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Missing`], [`Error::NotARun`], [`Error::SchemaVersion`], [`Error::Json`], [`Error::Corrupt`] for a
+    /// manifest that makes no sense, [`Error::Io`].
+    pub fn open(dir: impl AsRef<Path>) -> Result<Self> {
+        let dir = dir.as_ref();
+        Ok(Self { info: RunInfo::read(dir)?, manifest: Manifest::read(dir)?, dir: dir.to_owned() })
+    }
+
+    /// The run directory.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// What the run is.
+    pub fn info(&self) -> &RunInfo {
+        &self.info
+    }
+
+    /// All parts, in the order in which they were flushed.
+    pub fn parts(&self) -> &[PartEntry] {
+        &self.manifest.parts
+    }
+
+    /// Number of rows of a table.
+    pub fn rows(&self, table: Table) -> u64 {
+        self.manifest.of(table).fold(0, |n, part| n.saturating_add(part.rows))
+    }
+
+    /// First and last step of a table; `None` if it has no rows.
+    pub fn step_span(&self, table: Table) -> Option<(u32, u32)> {
+        let first = self.manifest.of(table).next()?.first_step;
+        Some((first, self.manifest.of(table).last()?.last_step))
+    }
+
+    /// The rows of a window, in key order and in batches; memory stays bounded by one part's file and one batch.
+    /// Parts outside the window are not touched. The stream ends after an error.
+    ///
+    /// Items are [`Error::Io`] if a part cannot be read, [`Error::Corrupt`] if it is not what the manifest lists.
+    pub fn stream<R: Row>(&self, range: impl Into<StepRange>) -> RowStream<R> {
+        RowStream::new(self, range.into())
+    }
+
+    /// Some columns of a window as float64, in batches; only these columns are decoded.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::UnknownColumn`]; items as for [`Run::stream`].
+    pub fn stream_columns<R: Row>(
+        &self,
+        names: &[&str],
+        range: impl Into<StepRange>,
+    ) -> Result<ColumnStream> {
+        ColumnStream::new(self, R::TABLE, names, range.into())
+    }
+
+    /// All rows of a window at once.
+    ///
+    /// # Errors
+    ///
+    /// As the items of [`Run::stream`].
+    pub fn read<R: Row>(&self, range: impl Into<StepRange>) -> Result<Vec<R>> {
+        let mut rows = Vec::new();
+        for batch in self.stream::<R>(range) {
+            rows.extend(batch?);
+        }
+        Ok(rows)
+    }
+
+    /// Some columns of a window at once, as float64.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::UnknownColumn`]; otherwise as the items of [`Run::stream`].
+    pub fn read_columns<R: Row>(&self, names: &[&str], range: impl Into<StepRange>) -> Result<Columns> {
+        let mut all = Columns { steps: Vec::new(), values: vec![Vec::new(); names.len()] };
+        for batch in self.stream_columns::<R>(names, range)? {
+            let batch = batch?;
+            all.steps.extend(batch.steps);
+            for (column, more) in all.values.iter_mut().zip(batch.values) {
+                column.extend(more);
+            }
+        }
+        Ok(all)
+    }
+
+    /// All optimizer steps.
+    ///
+    /// # Errors
+    ///
+    /// As the items of [`Run::stream`].
+    pub fn steps(&self) -> Result<Vec<StepRow>> {
+        self.read(..)
+    }
+
+    /// All evaluations.
+    ///
+    /// # Errors
+    ///
+    /// As the items of [`Run::stream`].
+    pub fn evals(&self) -> Result<Vec<EvalRow>> {
+        self.read(..)
+    }
+
+    /// Examines everything: every part's hash, footer and pages, order, duplicates, gaps, completeness of steps,
+    /// undefined numbers where there may be none. Damage is reported, never returned as an error.
+    pub fn check_integrity(&self) -> IntegrityReport {
+        integrity::check(self)
+    }
+}
+
+/// Names the damaged part.
+fn damaged(path: &Path) -> impl Fn(String) -> Error {
+    move |what| Error::corrupt(path, what)
+}

@@ -1,0 +1,89 @@
+//! What is measured on the fixed probe batch: growth accounting, prediction, bound, moments, shares, reliance.
+
+use super::table;
+
+/// [`ShareRow::write`] of the constant part of a layer's input (the norm's bias and the like).
+pub const WRITE_CONSTANT: u16 = 65_535;
+
+/// [`RelianceRow::head`] where a row speaks of a whole layer or half.
+pub const WHOLE_LAYER: u16 = 65_535;
+
+table! {
+    /// One head at one probe, with the interval since the probe before it. At the first probe
+    /// `prev_step == step` and every column about the interval is undefined.
+    ProbeRow = Probe {
+        key step: u32 ["step"] "Optimizer steps done when it was taken.";
+        num prev_step: u32 ["step"] "Step of the probe before; step itself at the first probe.";
+        key layer: u16 ["1"] "Layer, counted from the bottom.";
+        key head: u16 ["1"] "Head in its layer.";
+        num spread: f64 ["1"] "RMS of the row-centred logits over causal pairs: the spread a.";
+        opt spread_prev: f64 ["1"] "The spread at the probe before.";
+        opt entropy: f64 ["1"] "Attention entropy over ln(row length), mean over rows with at least 2 keys.";
+        opt sharpness: f64 ["1"] "1 - entropy over ln(row length), mean over rows with at least 8 keys.";
+        num top1: f64 ["1"] "Mean over rows of the largest attention weight.";
+        num s_max: f64 ["1"] "Largest logit over causal pairs.";
+        opt g_d: f64 ["1"] "Growth rate of the weight path, first order (3.2).";
+        opt g_d2: f64 ["1"] "Growth rate of the weight path, second order (3.2).";
+        opt g_f: f64 ["1"] "Growth rate of the feature path (3.2).";
+        opt rho2: f64 ["1"] "Squared relative change of the row-centred logits (3.2).";
+        opt gamma: f64 ["1"] "Log growth of the spread over the interval.";
+        opt r_d: f64 ["1"] "RMS over causal pairs of the first-order weight path D.";
+        opt acct_residual: f64 ["1"] "Relative residual of the accounting identity (3.2): rounding only.";
+        num a_hat: f64 ["1"] "Spread predicted from weights and moments (4.1).";
+        opt a_hat_prev: f64 ["1"] "Predicted spread at the probe before.";
+        opt g_hat: f64 ["1"] "Predicted growth rate of the weight path (4.1).";
+        opt r_hat: f64 ["1"] "Predicted RMS logit step (4.1).";
+        opt gf_hat: f64 ["1"] "Predicted growth rate of the feature path (4.2).";
+        opt eta: f64 ["1"] "Effective learning rate summed over the interval: step size of (5.1).";
+        opt u: f64 ["1"] "Update geometry: update size per unit of eta (5.1).";
+        opt e: f64 ["1"] "Residual energy: RMS logit change per unit of weight change (5.1).";
+        opt c: f64 ["1"] "Coherence of the update with the map that is there, in [-1, 1] (5.1).";
+        opt dm_i: f64 ["1"] "Size of the update in the identity metric, eta u (5.1).";
+        opt bound_s: f64 ["1"] "Norm of the weight update s of the bound (6.1).";
+        opt bound_e: f64 ["1"] "Energy E of the bound (6.1).";
+        opt bound_omega: f64 ["1"] "Weight size omega of the bound (6.1).";
+        opt bound_rms: f64 ["1"] "The bound s E omega on r_d (6.1).";
+        opt e_max: f64 ["1"] "Upper bound on e without RoPE (5.2).";
+    }
+}
+
+table! {
+    /// The residual basis that one layer's attention sees at one probe (section 8).
+    ProbeLayerRow = ProbeLayers {
+        key step: u32 ["step"] "Optimizer steps done when it was taken.";
+        key layer: u16 ["1"] "Layer, counted from the bottom.";
+        opt maturity: f64 ["1"] "Cosine between the key moment now and a lag earlier; undefined before the lag.";
+        opt eff_rank: f64 ["1"] "Effective rank of the key moment.";
+        opt distinct: f64 ["1"] "Token-distinct fraction: trace of the key moment over that of the query moment.";
+        num tr_sq: f64 ["1"] "Trace of the query moment.";
+        num tr_sk: f64 ["1"] "Trace of the key moment.";
+        opt lambda_sq: f64 ["1"] "Largest eigenvalue of the query moment.";
+        opt lambda_sk: f64 ["1"] "Largest eigenvalue of the key moment.";
+        opt lambda_x: f64 ["1"] "RMS over sequences of the largest eigenvalue of X^T X / T (6.1).";
+    }
+}
+
+table! {
+    /// What one upstream write supplies to one layer's input at one probe.
+    ShareRow = Shares {
+        key step: u32 ["step"] "Optimizer steps done when it was taken.";
+        key layer: u16 ["1"] "Layer whose input is split, counted from the bottom.";
+        key write: u16 ["1"] "Write: 0 embedding, 2l+1 attention of layer l, 2l+2 FFN of layer l, 65535 constant part.";
+        opt stream_share: f64 ["1"] "Share of the stream's energy (2.3); adds up to 1 over writes.";
+        opt energy_share: f64 ["1"] "Share of the squared logit step (5.3); adds up to 1 over writes.";
+        opt drift_share: f64 ["1"] "Share of the predicted feature path (4.2) that this write's drift brings.";
+    }
+}
+
+table! {
+    /// What the probe loss loses when attention is replaced by the uniform causal average (section 8).
+    RelianceRow = Reliance {
+        key step: u32 ["step"] "Optimizer steps done when it was taken.";
+        key scope: u8 ["1"] "What is replaced: 0 a head, 1 a layer, 2 a half of the layers.";
+        key layer: u16 ["1"] "Layer; for a half: 0 lower, 1 upper.";
+        key head: u16 ["1"] "Head; 65535 for a layer or a half.";
+        num delta: f64 ["nat/token"] "Probe loss with the replacement minus probe loss.";
+        opt stderr: f64 ["nat/token"] "Standard error of delta over probe sequences; undefined for one sequence.";
+        num base_loss: f64 ["nat/token"] "Probe loss without replacement.";
+    }
+}

@@ -1,0 +1,316 @@
+//! Writing a run directory.
+
+mod buffers;
+mod cut;
+mod options;
+mod worker;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+pub use options::WriterOptions;
+
+use crate::disk::{TEMPORARY, WriterLock};
+use crate::error::{Error, Result};
+use crate::info::{RUN_FILE, RunInfo, SCHEMA_VERSION, Status, unix_now};
+use crate::manifest::{MANIFEST_FILE, Manifest};
+use crate::rows::*;
+use crate::table::{Keep, Table};
+use buffers::Buffers;
+use worker::Worker;
+
+/// Key of the last row of each table, by `Table as usize`.
+type LastKeys = [Option<Key>; Table::ALL.len()];
+
+/// Records a run. Pushing a row costs a copy into memory; a background thread encodes and writes.
+///
+/// Rows of a table must come in key order, each once. Buffers are handed over when the first row of a new step is
+/// pushed to `steps`, `heads` or `writes` and a budget of [`WriterOptions`] is used up, so that a part ends with a
+/// whole step. An error of the background thread is returned by the next call; after it, every call fails with
+/// [`Error::WriterStopped`], and what was flushed before is intact.
+///
+/// Dropped without [`RunWriter::finish`], it still tries to write what is buffered, cannot report whether that
+/// worked, and leaves the status [`Status::Running`].
+#[derive(Debug)]
+pub struct RunWriter {
+    dir: PathBuf,
+    info: RunInfo,
+    options: WriterOptions,
+    buffers: Buffers,
+    last: LastKeys,
+    /// Last step pushed to a table that is written while training.
+    frontier: Option<u32>,
+    pending_rows: usize,
+    pending_bytes: usize,
+    last_flush: Instant,
+    worker: Worker,
+    stopped: Option<String>,
+    _lock: WriterLock,
+}
+
+impl RunWriter {
+    /// Starts recording in a new or empty directory, which is created along with its parents. The schema version
+    /// and the status ([`Status::Running`]) of `info` are set here.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::AlreadyARun`], [`Error::NotEmpty`], [`Error::InUse`], [`Error::Io`].
+    pub fn create(dir: impl AsRef<Path>, info: &RunInfo) -> Result<Self> {
+        Self::create_with(dir, info, WriterOptions::default())
+    }
+
+    /// [`RunWriter::create`] with options.
+    ///
+    /// # Errors
+    ///
+    /// As [`RunWriter::create`].
+    pub fn create_with(dir: impl AsRef<Path>, info: &RunInfo, options: WriterOptions) -> Result<Self> {
+        let dir = dir.as_ref();
+        fs::create_dir_all(dir).map_err(Error::io("create", dir))?;
+        let lock = WriterLock::take(dir)?;
+        refuse_full(dir)?;
+        let info = RunInfo { schema_version: SCHEMA_VERSION, status: Status::Running, ..info.clone() };
+        // run.json comes last: a directory that has it has everything.
+        let manifest = Manifest::empty();
+        manifest.write(dir)?;
+        info.write(dir)?;
+        Self::start(dir, info, options, manifest, LastKeys::default(), lock)
+    }
+
+    /// Goes on with a run from the checkpoint taken before step `step`: of `steps`, `heads` and `writes` the rows
+    /// with a smaller step stay, of the other tables those with a step up to it (see [`Keep`]); later rows are
+    /// removed. The part in which the cut lies is rewritten; a crash while this happens leaves the old record or
+    /// the new one, never a mixture. Leftovers of an earlier crash are removed.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::ResumeGap`] if `steps` does not reach up to `step` (nothing is changed then), the errors of
+    /// [`crate::Run::open`], [`Error::Corrupt`], [`Error::InUse`], [`Error::Io`].
+    pub fn resume(dir: impl AsRef<Path>, step: u32) -> Result<Self> {
+        Self::resume_with(dir, step, WriterOptions::default())
+    }
+
+    /// [`RunWriter::resume`] with options.
+    ///
+    /// # Errors
+    ///
+    /// As [`RunWriter::resume`].
+    pub fn resume_with(dir: impl AsRef<Path>, step: u32, options: WriterOptions) -> Result<Self> {
+        let dir = dir.as_ref();
+        let mut info = RunInfo::read(dir)?;
+        let lock = WriterLock::take(dir)?;
+        let (manifest, last) = cut::cut(dir, step, options.zstd_level)?;
+        info.status = Status::Running;
+        info.finished_unix = None;
+        info.resumed.push(step);
+        info.write(dir)?;
+        Self::start(dir, info, options, manifest, last, lock)
+    }
+
+    fn start(
+        dir: &Path,
+        info: RunInfo,
+        options: WriterOptions,
+        manifest: Manifest,
+        last: LastKeys,
+        lock: WriterLock,
+    ) -> Result<Self> {
+        let telemetry = Table::ALL.iter().filter(|t| t.keep() == Keep::Before);
+        let frontier = telemetry.filter_map(|&t| last[t as usize].map(|key| key[0] as u32)).max();
+        Ok(Self {
+            worker: Worker::start(dir, manifest, options.zstd_level)?,
+            dir: dir.to_owned(),
+            info,
+            options,
+            buffers: Buffers::default(),
+            last,
+            frontier,
+            pending_rows: 0,
+            pending_bytes: 0,
+            last_flush: Instant::now(),
+            stopped: None,
+            _lock: lock,
+        })
+    }
+
+    /// The run directory.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// What `run.json` says now.
+    pub fn info(&self) -> &RunInfo {
+        &self.info
+    }
+
+    /// Changes `run.json`, atomically.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Io`]; the old file stays then.
+    pub fn update_info(&mut self, change: impl FnOnce(&mut RunInfo)) -> Result<()> {
+        let mut info = self.info.clone();
+        change(&mut info);
+        info.schema_version = SCHEMA_VERSION;
+        info.write(&self.dir)?;
+        self.info = info;
+        Ok(())
+    }
+
+    /// Step of the last row that a table has, on disk or in memory.
+    pub fn last_step(&self, table: Table) -> Option<u32> {
+        self.last[table as usize].map(|key| key[0] as u32)
+    }
+
+    /// Adds rows to their table.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::OutOfOrder`] if a row's key is not above that of the row before it (none of `rows` is taken then);
+    /// an error of the background thread; [`Error::WriterStopped`] after one.
+    pub fn push<R: Row>(&mut self, rows: &[R]) -> Result<()> {
+        self.check()?;
+        let Some(first) = rows.first() else { return Ok(()) };
+        let mut last = self.last[R::TABLE as usize];
+        for row in rows {
+            let key = row.key();
+            if let Some(last) = last.filter(|last| *last >= key) {
+                let (key, last) = (show_key::<R>(&key), show_key::<R>(&last));
+                return Err(Error::OutOfOrder { table: R::TABLE, key, last });
+            }
+            last = Some(key);
+        }
+        if R::TABLE.keep() == Keep::Before {
+            if self.frontier < Some(first.step()) && self.budget_spent(1) {
+                self.hand_over()?;
+            }
+            self.frontier = self.frontier.max(rows.last().map(Row::step));
+        }
+        self.last[R::TABLE as usize] = last;
+        self.buffers.extend(rows);
+        self.pending_rows += rows.len();
+        self.pending_bytes += rows.len() * R::TABLE.row_bytes();
+        // Memory stays bounded even for a caller that never begins a new step.
+        if self.budget_spent(4) { self.hand_over() } else { Ok(()) }
+    }
+
+    /// Makes everything pushed so far durable: it returns when the parts and the manifest are on disk.
+    ///
+    /// # Errors
+    ///
+    /// An error of the background thread; [`Error::WriterStopped`] after one.
+    pub fn flush(&mut self) -> Result<()> {
+        self.check()?;
+        self.hand_over()?;
+        self.worker.wait();
+        self.check()
+    }
+
+    /// Flushes, ends the background thread and writes the status and the time into `run.json`.
+    ///
+    /// # Errors
+    ///
+    /// As [`RunWriter::flush`] (the status in `run.json` stays then), and [`Error::Io`].
+    pub fn finish(mut self, status: Status) -> Result<RunInfo> {
+        self.flush()?;
+        self.worker.end();
+        self.update_info(|info| {
+            info.status = status;
+            info.finished_unix = Some(unix_now());
+        })?;
+        Ok(self.info.clone())
+    }
+
+    /// Whether a multiple of a size budget is used up, or the time since the last flush (whatever the multiple,
+    /// counted only at the start of a step).
+    fn budget_spent(&self, multiple: usize) -> bool {
+        self.pending_rows > 0
+            && (self.pending_rows >= self.options.flush_rows.saturating_mul(multiple)
+                || self.pending_bytes >= self.options.flush_bytes.saturating_mul(multiple)
+                || (multiple == 1 && self.last_flush.elapsed() >= self.options.flush_interval))
+    }
+
+    /// Gives the buffers to the background thread; waits only if it is two buffers behind.
+    fn hand_over(&mut self) -> Result<()> {
+        self.last_flush = Instant::now();
+        if self.pending_rows > 0 {
+            (self.pending_rows, self.pending_bytes) = (0, 0);
+            self.worker.store(std::mem::take(&mut self.buffers));
+        }
+        self.check()
+    }
+
+    /// Returns the background thread's error once, and [`Error::WriterStopped`] from then on.
+    fn check(&mut self) -> Result<()> {
+        if let Some(reason) = &self.stopped {
+            return Err(Error::WriterStopped { reason: reason.clone() });
+        }
+        match self.worker.failure() {
+            None => Ok(()),
+            Some(error) => {
+                self.stopped = Some(error.to_string());
+                Err(error)
+            }
+        }
+    }
+}
+
+macro_rules! named_pushes {
+    ($($(#[$about:meta])* $name:ident($argument:ident: $ty:ty) => $rows:expr;)+) => {
+        impl RunWriter {
+            $($(#[$about])*
+            ///
+            /// # Errors
+            ///
+            /// As [`RunWriter::push`].
+            pub fn $name(&mut self, $argument: $ty) -> Result<()> {
+                self.push($rows)
+            })+
+        }
+    };
+}
+
+named_pushes! {
+    /// Adds one optimizer step.
+    steps(row: StepRow) => &[row];
+    /// Adds heads, in (step, layer, head) order.
+    heads(rows: &[HeadRow]) => rows;
+    /// Adds residual writes, in (step, layer, site) order.
+    writes(rows: &[WriteRow]) => rows;
+    /// Adds one evaluation.
+    evals(row: EvalRow) => &[row];
+    /// Adds probed heads, in (step, layer, head) order.
+    probe(rows: &[ProbeRow]) => rows;
+    /// Adds probed layers, in (step, layer) order.
+    probe_layers(rows: &[ProbeLayerRow]) => rows;
+    /// Adds shares of writes, in (step, layer, write) order.
+    shares(rows: &[ShareRow]) => rows;
+    /// Adds reliances, in (step, scope, layer, head) order.
+    reliance(rows: &[RelianceRow]) => rows;
+}
+
+impl Drop for RunWriter {
+    fn drop(&mut self) {
+        if self.pending_rows > 0 {
+            self.worker.store(std::mem::take(&mut self.buffers));
+        }
+        self.worker.end();
+    }
+}
+
+/// Refuses a directory that holds anything but what a creation cut short by a crash leaves.
+fn refuse_full(dir: &Path) -> Result<()> {
+    if dir.join(RUN_FILE).exists() {
+        return Err(Error::AlreadyARun { path: dir.to_owned() });
+    }
+    let leftovers =
+        [MANIFEST_FILE.to_owned(), format!("{MANIFEST_FILE}.{TEMPORARY}"), format!("{RUN_FILE}.{TEMPORARY}")];
+    for entry in fs::read_dir(dir).map_err(Error::io("list", dir))? {
+        let name = entry.map_err(Error::io("list", dir))?.file_name();
+        if !leftovers.iter().any(|l| name == l.as_str()) {
+            return Err(Error::NotEmpty { path: dir.to_owned() });
+        }
+    }
+    Ok(())
+}
