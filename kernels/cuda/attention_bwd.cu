@@ -1,0 +1,181 @@
+// Causal attention, backward, without atomics: one kernel over tiles of keys for dk and dv, one over tiles of queries
+// for dq, which also leaves |G_S|^2 and <S, G_S> behind.
+#include "attention.cuh"
+
+#define BACKWARD_STATS 2 // sum G_S^2, sum S G_S; G_S = gradient at the post-scale logits
+
+// delta[b, h, i] = <do_i, o_i> over the head. One warp a (token, head). Launch: block 256, grid = any number.
+template <class T>
+__device__ __forceinline__ void attention_delta(const T* __restrict__ dout, const T* __restrict__ o, float* __restrict__ delta, int B, int H, int seq, int dh) {
+    const int lane = threadIdx.x & 31, warps = blockDim.x >> 5;
+    const long long items = static_cast<long long>(B) * seq * H;
+    for (long long item = static_cast<long long>(blockIdx.x) * warps + (threadIdx.x >> 5); item < items; item += static_cast<long long>(gridDim.x) * warps) {
+        float sum = 0.f;
+        for (int c = lane; c < dh; c += WARP) sum += to_float(dout[item * dh + c]) * to_float(o[item * dh + c]);
+        sum = warp_sum(sum);
+        const long long token = item / H, head = item % H;
+        if (lane == 0) delta[(token / seq * H + head) * seq + token % seq] = sum;
+    }
+}
+
+// dout, o [B * T, H * DH]; lse, delta [B, H, T]; dqkv [B * T, 3 * H * DH], of which this kernel writes the query block;
+// stats [H, B, gridDim.x, 2] partial sums. Launch: as the forward.
+template <class T, int DH>
+__device__ __forceinline__ void attention_bwd_q(const T* __restrict__ dout, const T* __restrict__ qkv, const float* __restrict__ cosine, const float* __restrict__ sine,
+                                                const float* __restrict__ lse, const float* __restrict__ delta, T* __restrict__ dqkv, float* __restrict__ stats, int B, int H, int seq) {
+    constexpr int ROWS = Shape<T, DH>::rows, KEYS = Shape<T, DH>::backward, LD = Pitch<T, DH>::value;
+    constexpr int ST = KEYS / 8, OT = DH / 8;
+    SHARED(q, Array<T, ROWS * LD>);
+    SHARED(d_o, Array<T, ROWS * LD>);
+    SHARED(k, Array<T, KEYS * LD>);
+    SHARED(v, Array<T, KEYS * LD>);
+    SHARED(scratch, Array<float, 2 * WARP>);
+
+    const int tile = gridDim.x - 1 - blockIdx.x, head = blockIdx.y, batch = blockIdx.z, first = tile * ROWS;
+    const int lane = threadIdx.x & 31, warp = threadIdx.x >> 5, g = lane >> 2, t = lane & 3;
+    const size_t width = static_cast<size_t>(H) * DH, stride = 3 * width, start = static_cast<size_t>(batch) * seq;
+    const T* queries = qkv + start * stride + head * DH;
+    const int i0 = first + warp * 16 + g;
+    const float scale = 1.f / sqrtf(static_cast<float>(DH));
+
+    load_tile<T, DH, ROWS>(q, queries, stride, first, seq, cosine, sine);
+    load_tile<T, DH, ROWS>(d_o, dout + start * width + head * DH, width, first, seq, nullptr, nullptr);
+    const size_t rows = (static_cast<size_t>(batch) * H + head) * seq;
+    float row_lse[2], row_delta[2];
+    for (int r = 0; r < 2; r++) {
+        const int i = i0 + 8 * r;
+        row_lse[r] = i < seq ? lse[rows + i] : 0.f;
+        row_delta[r] = i < seq ? delta[rows + i] : 0.f;
+    }
+
+    float dq[OT][4], sums[2] = {0.f, 0.f};
+    clear(dq);
+    const int end = min(first + ROWS, seq);
+    for (int k0 = 0; k0 < end; k0 += KEYS) {
+        __syncthreads();
+        load_tile<T, DH, KEYS>(k, queries + width, stride, k0, seq, cosine, sine);
+        load_tile<T, DH, KEYS>(v, queries + 2 * width, stride, k0, seq, nullptr, nullptr);
+        __syncthreads();
+        if (k0 > first + warp * 16 + 15) continue;
+        float s[ST][4], dp[ST][4];
+        product_nt<DH>(s, q + warp * 16 * LD, k);
+        product_nt<DH>(dp, d_o + warp * 16 * LD, v);
+#pragma unroll
+        for (int n = 0; n < ST; n++) {
+#pragma unroll
+            for (int e = 0; e < 4; e++) {
+                const int r = e >> 1, i = i0 + 8 * r;
+                float ds = 0.f;
+                if (k0 + 8 * n + 2 * t + (e & 1) <= i && i < seq) {
+                    const float logit = s[n][e] * scale;
+                    ds = attention_exp<T>(logit - row_lse[r]) * (dp[n][e] - row_delta[r]);
+                    sums[0] += ds * ds;
+                    sums[1] += logit * ds;
+                }
+                s[n][e] = ds;
+            }
+        }
+        product_nn(dq, s, k);
+    }
+    if (cosine) rotate_back<OT, DH>(dq, i0, seq, cosine, sine);
+    store_rows(dqkv + start * stride + head * DH, stride, dq, i0, seq, scale, scale);
+
+    block_sum(sums, scratch);
+    if (threadIdx.x == 0) {
+        float* out = stats + ((static_cast<size_t>(head) * B + batch) * gridDim.x + tile) * BACKWARD_STATS;
+        out[0] = sums[0], out[1] = sums[1];
+    }
+}
+
+// The key and value blocks of dqkv; arguments as above. Launch: as the forward, tiles of keys for tiles of queries.
+template <class T, int DH>
+__device__ __forceinline__ void attention_bwd_kv(const T* __restrict__ dout, const T* __restrict__ qkv, const float* __restrict__ cosine, const float* __restrict__ sine,
+                                                 const float* __restrict__ lse, const float* __restrict__ delta, T* __restrict__ dqkv, int H, int seq) {
+    constexpr int ROWS = Shape<T, DH>::rows, QUERIES = Shape<T, DH>::backward, LD = Pitch<T, DH>::value;
+    constexpr int ST = QUERIES / 8, OT = DH / 8;
+    SHARED(k, Array<T, ROWS * LD>);
+    SHARED(v, Array<T, ROWS * LD>);
+    SHARED(q, Array<T, QUERIES * LD>);
+    SHARED(d_o, Array<T, QUERIES * LD>);
+    SHARED(row_lse, Array<float, QUERIES>);
+    SHARED(row_delta, Array<float, QUERIES>);
+
+    const int head = blockIdx.y, batch = blockIdx.z, first = blockIdx.x * ROWS; // the first keys meet the most queries
+    const int lane = threadIdx.x & 31, warp = threadIdx.x >> 5, g = lane >> 2, t = lane & 3;
+    const size_t width = static_cast<size_t>(H) * DH, stride = 3 * width, start = static_cast<size_t>(batch) * seq;
+    const T* queries = qkv + start * stride + head * DH;
+    const int j0 = first + warp * 16 + g;
+    const float scale = 1.f / sqrtf(static_cast<float>(DH));
+
+    load_tile<T, DH, ROWS>(k, queries + width, stride, first, seq, cosine, sine);
+    load_tile<T, DH, ROWS>(v, queries + 2 * width, stride, first, seq, nullptr, nullptr);
+    const size_t rows = (static_cast<size_t>(batch) * H + head) * seq;
+
+    float dk[OT][4], dv[OT][4];
+    clear(dk);
+    clear(dv);
+    for (int q0 = first; q0 < seq; q0 += QUERIES) { // ROWS is a multiple of QUERIES: no query before `first` matters
+        __syncthreads();
+        load_tile<T, DH, QUERIES>(q, queries, stride, q0, seq, cosine, sine);
+        load_tile<T, DH, QUERIES>(d_o, dout + start * width + head * DH, width, q0, seq, nullptr, nullptr);
+        for (int r = threadIdx.x; r < QUERIES; r += blockDim.x) {
+            row_lse[r] = q0 + r < seq ? lse[rows + q0 + r] : 0.f;
+            row_delta[r] = q0 + r < seq ? delta[rows + q0 + r] : 0.f;
+        }
+        __syncthreads();
+        if (q0 + QUERIES - 1 < first + warp * 16) continue; // every query lies before all of this warp's keys
+        float p[ST][4], ds[ST][4];
+        product_nt<DH>(p, k + warp * 16 * LD, q);
+        product_nt<DH>(ds, v + warp * 16 * LD, d_o);
+#pragma unroll
+        for (int n = 0; n < ST; n++) {
+#pragma unroll
+            for (int e = 0; e < 4; e++) {
+                const int at = 8 * n + 2 * t + (e & 1), i = q0 + at;
+                const bool allowed = j0 + (e >> 1) * 8 <= i && i < seq;
+                p[n][e] = allowed ? attention_exp<T>(p[n][e] * scale - row_lse[at]) : 0.f;
+                ds[n][e] = allowed ? p[n][e] * (ds[n][e] - row_delta[at]) : 0.f;
+            }
+        }
+        product_nn(dv, p, d_o);
+        product_nn(dk, ds, q);
+    }
+    if (cosine) rotate_back<OT, DH>(dk, j0, seq, cosine, sine);
+    T* out = dqkv + start * stride + head * DH;
+    store_rows(out + width, stride, dk, j0, seq, scale, scale);
+    store_rows(out + 2 * width, stride, dv, j0, seq, 1.f, 1.f);
+}
+
+#define EXPORT_ATTENTION_DELTA(NAME, T)                                                                                 \
+    extern "C" __global__ void __launch_bounds__(256) NAME(                                                             \
+        const T* dout, const T* o, float* delta, int B, int H, int seq, int dh) {                                       \
+        attention_delta<T>(dout, o, delta, B, H, seq, dh);                                                              \
+    }
+EXPORT_ATTENTION_DELTA(attention_delta_f32, float)
+EXPORT_ATTENTION_DELTA(attention_delta_bf16, bf16)
+
+#define EXPORT_ATTENTION_BWD_Q(NAME, T, DH)                                                                             \
+    extern "C" __global__ void __launch_bounds__(2 * Shape<T, DH>::rows, 2) NAME(                                       \
+        const T* dout, const T* qkv, const float* cosine, const float* sine, const float* lse, const float* delta,      \
+        T* dqkv, float* stats, int B, int H, int seq) {                                                                 \
+        attention_bwd_q<T, DH>(dout, qkv, cosine, sine, lse, delta, dqkv, stats, B, H, seq);                            \
+    }
+EXPORT_ATTENTION_BWD_Q(attention_bwd_q_d32_f32, float, 32)
+EXPORT_ATTENTION_BWD_Q(attention_bwd_q_d64_f32, float, 64)
+EXPORT_ATTENTION_BWD_Q(attention_bwd_q_d128_f32, float, 128)
+EXPORT_ATTENTION_BWD_Q(attention_bwd_q_d32_bf16, bf16, 32)
+EXPORT_ATTENTION_BWD_Q(attention_bwd_q_d64_bf16, bf16, 64)
+EXPORT_ATTENTION_BWD_Q(attention_bwd_q_d128_bf16, bf16, 128)
+
+#define EXPORT_ATTENTION_BWD_KV(NAME, T, DH)                                                                            \
+    extern "C" __global__ void __launch_bounds__(2 * Shape<T, DH>::rows, 2) NAME(                                       \
+        const T* dout, const T* qkv, const float* cosine, const float* sine, const float* lse, const float* delta,      \
+        T* dqkv, int H, int seq) {                                                                                      \
+        attention_bwd_kv<T, DH>(dout, qkv, cosine, sine, lse, delta, dqkv, H, seq);                                     \
+    }
+EXPORT_ATTENTION_BWD_KV(attention_bwd_kv_d32_f32, float, 32)
+EXPORT_ATTENTION_BWD_KV(attention_bwd_kv_d64_f32, float, 64)
+EXPORT_ATTENTION_BWD_KV(attention_bwd_kv_d128_f32, float, 128)
+EXPORT_ATTENTION_BWD_KV(attention_bwd_kv_d32_bf16, bf16, 32)
+EXPORT_ATTENTION_BWD_KV(attention_bwd_kv_d64_bf16, bf16, 64)
+EXPORT_ATTENTION_BWD_KV(attention_bwd_kv_d128_bf16, bf16, 128)

@@ -1,0 +1,127 @@
+// Causal attention, forward: tiles of keys stream past a tile of queries, no T x T array, and each row leaves its
+// logit statistics behind.
+#include "attention.cuh"
+
+#define FORWARD_STATS 6 // max S, sum S^2, sum of row-centred S^2, sum H / ln(len), sum top-1, worst bracket violation
+
+// qkv, cosine, sine (both null: no rotation) as in attention.cuh; o [B * T, H * DH], lse [B, H, T];
+// stats [H, B, gridDim.x, 6] = this tile's rows' partial statistics, columns 0 and 5 to be combined by maximum: slices
+// of tiles give a (head, sequence), slices of B * tiles a head.
+// Launch: block 2 * Shape::rows, grid (ceil(T / Shape::rows), H, B).
+template <class T, int DH>
+__device__ __forceinline__ void attention_fwd(const T* __restrict__ qkv, const float* __restrict__ cosine, const float* __restrict__ sine, T* __restrict__ o, float* __restrict__ lse,
+                                              float* __restrict__ stats, int B, int H, int seq) {
+    constexpr int ROWS = Shape<T, DH>::rows, KEYS = Shape<T, DH>::forward, LD = Pitch<T, DH>::value;
+    constexpr int ST = KEYS / 8, OT = DH / 8;
+    SHARED(q, Array<T, ROWS * LD>);
+    SHARED(k, Array<T, KEYS * LD>);
+    SHARED(v, Array<T, KEYS * LD>);
+    SHARED(scratch, Array<float, 4 * WARP>);
+
+    const int tile = gridDim.x - 1 - blockIdx.x; // the longest rows first: they take the longest
+    const int head = blockIdx.y, batch = blockIdx.z, first = tile * ROWS;
+    const int lane = threadIdx.x & 31, warp = threadIdx.x >> 5, g = lane >> 2, t = lane & 3;
+    const size_t width = static_cast<size_t>(H) * DH, stride = 3 * width;
+    const T* queries = qkv + static_cast<size_t>(batch) * seq * stride + head * DH;
+    const int i0 = first + warp * 16 + g;
+    const float scale = 1.f / sqrtf(static_cast<float>(DH));
+
+    load_tile<T, DH, ROWS>(q, queries, stride, first, seq, cosine, sine);
+
+    // Two rows a lane, e / 2 chooses. m is the row's maximum; the sums are this lane's columns' share of it:
+    // l = sum exp(S - m), u = sum exp(S - m) (S - m), and about the fixed reference c: s1 = sum (S - c), s2 its square.
+    float acc[OT][4];
+    clear(acc);
+    float m[2], c[2], l[2] = {0.f, 0.f}, u[2] = {0.f, 0.f}, s1[2] = {0.f, 0.f}, s2[2] = {0.f, 0.f};
+    const int end = min(first + ROWS, seq);
+    for (int k0 = 0; k0 < end; k0 += KEYS) {
+        __syncthreads();
+        load_tile<T, DH, KEYS>(k, queries + width, stride, k0, seq, cosine, sine);
+        load_tile<T, DH, KEYS>(v, queries + 2 * width, stride, k0, seq, nullptr, nullptr);
+        __syncthreads();
+        if (k0 > first + warp * 16 + 15) continue; // every key lies after all of this warp's queries
+        float s[ST][4];
+        product_nt<DH>(s, q + warp * 16 * LD, k);
+        float top[2] = {-infinity(), -infinity()};
+#pragma unroll
+        for (int n = 0; n < ST; n++) {
+#pragma unroll
+            for (int e = 0; e < 4; e++) {
+                s[n][e] *= scale;
+                if (k0 + 8 * n + 2 * t + (e & 1) <= i0 + (e >> 1) * 8) top[e >> 1] = fmaxf(top[e >> 1], s[n][e]);
+            }
+        }
+#pragma unroll
+        for (int r = 0; r < 2; r++) {
+            top[r] = quad_max(top[r]);
+            if (k0 == 0) {
+                m[r] = c[r] = top[r]; // key 0 is allowed to every row: finite from here on
+                continue;
+            }
+            const float higher = fmaxf(m[r], top[r]), shift = m[r] - higher, fade = attention_exp<T>(shift);
+            u[r] = fade * (u[r] + l[r] * shift);
+            l[r] *= fade;
+            m[r] = higher;
+#pragma unroll
+            for (int n = 0; n < OT; n++) acc[n][2 * r] *= fade, acc[n][2 * r + 1] *= fade;
+        }
+#pragma unroll
+        for (int n = 0; n < ST; n++) {
+#pragma unroll
+            for (int e = 0; e < 4; e++) {
+                const int r = e >> 1;
+                float p = 0.f;
+                if (k0 + 8 * n + 2 * t + (e & 1) <= i0 + r * 8) {
+                    const float below = s[n][e] - m[r], about = s[n][e] - c[r];
+                    p = attention_exp<T>(below);
+                    l[r] += p;
+                    u[r] += p * below;
+                    s1[r] += about;
+                    s2[r] += about * about;
+                }
+                s[n][e] = p;
+            }
+        }
+        product_nn(acc, s, v);
+    }
+
+    float sums[4] = {0.f, 0.f, 0.f, 0.f}, peak = -infinity(), broken = 0.f, inverse[2];
+    float* lse_row = lse + (static_cast<size_t>(batch) * H + head) * seq;
+#pragma unroll
+    for (int r = 0; r < 2; r++) {
+        const int i = i0 + 8 * r;
+        l[r] = quad_sum(l[r]), u[r] = quad_sum(u[r]), s1[r] = quad_sum(s1[r]), s2[r] = quad_sum(s2[r]);
+        inverse[r] = 1.f / l[r];
+        if (i >= seq || t != 0) continue;
+        const float len = static_cast<float>(i + 1), log_len = logf(len), log_l = logf(l[r]), row_lse = m[r] + log_l;
+        lse_row[i] = row_lse;
+        sums[0] += s2[r] + 2.f * c[r] * s1[r] + len * c[r] * c[r];
+        sums[1] += fmaxf(s2[r] - s1[r] * s1[r] / len, 0.f);
+        // H = ln l - u / l, both terms non-negative: no cancellation
+        if (i > 0) sums[2] += (log_l - u[r] * inverse[r]) / log_len;
+        sums[3] += inverse[r];
+        peak = loud_max(peak, m[r]);
+        broken = loud_max(broken, fmaxf(row_lse - m[r] - log_len, m[r] - row_lse)); // (2.5)
+    }
+    store_rows(o + static_cast<size_t>(batch) * seq * width + head * DH, width, acc, i0, seq, inverse[0], inverse[1]);
+
+    block_sum(sums, scratch);
+    peak = block_max(peak, scratch);
+    broken = block_max(broken, scratch);
+    if (threadIdx.x == 0) {
+        float* out = stats + ((static_cast<size_t>(head) * B + batch) * gridDim.x + tile) * FORWARD_STATS;
+        out[0] = peak, out[1] = sums[0], out[2] = sums[1], out[3] = sums[2], out[4] = sums[3], out[5] = broken;
+    }
+}
+
+#define EXPORT_ATTENTION_FWD(NAME, T, DH)                                                                               \
+    extern "C" __global__ void __launch_bounds__(2 * Shape<T, DH>::rows) NAME(                                          \
+        const T* qkv, const float* cosine, const float* sine, T* o, float* lse, float* stats, int B, int H, int seq) {  \
+        attention_fwd<T, DH>(qkv, cosine, sine, o, lse, stats, B, H, seq);                                              \
+    }
+EXPORT_ATTENTION_FWD(attention_fwd_d32_f32, float, 32)
+EXPORT_ATTENTION_FWD(attention_fwd_d64_f32, float, 64)
+EXPORT_ATTENTION_FWD(attention_fwd_d128_f32, float, 128)
+EXPORT_ATTENTION_FWD(attention_fwd_d32_bf16, bf16, 32)
+EXPORT_ATTENTION_FWD(attention_fwd_d64_bf16, bf16, 64)
+EXPORT_ATTENTION_FWD(attention_fwd_d128_bf16, bf16, 128)

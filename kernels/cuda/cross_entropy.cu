@@ -1,0 +1,51 @@
+// Softmax cross-entropy: loss and gradient from one read and one rewrite of the logits.
+#include "common.cuh"
+
+// logits [n, V], any V, replaced by (softmax - onehot(target)) * scale; targets [n] in 0..V (anything else: that
+// row's loss and gradient are NaN, so that it cannot pass unnoticed); partial [gridDim.x, 2] = sum of the losses,
+// largest logit, over this block's rows; row_loss [n] (null: not wanted).
+// Launch: block 512 (any multiple of 32), grid = any number of blocks P <= n.
+template <class T>
+__device__ __forceinline__ void cross_entropy(T* __restrict__ logits, const u32* __restrict__ targets, float* __restrict__ partial, float* __restrict__ row_loss, int n, int V, float scale) {
+    SHARED(scratch, Array<float, WARP>);
+    float loss = 0.f, peak = -infinity();
+    for (int r = blockIdx.x; r < n; r += gridDim.x) {
+        T* row = logits + static_cast<size_t>(r) * V;
+        float best = -infinity(), sum[1] = {0.f};
+        for (int c = threadIdx.x; c < V; c += blockDim.x) {
+            const float v = to_float(row[c]);
+            if (v > best) {
+                sum[0] = sum[0] * expf(best - v) + 1.f; // expf(-inf) = 0 starts the sum
+                best = v;
+            } else {
+                // -inf stays out of the sum (and would be inf - inf before the first finite logit)
+                sum[0] += v == -infinity() ? 0.f : expf(v - best);
+            }
+        }
+        const float top = block_max(best, scratch);
+        sum[0] = best == -infinity() ? sum[0] : sum[0] * expf(best - top);
+        block_sum(sum, scratch);
+        const float lse = top + logf(sum[0]);
+        const u32 target = targets[r];
+        const bool valid = target < static_cast<u32>(V);
+        const float here = valid ? lse - to_float(row[valid ? target : 0]) : not_a_number();
+        __syncthreads(); // the target's logit is read by all before its owner replaces it
+        const float factor = valid ? scale : not_a_number();
+        for (int c = threadIdx.x; c < V; c += blockDim.x) {
+            const float p = expf(to_float(row[c]) - lse);
+            row[c] = from_float<T>((p - (static_cast<u32>(c) == target ? 1.f : 0.f)) * factor);
+        }
+        loss += here;
+        peak = loud_max(peak, top);
+        if (row_loss && threadIdx.x == 0) row_loss[r] = here;
+    }
+    if (threadIdx.x == 0) partial[blockIdx.x * 2] = loss, partial[blockIdx.x * 2 + 1] = peak;
+}
+
+#define EXPORT_CROSS_ENTROPY(NAME, T)                                                                                   \
+    extern "C" __global__ void __launch_bounds__(1024) NAME(                                                            \
+        T* logits, const u32* targets, float* partial, float* row_loss, int n, int V, float scale) {                    \
+        cross_entropy<T>(logits, targets, partial, row_loss, n, V, scale);                                              \
+    }
+EXPORT_CROSS_ENTROPY(cross_entropy_f32, float)
+EXPORT_CROSS_ENTROPY(cross_entropy_bf16, bf16)

@@ -1,0 +1,148 @@
+// One launch updates every parameter: AdamW or SGD over a table of chunks, the global-norm clip applied inside, and
+// per slice (a head of W_Q or W_K, its bias slice included) all the squared norms and inner products of the step.
+#include "common.cuh"
+
+// A window of `rows` x `cols` elements with row stride `stride`, the same in all four arrays; 56 bytes, as the
+// library's #[repr(C)] twin. The library cuts tensors so that no chunk spans two slices, orders the chunks by slice
+// and gives chunks outside every slice the last place and slice = -1.
+struct Chunk {
+    float* param;
+    const void* grad; // float or bf16, by kernel
+    float* m;
+    float* v; // unused by sgd; m too when momentum is 0
+    u32 rows, cols, stride;
+    float lr_mult;
+    u32 decay; // 1: weight decay applies
+    int slice;
+};
+
+#define SLICE_STATS 7 // sum g^2, max |g|, sum w^2, sum d^2, <w,g>, <w,d>, <g,d>
+
+__device__ __forceinline__ size_t chunk_offset(const Chunk& k, u32 e) {
+    return k.rows == 1 ? e : static_cast<size_t>(e / k.cols) * k.stride + e % k.cols;
+}
+
+// partial[chunk] = sum of g^2 over the chunk. Launch: block 256, grid = chunks.
+template <class T>
+__device__ __forceinline__ void grad_norm_partials(const Chunk* __restrict__ chunks, float* __restrict__ partial) {
+    SHARED(scratch, Array<float, WARP>);
+    const Chunk k = chunks[blockIdx.x];
+    const T* grad = static_cast<const T*>(k.grad);
+    const u32 len = k.rows * k.cols;
+    float sum[1] = {0.f};
+    for (u32 e = threadIdx.x; e < len; e += blockDim.x) {
+        const float g = to_float(grad[chunk_offset(k, e)]);
+        sum[0] += g * g;
+    }
+    block_sum(sum, scratch);
+    if (threadIdx.x == 0) partial[blockIdx.x] = sum[0];
+}
+
+// clip[0] = global gradient norm, clip[1] = min(1, max_norm / norm), or 1 when max_norm <= 0. Added in float64 in a
+// fixed order. Launch: block 256, grid 1.
+extern "C" __global__ void __launch_bounds__(256) grad_norm_finish(const float* __restrict__ partial, float* __restrict__ clip, int chunks, float max_norm) {
+    SHARED(lanes, Array<double, 256>);
+    double sum = 0.0;
+    for (int i = threadIdx.x; i < chunks; i += blockDim.x) sum += partial[i];
+    lanes[threadIdx.x] = sum;
+    __syncthreads();
+    for (int half = 128; half > 0; half >>= 1) {
+        if (static_cast<int>(threadIdx.x) < half) lanes[threadIdx.x] += lanes[threadIdx.x + half];
+        __syncthreads();
+    }
+    if (threadIdx.x == 0) {
+        const float norm = static_cast<float>(sqrt(lanes[0]));
+        clip[0] = norm;
+        clip[1] = max_norm > 0.f && !(norm <= max_norm) ? max_norm / norm : 1.f; // a NaN norm makes a NaN step
+    }
+}
+
+// One step's constants; bc1 = 1 - beta1^t, bc2 = 1 - beta2^t. AdamW: decoupled decay, w -= lr (m^ / (sqrt v^ + eps) +
+// decay w). SGD: beta1 is the momentum, m = beta1 m + g, w -= lr (m + decay w).
+struct Step {
+    float lr, beta1, beta2, eps, decay, bc1, bc2;
+};
+
+enum { ADAMW = 0, SGD = 1 };
+
+// Updates the chunk in place; partial [chunks, 7] gets the slice statistics, of the gradient before clipping and of
+// the step d = w' - w as rounded, so that |w'|^2 - |w|^2 = 2 <w,d> + |d|^2 holds of the stored weights (2.4).
+// Launch: block 256, grid = chunks.
+template <class T>
+__device__ __forceinline__ void optimizer_step(const Chunk* __restrict__ chunks, const float* __restrict__ clip, float* __restrict__ partial, const Step s, int kind) {
+    SHARED(scratch, Array<float, 6 * WARP>);
+    const Chunk k = chunks[blockIdx.x];
+    const T* grad = static_cast<const T*>(k.grad);
+    const u32 len = k.rows * k.cols;
+    const float scale = clip[1], lr = s.lr * k.lr_mult, decay = k.decay ? s.decay : 0.f;
+    const float root_bc2 = sqrtf(s.bc2);
+    float gg = 0.f, peak = 0.f, ww = 0.f, dd = 0.f, wg = 0.f, wd = 0.f, gd = 0.f;
+    for (u32 e = threadIdx.x; e < len; e += blockDim.x) {
+        const size_t at = chunk_offset(k, e);
+        const float raw = to_float(grad[at]), g = raw * scale, w = k.param[at];
+        float direction;
+        if (kind == ADAMW) {
+            const float m = s.beta1 * k.m[at] + (1.f - s.beta1) * g;
+            const float v = s.beta2 * k.v[at] + (1.f - s.beta2) * g * g;
+            k.m[at] = m, k.v[at] = v;
+            direction = (m / s.bc1) / (sqrtf(v) / root_bc2 + s.eps);
+        } else if (s.beta1 != 0.f) {
+            direction = s.beta1 * k.m[at] + g;
+            k.m[at] = direction;
+        } else {
+            direction = g;
+        }
+        const float next = w - lr * (direction + decay * w), d = next - w;
+        k.param[at] = next;
+        gg += raw * raw, peak = loud_max(peak, fabsf(raw)), ww += w * w, dd += d * d;
+        wg += w * raw, wd += w * d, gd += raw * d;
+    }
+    if (k.slice < 0) return; // the whole block agrees
+    float sums[6] = {gg, ww, dd, wg, wd, gd};
+    block_sum(sums, scratch);
+    peak = block_max(peak, scratch);
+    if (threadIdx.x == 0) {
+        float* out = partial + static_cast<size_t>(blockIdx.x) * SLICE_STATS;
+        out[0] = sums[0], out[1] = peak, out[2] = sums[1], out[3] = sums[2];
+        out[4] = sums[3], out[5] = sums[4], out[6] = sums[5];
+    }
+}
+
+// stats[slice, 7] = totals (column 1: maximum) over the slice's chunks, begin[slice] .. begin[slice + 1].
+// Launch: block 32, grid (1, slices).
+extern "C" __global__ void __launch_bounds__(32) slice_stats(const float* __restrict__ partial, const u32* __restrict__ begin, float* __restrict__ stats) {
+    const int c = threadIdx.x;
+    if (c >= SLICE_STATS) return;
+    double total = 0.0;
+    for (u32 k = begin[blockIdx.y]; k < begin[blockIdx.y + 1]; k++) {
+        const float v = partial[static_cast<size_t>(k) * SLICE_STATS + c];
+        total = c == 1 ? loud_max(static_cast<float>(total), v) : total + v;
+    }
+    stats[static_cast<size_t>(blockIdx.y) * SLICE_STATS + c] = static_cast<float>(total);
+}
+
+#define EXPORT_GRAD_NORM(NAME, T)                                                                                       \
+    extern "C" __global__ void __launch_bounds__(256) NAME(const Chunk* chunks, float* partial) {                       \
+        grad_norm_partials<T>(chunks, partial);                                                                         \
+    }
+EXPORT_GRAD_NORM(grad_norm_partials_f32, float)
+EXPORT_GRAD_NORM(grad_norm_partials_bf16, bf16)
+
+#define EXPORT_ADAMW(NAME, T)                                                                                           \
+    extern "C" __global__ void __launch_bounds__(256) NAME(                                                             \
+        const Chunk* chunks, const float* clip, float* partial, float lr, float beta1, float beta2, float eps,          \
+        float decay, float bc1, float bc2) {                                                                            \
+        const Step s = {lr, beta1, beta2, eps, decay, bc1, bc2};                                                        \
+        optimizer_step<T>(chunks, clip, partial, s, ADAMW);                                                             \
+    }
+EXPORT_ADAMW(adamw_f32, float)
+EXPORT_ADAMW(adamw_bf16, bf16)
+
+#define EXPORT_SGD(NAME, T)                                                                                             \
+    extern "C" __global__ void __launch_bounds__(256) NAME(                                                             \
+        const Chunk* chunks, const float* clip, float* partial, float lr, float momentum, float decay) {                \
+        const Step s = {lr, momentum, 0.f, 0.f, decay, 1.f, 1.f};                                                       \
+        optimizer_step<T>(chunks, clip, partial, s, SGD);                                                               \
+    }
+EXPORT_SGD(sgd_f32, float)
+EXPORT_SGD(sgd_bf16, bf16)

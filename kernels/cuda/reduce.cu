@@ -1,0 +1,88 @@
+// Second passes: partial rows -> totals, in float64, in a fixed order; and column sums of a matrix.
+#include "common.cuh"
+
+#define REDUCE_COLUMNS 32
+#define REDUCE_LANES 8
+
+// out[s, c] = sum over p of in[s, p, c]; columns whose bit is set in max_mask (c < 32) take the maximum instead, NaN
+// if there is one. in [slices, P, C], out [slices, C].
+// Launch: block (32, 8), grid (ceil(C / 32), slices).
+extern "C" __global__ void __launch_bounds__(256) reduce_partials(const float* __restrict__ in, float* __restrict__ out, int P, int C, u32 max_mask) {
+    SHARED(lanes, Array<double, REDUCE_COLUMNS * REDUCE_LANES>);
+    const int c = blockIdx.x * REDUCE_COLUMNS + threadIdx.x;
+    const bool maximum = c < 32 && (max_mask >> c & 1u);
+    const float* slice = in + static_cast<size_t>(blockIdx.y) * P * C;
+    double total = maximum ? -infinity() : 0.0;
+    if (c < C) {
+        for (int p = threadIdx.y; p < P; p += REDUCE_LANES) {
+            const float v = slice[static_cast<size_t>(p) * C + c];
+            total = maximum ? loud_max(static_cast<float>(total), v) : total + v;
+        }
+    }
+    lanes[threadIdx.y * REDUCE_COLUMNS + threadIdx.x] = total;
+    __syncthreads();
+    if (threadIdx.y != 0 || c >= C) return;
+    for (int l = 1; l < REDUCE_LANES; l++) {
+        const double v = lanes[l * REDUCE_COLUMNS + threadIdx.x];
+        total = maximum ? loud_max(static_cast<float>(total), static_cast<float>(v)) : total + v;
+    }
+    out[static_cast<size_t>(blockIdx.y) * C + c] = static_cast<float>(total);
+}
+
+// out[0] = sum of (scale * x[i])^2: the common-mode energy |token mean|^2 of column sums, with scale = 1 / tokens.
+// Launch: block 256, grid 1.
+extern "C" __global__ void __launch_bounds__(256) column_energy(const float* __restrict__ x, float* __restrict__ out, int n, float scale) {
+    SHARED(scratch, Array<float, WARP>);
+    float sum[1] = {0.f};
+    for (int i = threadIdx.x; i < n; i += blockDim.x) {
+        const float v = scale * x[i];
+        sum[0] += v * v;
+    }
+    block_sum(sum, scratch);
+    if (threadIdx.x == 0) out[0] = sum[0];
+}
+
+// partial[p, c] = sum of x[r, c] over the rows r = p, p + gridDim.y, ...: the bias gradient's first pass.
+// x [rows, C], C a multiple of 4; partial [gridDim.y, C]. Launch: block 128, grid (ceil(C / 512), P).
+template <class T>
+__device__ __forceinline__ void column_sum(const T* __restrict__ x, float* __restrict__ partial, int rows, int C) {
+    const int c = (blockIdx.x * blockDim.x + threadIdx.x) * 4;
+    if (c >= C) return;
+    float sum[4] = {0.f, 0.f, 0.f, 0.f};
+    for (int r = blockIdx.y; r < rows; r += gridDim.y) {
+        float v[4];
+        load4(x + static_cast<size_t>(r) * C + c, v);
+        for (int i = 0; i < 4; i++) sum[i] += v[i];
+    }
+    store4(partial + static_cast<size_t>(blockIdx.y) * C + c, sum);
+}
+
+#define EXPORT_COLUMN_SUM(NAME, T)                                                                                      \
+    extern "C" __global__ void __launch_bounds__(128) NAME(const T* x, float* partial, int rows, int C) {               \
+        column_sum<T>(x, partial, rows, C);                                                                             \
+    }
+EXPORT_COLUMN_SUM(column_sum_f32, float)
+EXPORT_COLUMN_SUM(column_sum_bf16, bf16)
+
+// x[r, c] += bias[c] in place. x [rows, C], C a multiple of 4. Launch: block 128, grid (ceil(C / 512), any <= 65535).
+template <class T>
+__device__ __forceinline__ void bias_add(T* __restrict__ x, const float* __restrict__ bias, int rows, int C) {
+    const int c = (blockIdx.x * blockDim.x + threadIdx.x) * 4;
+    if (c >= C) return;
+    float b[4];
+    load4(bias + c, b);
+    for (int r = blockIdx.y; r < rows; r += gridDim.y) {
+        float v[4];
+        T* at = x + static_cast<size_t>(r) * C + c;
+        load4(at, v);
+        for (int i = 0; i < 4; i++) v[i] += b[i];
+        store4(at, v);
+    }
+}
+
+#define EXPORT_BIAS_ADD(NAME, T)                                                                                        \
+    extern "C" __global__ void __launch_bounds__(128) NAME(T* x, const float* bias, int rows, int C) {                  \
+        bias_add<T>(x, bias, rows, C);                                                                                  \
+    }
+EXPORT_BIAS_ADD(bias_add_f32, float)
+EXPORT_BIAS_ADD(bias_add_bf16, bf16)
