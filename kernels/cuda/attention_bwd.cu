@@ -155,7 +155,7 @@ EXPORT_ATTENTION_DELTA(attention_delta_f32, float)
 EXPORT_ATTENTION_DELTA(attention_delta_bf16, bf16)
 
 #define EXPORT_ATTENTION_BWD_Q(NAME, T, DH)                                                                             \
-    extern "C" __global__ void __launch_bounds__(2 * Shape<T, DH>::rows, 2) NAME(                                       \
+    extern "C" __global__ void __launch_bounds__(2 * Shape<T, DH>::rows, 3) NAME(                                       \
         const T* dout, const T* qkv, const float* cosine, const float* sine, const float* lse, const float* delta,      \
         T* dqkv, float* stats, int B, int H, int seq) {                                                                 \
         attention_bwd_q<T, DH>(dout, qkv, cosine, sine, lse, delta, dqkv, stats, B, H, seq);                            \
@@ -168,7 +168,7 @@ EXPORT_ATTENTION_BWD_Q(attention_bwd_q_d64_bf16, bf16, 64)
 EXPORT_ATTENTION_BWD_Q(attention_bwd_q_d128_bf16, bf16, 128)
 
 #define EXPORT_ATTENTION_BWD_KV(NAME, T, DH)                                                                            \
-    extern "C" __global__ void __launch_bounds__(2 * Shape<T, DH>::rows, 2) NAME(                                       \
+    extern "C" __global__ void __launch_bounds__(2 * Shape<T, DH>::rows) NAME(                                          \
         const T* dout, const T* qkv, const float* cosine, const float* sine, const float* lse, const float* delta,      \
         T* dqkv, int H, int seq) {                                                                                      \
         attention_bwd_kv<T, DH>(dout, qkv, cosine, sine, lse, delta, dqkv, H, seq);                                     \
