@@ -47,7 +47,7 @@ pub fn loss(input: &Input) -> Figure {
     let mut panel =
         Panel::new("", step_axis(input.step_scale, steps), Axis::new("loss (nats per token)", Scale::Linear));
     for (arm, style) in input.arms.iter().zip(&styles) {
-        let faint = Stroke { colour: style.colour.lighten(0.72), width: 0.6, dash: Dash::Solid };
+        let faint = Stroke { colour: style.colour.lighten(0.6), width: 0.9, dash: Dash::Solid };
         panel.items.push(arm.train.line(faint));
     }
     for (arm, style) in input.arms.iter().zip(&styles) {
@@ -80,7 +80,7 @@ pub fn loss(input: &Input) -> Figure {
     let smoothed = Stroke::solid(REFERENCE, 1.4);
     if window > 1 {
         figure.legend.push(LegendEntry::line(format!("train, mean over {window} points"), smoothed));
-        figure.legend.push(LegendEntry::line("raw", Stroke::solid(REFERENCE.lighten(0.72), 0.8)));
+        figure.legend.push(LegendEntry::line("raw", Stroke::solid(REFERENCE.lighten(0.6), 0.9)));
     } else {
         figure.legend.push(LegendEntry::line("train", smoothed));
     }
