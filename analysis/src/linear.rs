@@ -1,0 +1,117 @@
+//! Small dense helpers over faer, all sequential: callers parallelise over heads, layers, sequences.
+
+use faer::linalg::matmul::matmul;
+use faer::linalg::matmul::triangular::{BlockStructure, matmul as triangular_matmul};
+use faer::{Accum, Mat, MatMut, MatRef, Par};
+
+/// Dot product in eight independent lanes, so that it vectorises.
+pub(crate) fn dot(a: &[f64], b: &[f64]) -> f64 {
+    const LANES: usize = 8;
+    let mut lanes = [0.0; LANES];
+    let (a_main, a_rest) = a.as_chunks::<LANES>();
+    let (b_main, b_rest) = b.as_chunks::<LANES>();
+    for (x, y) in a_main.iter().zip(b_main) {
+        for ((lane, x), y) in lanes.iter_mut().zip(x).zip(y) {
+            *lane += x * y;
+        }
+    }
+    let rest: f64 = a_rest.iter().zip(b_rest).map(|(x, y)| x * y).sum();
+    lanes.iter().sum::<f64>() + rest
+}
+
+/// `sum_ab A_ab B_ab`.
+pub(crate) fn inner(a: &Mat<f64>, b: &Mat<f64>) -> f64 {
+    (0..a.ncols()).map(|j| dot(a.col_as_slice(j), b.col_as_slice(j))).sum()
+}
+
+/// `sum_ab A_ab B_ba`.
+pub(crate) fn inner_transposed(a: &Mat<f64>, b: &Mat<f64>) -> f64 {
+    (0..a.ncols()).map(|j| (0..a.nrows()).map(|i| a[(i, j)] * b[(j, i)]).sum::<f64>()).sum()
+}
+
+/// Sum of squares.
+pub(crate) fn square_norm(a: MatRef<'_, f64>) -> f64 {
+    a.squared_norm_l2()
+}
+
+/// `A B`.
+pub(crate) fn mul(a: MatRef<'_, f64>, b: MatRef<'_, f64>) -> Mat<f64> {
+    let mut out = Mat::zeros(a.nrows(), b.ncols());
+    matmul(out.as_mut(), Accum::Replace, a, b, 1.0, Par::Seq);
+    out
+}
+
+/// `A^T B`.
+pub(crate) fn mul_tn(a: MatRef<'_, f64>, b: MatRef<'_, f64>) -> Mat<f64> {
+    mul(a.transpose(), b)
+}
+
+/// `dst (+)= alpha A B`.
+pub(crate) fn mul_into(
+    dst: MatMut<'_, f64>,
+    accum: Accum,
+    a: MatRef<'_, f64>,
+    b: MatRef<'_, f64>,
+    alpha: f64,
+) {
+    matmul(dst, accum, a, b, alpha, Par::Seq);
+}
+
+/// `A^T A`, symmetric to the last bit, at half the cost of a general product.
+pub(crate) fn gram(a: MatRef<'_, f64>) -> Mat<f64> {
+    let mut out = Mat::zeros(a.ncols(), a.ncols());
+    triangular_matmul(
+        out.as_mut(),
+        BlockStructure::TriangularLower,
+        Accum::Replace,
+        a.transpose(),
+        BlockStructure::Rectangular,
+        a,
+        BlockStructure::Rectangular,
+        1.0,
+        Par::Seq,
+    );
+    for j in 0..out.ncols() {
+        for i in 0..j {
+            out[(i, j)] = out[(j, i)];
+        }
+    }
+    out
+}
+
+/// Multiplies row `i` by `weights[i]`.
+pub(crate) fn scale_rows(m: &mut Mat<f64>, weights: &[f64]) {
+    for j in 0..m.ncols() {
+        for (v, w) in m.col_as_slice_mut(j).iter_mut().zip(weights) {
+            *v *= w;
+        }
+    }
+}
+
+/// Puts matrices of equal width below one another.
+pub(crate) fn stack(parts: &[Mat<f64>]) -> Mat<f64> {
+    let rows = parts.iter().map(Mat::nrows).sum();
+    let cols = parts.first().map_or(0, Mat::ncols);
+    let mut out = Mat::zeros(rows, cols);
+    for j in 0..cols {
+        let mut rest = out.col_as_slice_mut(j);
+        for part in parts {
+            let (head, tail) = rest.split_at_mut(part.nrows());
+            head.copy_from_slice(part.col_as_slice(j));
+            rest = tail;
+        }
+    }
+    out
+}
+
+/// Cuts a stacked matrix back into parts of the given numbers of rows.
+pub(crate) fn unstack(m: &Mat<f64>, rows: &[usize]) -> Vec<Mat<f64>> {
+    let mut first = 0;
+    rows.iter()
+        .map(|&n| {
+            let part = m.subrows(first, n).to_owned();
+            first += n;
+            part
+        })
+        .collect()
+}

@@ -1,0 +1,49 @@
+//! Maturity of the residual basis (section 8).
+
+use faer::Mat;
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Result, shape};
+use crate::linear::{inner, square_norm};
+use crate::moments::Moments;
+
+/// Shape of a layer's key moment at one time.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Basis {
+    /// Effective rank `(tr Sk)^2 / tr Sk^2`; NaN when all keys are alike.
+    pub effective_rank: f64,
+    /// Token-distinct fraction `tr Sk / tr Sq`, the constant bias column left out; NaN when the
+    /// input is zero.
+    pub token_distinct: f64,
+    /// Concentration `|Sk|_F / tr Sk`: one when a single direction carries everything; NaN when all
+    /// keys are alike.
+    pub concentration: f64,
+}
+
+/// Effective rank, token-distinct fraction and concentration of a layer's key moment.
+pub fn basis(moments: &Moments) -> Basis {
+    let trace = moments.trace_k();
+    let square = square_norm(moments.sk.as_ref());
+    Basis {
+        effective_rank: trace * trace / square,
+        token_distinct: trace / moments.trace_q(),
+        concentration: square.sqrt() / trace,
+    }
+}
+
+/// `maturity_l(t)`: cosine between the key moments of a layer at two times,
+/// `tr(A B) / (|A|_F |B|_F)`, in [0, 1] for moments. NaN when either is zero.
+///
+/// # Errors
+/// [`crate::AnalysisError::Shape`] when the two differ in width.
+pub fn maturity(earlier: &Mat<f64>, later: &Mat<f64>) -> Result<f64> {
+    if earlier.shape() != later.shape() {
+        return Err(shape(
+            "later key moment",
+            format!("{} x {}", earlier.nrows(), earlier.ncols()),
+            format!("{} x {}", later.nrows(), later.ncols()),
+        ));
+    }
+    let norm = (square_norm(earlier.as_ref()) * square_norm(later.as_ref())).sqrt();
+    Ok(inner(earlier, later) / norm)
+}

@@ -1,0 +1,83 @@
+//! Causal-pair weights, and sums over causal pairs as weighted sums over tokens.
+//!
+//! The scatter of the keys that row `i` sees grows from row to row by
+//! `j/(j+1) y_j y_j^T` with the innovation `y_j = x_j - mean(x_0..x_{j-1})`. Summed over rows, the
+//! centred key moment is therefore one Gram matrix of weighted innovations: no cancellation,
+//! positive semidefinite by construction, `O(T d)` besides the product itself. Innovations are
+//! linear in the inputs, so projections may be taken before or after.
+
+use faer::Mat;
+
+/// Number of causal pairs `sum_b T_b (T_b + 1) / 2`.
+pub fn causal_pairs(lengths: &[usize]) -> f64 {
+    lengths.iter().map(|&t| t as f64 * (t as f64 + 1.0) / 2.0).sum()
+}
+
+/// Weight of every row as a query: `(i+1)/P`.
+pub(crate) fn query_weights(length: usize, pairs: f64) -> Vec<f64> {
+    (0..length).map(|i| (i as f64 + 1.0) / pairs).collect()
+}
+
+/// Weight of every row as a key: `(T-j)/P`.
+pub(crate) fn key_weights(length: usize, pairs: f64) -> Vec<f64> {
+    (0..length).map(|j| (length - j) as f64 / pairs).collect()
+}
+
+/// Weight of every offset `delta = i-j` over all sequences: `sum_b max(T_b - delta, 0) / P`.
+pub(crate) fn offset_weights(lengths: &[usize], pairs: f64) -> Vec<f64> {
+    let longest = lengths.iter().copied().max().unwrap_or(0);
+    (0..longest)
+        .map(|delta| lengths.iter().map(|&t| t.saturating_sub(delta) as f64).sum::<f64>() / pairs)
+        .collect()
+}
+
+/// Square root of the weight of innovation `j`, from the weight of key `j`.
+fn innovation_scale(j: usize, weight: f64) -> f64 {
+    (weight * j as f64 / (j as f64 + 1.0)).sqrt()
+}
+
+/// Weighted innovations: row `j` is `sqrt(w_j j/(j+1)) (x_j - mean of the rows before it)`; row 0
+/// is zero. `Y^T Y` is the pair-weighted scatter about each row's own mean key.
+pub(crate) fn innovations(m: &Mat<f64>, weights: &[f64]) -> Mat<f64> {
+    let mut out = Mat::zeros(m.nrows(), m.ncols());
+    let scales: Vec<f64> = weights.iter().enumerate().map(|(j, &w)| innovation_scale(j, w)).collect();
+    for col in 0..m.ncols() {
+        let (source, target) = (m.col_as_slice(col), out.col_as_slice_mut(col));
+        // Row 0 has no rows before it; its scale is zero.
+        let mut mean = 0.0;
+        for (j, ((&x, y), &scale)) in source.iter().zip(target).zip(&scales).enumerate() {
+            let step = x - mean;
+            *y = scale * step;
+            // A running mean stays accurate where a prefix sum over a large offset would not.
+            mean += step / (j as f64 + 1.0);
+        }
+    }
+    out
+}
+
+/// The transpose of [`innovations`] as a linear map: `<G, innovations(X)> = <adjoint(G), X>`.
+pub(crate) fn innovations_adjoint(g: &Mat<f64>, weights: &[f64]) -> Mat<f64> {
+    let mut out = Mat::zeros(g.nrows(), g.ncols());
+    let scales: Vec<f64> = weights.iter().enumerate().map(|(j, &w)| innovation_scale(j, w)).collect();
+    for col in 0..g.ncols() {
+        let (source, target) = (g.col_as_slice(col), out.col_as_slice_mut(col));
+        // Row l enters the mean of every later row j with 1/j.
+        let mut later = 0.0;
+        for j in (0..source.len()).rev() {
+            let own = scales[j] * source[j];
+            target[j] = own - later;
+            if j > 0 {
+                later += own / j as f64;
+            }
+        }
+    }
+    out
+}
+
+/// Pair-weighted mean key `E_pairs[x_j]` per column.
+pub(crate) fn mean_key(x: &[Mat<f64>], pairs: f64) -> Vec<f64> {
+    let weights: Vec<Vec<f64>> = x.iter().map(|m| key_weights(m.nrows(), pairs)).collect();
+    (0..x.first().map_or(0, Mat::ncols))
+        .map(|col| x.iter().zip(&weights).map(|(m, w)| crate::linear::dot(m.col_as_slice(col), w)).sum())
+        .collect()
+}

@@ -1,0 +1,229 @@
+//! Attention inputs times query and key weights, and the forms in which they enter the metric.
+
+use faer::{Accum, Mat};
+use rayon::prelude::*;
+
+use crate::layer::Geometry;
+use crate::linear::{mul, mul_into, mul_tn, scale_rows, stack, unstack};
+use crate::pairs::{
+    causal_pairs, innovations, innovations_adjoint, key_weights, offset_weights, query_weights,
+};
+use crate::rotation::{OffsetAverage, Rotation};
+
+/// `X W` for every sequence, not rotated.
+pub(crate) fn project(x: &[Mat<f64>], w: &Mat<f64>) -> Vec<Mat<f64>> {
+    x.par_iter().map(|x| mul(x.as_ref(), w.as_ref())).collect()
+}
+
+/// Columns of a head as a matrix of their own.
+pub(crate) fn head_columns(m: &Mat<f64>, geometry: &Geometry, head: usize) -> Mat<f64> {
+    m.subcols(head * geometry.head_dim, geometry.head_dim).to_owned()
+}
+
+/// How projected inputs turn into the query and key factors whose Gram matrices make up the
+/// metric of section 4. Everything here is linear in the inputs.
+#[derive(Debug, Clone)]
+pub(crate) struct Forms {
+    geometry: Geometry,
+    lengths: Vec<usize>,
+    /// Square roots of the query weights, sequences one below another.
+    query_roots: Vec<f64>,
+    /// Key weights per sequence.
+    key_weights: Vec<Vec<f64>>,
+    rope: Option<RopeForms>,
+}
+
+#[derive(Debug, Clone)]
+struct RopeForms {
+    rotation: Rotation,
+    average: OffsetAverage,
+    offsets: Vec<f64>,
+}
+
+/// Key-side factor for one weight matrix, all heads (`H*d_h` columns).
+#[derive(Debug, Clone)]
+pub(crate) struct KeyFactor {
+    /// Weighted rows, sequences one below another: innovations, or keys about their mean with RoPE.
+    rows: Mat<f64>,
+    /// Weighted innovations of the rotated mean key over the offset (RoPE only).
+    mean_rows: Option<Mat<f64>>,
+}
+
+impl Forms {
+    pub(crate) fn new(geometry: Geometry, lengths: Vec<usize>) -> Self {
+        let pairs = causal_pairs(&lengths);
+        let offsets = offset_weights(&lengths, pairs);
+        let rope = Rotation::new(&geometry, offsets.len()).map(|rotation| RopeForms {
+            average: rotation.offset_average(&offsets),
+            rotation,
+            offsets,
+        });
+        Self {
+            geometry,
+            query_roots: lengths.iter().flat_map(|&t| query_weights(t, pairs)).map(f64::sqrt).collect(),
+            key_weights: lengths.iter().map(|&t| key_weights(t, pairs)).collect(),
+            lengths,
+            rope,
+        }
+    }
+
+    pub(crate) fn rotation(&self) -> Option<&Rotation> {
+        self.rope.as_ref().map(|r| &r.rotation)
+    }
+
+    /// Query factor: `A^T A = U^T Sq U`.
+    pub(crate) fn query(&self, projected: &[Mat<f64>]) -> Mat<f64> {
+        let mut rows = stack(projected);
+        scale_rows(&mut rows, &self.query_roots);
+        rows
+    }
+
+    /// Transpose of [`Forms::query`].
+    pub(crate) fn query_adjoint(&self, g: &Mat<f64>) -> Vec<Mat<f64>> {
+        let mut g = g.clone();
+        scale_rows(&mut g, &self.query_roots);
+        unstack(&g, &self.lengths)
+    }
+
+    /// Key factor of projected keys.
+    pub(crate) fn key(&self, projected: &[Mat<f64>]) -> KeyFactor {
+        let Some(rope) = &self.rope else {
+            let parts: Vec<Mat<f64>> =
+                projected.iter().zip(&self.key_weights).map(|(m, w)| innovations(m, w)).collect();
+            return KeyFactor { rows: stack(&parts), mean_rows: None };
+        };
+        let mean = self.mean(projected);
+        let mut rows = stack(projected);
+        let roots = self.key_roots();
+        for (col, &mu) in mean.iter().enumerate() {
+            for (v, root) in rows.col_as_slice_mut(col).iter_mut().zip(&roots) {
+                *v = (*v - mu) * root;
+            }
+        }
+        let repeated = Mat::from_fn(rope.offsets.len(), mean.len(), |_, col| mean[col]);
+        let turned = self.turn_all(rope, &repeated, true);
+        KeyFactor { rows, mean_rows: Some(innovations(&turned, &rope.offsets)) }
+    }
+
+    /// Transpose of [`Forms::key`].
+    pub(crate) fn key_adjoint(&self, g: &KeyFactor) -> Vec<Mat<f64>> {
+        let (Some(rope), Some(mean_rows)) = (&self.rope, &g.mean_rows) else {
+            return unstack(&g.rows, &self.lengths)
+                .iter()
+                .zip(&self.key_weights)
+                .map(|(m, w)| innovations_adjoint(m, w))
+                .collect();
+        };
+        let turned = self.turn_all(rope, &innovations_adjoint(mean_rows, &rope.offsets), false);
+        let roots = self.key_roots();
+        let mut rows = g.rows.clone();
+        scale_rows(&mut rows, &roots);
+        // The mean key collects what the rotated means send back, less what centring took away.
+        let through_mean: Vec<f64> = (0..rows.ncols())
+            .map(|col| {
+                turned.col_as_slice(col).iter().sum::<f64>() - rows.col_as_slice(col).iter().sum::<f64>()
+            })
+            .collect();
+        let weights = self.key_weights.concat();
+        for (col, &through) in through_mean.iter().enumerate() {
+            for (v, w) in rows.col_as_slice_mut(col).iter_mut().zip(&weights) {
+                *v += w * through;
+            }
+        }
+        unstack(&rows, &self.lengths)
+    }
+
+    /// `N_ab` of a head for key weights V, V': `V^T Sk V'`, or with RoPE its average over rotations
+    /// plus the mean-key term.
+    pub(crate) fn key_gram(&self, head: usize, a: &KeyFactor, b: &KeyFactor) -> Mat<f64> {
+        let plain = self.head_gram(head, &a.rows, &b.rows);
+        match (&self.rope, &a.mean_rows, &b.mean_rows) {
+            (Some(rope), Some(a), Some(b)) => rope.average.apply(&plain) + self.head_gram(head, a, b),
+            _ => plain,
+        }
+    }
+
+    /// Adds `factor * A` of one head into `out`, with A averaged over rotations where the Gram
+    /// matrix was: the derivative of `sum A_ab N_ab` by the second factor.
+    pub(crate) fn pull_back(
+        &self,
+        head: usize,
+        factor: &KeyFactor,
+        a: &Mat<f64>,
+        alpha: f64,
+        out: &mut KeyFactor,
+    ) {
+        let (first, width) = (head * self.geometry.head_dim, self.geometry.head_dim);
+        let averaged = self.rope.as_ref().map(|rope| rope.average.adjoint(a));
+        mul_into(
+            out.rows.as_mut().subcols_mut(first, width),
+            Accum::Add,
+            factor.rows.as_ref().subcols(first, width),
+            averaged.as_ref().unwrap_or(a).as_ref(),
+            alpha,
+        );
+        if let (Some(source), Some(target)) = (&factor.mean_rows, &mut out.mean_rows) {
+            mul_into(
+                target.as_mut().subcols_mut(first, width),
+                Accum::Add,
+                source.as_ref().subcols(first, width),
+                a.as_ref(),
+                alpha,
+            );
+        }
+    }
+
+    /// `A^T B` restricted to the columns of one head.
+    pub(crate) fn head_gram(&self, head: usize, a: &Mat<f64>, b: &Mat<f64>) -> Mat<f64> {
+        let (first, width) = (head * self.geometry.head_dim, self.geometry.head_dim);
+        mul_tn(a.subcols(first, width), b.subcols(first, width))
+    }
+
+    /// Average over rotations alone: the metric with `Sk = I`, where there is no mean key.
+    pub(crate) fn averaged(&self, n: Mat<f64>) -> Mat<f64> {
+        match &self.rope {
+            Some(rope) => rope.average.apply(&n),
+            None => n,
+        }
+    }
+
+    fn mean(&self, projected: &[Mat<f64>]) -> Vec<f64> {
+        crate::pairs::mean_key(projected, causal_pairs(&self.lengths))
+    }
+
+    fn key_roots(&self) -> Vec<f64> {
+        self.key_weights.iter().flatten().map(|w| w.sqrt()).collect()
+    }
+
+    fn turn_all(&self, rope: &RopeForms, m: &Mat<f64>, inverse: bool) -> Mat<f64> {
+        let mut out = Mat::zeros(m.nrows(), m.ncols());
+        for head in 0..self.geometry.heads {
+            let first = head * self.geometry.head_dim;
+            let turned = rope.rotation.turned(m, first, inverse);
+            out.as_mut().subcols_mut(first, self.geometry.head_dim).copy_from(turned);
+        }
+        out
+    }
+}
+
+impl KeyFactor {
+    /// A factor of the same shape that is zero.
+    pub(crate) fn zeros_like(&self) -> Self {
+        let zeros = |m: &Mat<f64>| Mat::zeros(m.nrows(), m.ncols());
+        Self { rows: zeros(&self.rows), mean_rows: self.mean_rows.as_ref().map(zeros) }
+    }
+
+    /// The mean of two factors.
+    pub(crate) fn midpoint(&self, other: &Self) -> Self {
+        let mid = |a: &Mat<f64>, b: &Mat<f64>| {
+            Mat::from_fn(a.nrows(), a.ncols(), |i, j| 0.5 * (a[(i, j)] + b[(i, j)]))
+        };
+        Self {
+            rows: mid(&self.rows, &other.rows),
+            mean_rows: match (&self.mean_rows, &other.mean_rows) {
+                (Some(a), Some(b)) => Some(mid(a, b)),
+                _ => None,
+            },
+        }
+    }
+}

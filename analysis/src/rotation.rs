@@ -1,0 +1,119 @@
+//! Rotary positions: turning rows, and averages of rotated matrices over the offset.
+
+use faer::Mat;
+
+use crate::layer::{Geometry, Positions};
+use crate::linear::{mul_tn, scale_rows};
+
+/// Cosines and sines of `position * theta_p`, one row a position, one column a plane.
+#[derive(Debug, Clone)]
+pub(crate) struct Rotation {
+    cos: Mat<f64>,
+    sin: Mat<f64>,
+}
+
+impl Rotation {
+    /// Tables for positions `0..length`, or `None` without rotary positions.
+    pub(crate) fn new(geometry: &Geometry, length: usize) -> Option<Self> {
+        let Positions::Rope { base } = geometry.positions else { return None };
+        let planes = geometry.head_dim / 2;
+        let angle = |t: usize, p: usize| t as f64 * base.powf(-2.0 * p as f64 / geometry.head_dim as f64);
+        Some(Self {
+            cos: Mat::from_fn(length, planes, |t, p| angle(t, p).cos()),
+            sin: Mat::from_fn(length, planes, |t, p| angle(t, p).sin()),
+        })
+    }
+
+    /// Planes of a head, d_h / 2.
+    fn planes(&self) -> usize {
+        self.cos.ncols()
+    }
+
+    /// Columns `first..first + d_h` of `m`, row `t` turned by position `t` (by `-t` when `inverse`).
+    pub(crate) fn turned(&self, m: &Mat<f64>, first: usize, inverse: bool) -> Mat<f64> {
+        let planes = self.planes();
+        let sign = if inverse { -1.0 } else { 1.0 };
+        let mut out = Mat::zeros(m.nrows(), 2 * planes);
+        for p in 0..planes {
+            let re = m.col_as_slice(first + p);
+            let im = m.col_as_slice(first + p + planes);
+            let (cos, sin) = (self.cos.col_as_slice(p), self.sin.col_as_slice(p));
+            let target = out.col_as_slice_mut(p);
+            for (t, y) in target.iter_mut().enumerate() {
+                *y = re[t] * cos[t] - sign * im[t] * sin[t];
+            }
+            let target = out.col_as_slice_mut(p + planes);
+            for (t, y) in target.iter_mut().enumerate() {
+                *y = im[t] * cos[t] + sign * re[t] * sin[t];
+            }
+        }
+        out
+    }
+
+    /// Averages `R_delta^T B R_delta` over offsets with the given weights.
+    pub(crate) fn offset_average(&self, weights: &[f64]) -> OffsetAverage {
+        let weighted = |m: &Mat<f64>| {
+            let mut m = m.subrows(0, weights.len()).to_owned();
+            scale_rows(&mut m, weights);
+            m
+        };
+        let (cos, sin) = (self.cos.subrows(0, weights.len()), self.sin.subrows(0, weights.len()));
+        let (wcos, wsin) = (weighted(&self.cos), weighted(&self.sin));
+        // [p, q]: weighted sums over offsets of products of the trigonometric columns.
+        let cc = mul_tn(wcos.as_ref(), cos);
+        let ss = mul_tn(wsin.as_ref(), sin);
+        let cs = mul_tn(wcos.as_ref(), sin);
+        let sc = mul_tn(wsin.as_ref(), cos);
+        OffsetAverage { minus_re: &cc + &ss, minus_im: &cs - &sc, plus_re: &cc - &ss, plus_im: &sc + &cs }
+    }
+}
+
+/// The linear map `B -> sum_delta w_delta R_delta^T B R_delta` on `d_h x d_h` matrices.
+///
+/// A 2 x 2 block between planes p and q acts on complex numbers as `z -> alpha z + beta conj(z)`.
+/// Rotation multiplies alpha by `exp(i delta (theta_q - theta_p))` and beta by
+/// `exp(-i delta (theta_p + theta_q))`, so the average over offsets is a fixed complex factor per
+/// block: `O(d_h^2)` a matrix, whatever the sequence length.
+#[derive(Debug, Clone)]
+pub(crate) struct OffsetAverage {
+    minus_re: Mat<f64>,
+    minus_im: Mat<f64>,
+    plus_re: Mat<f64>,
+    plus_im: Mat<f64>,
+}
+
+impl OffsetAverage {
+    /// `sum_delta w_delta R_delta^T B R_delta`.
+    pub(crate) fn apply(&self, b: &Mat<f64>) -> Mat<f64> {
+        self.combine(b, 1.0)
+    }
+
+    /// The transpose of the map: `sum_delta w_delta R_delta A R_delta^T`.
+    pub(crate) fn adjoint(&self, a: &Mat<f64>) -> Mat<f64> {
+        self.combine(a, -1.0)
+    }
+
+    fn combine(&self, b: &Mat<f64>, sign: f64) -> Mat<f64> {
+        let planes = self.minus_re.nrows();
+        let mut out = Mat::zeros(2 * planes, 2 * planes);
+        for q in 0..planes {
+            for p in 0..planes {
+                let (b11, b12) = (b[(p, q)], b[(p, q + planes)]);
+                let (b21, b22) = (b[(p + planes, q)], b[(p + planes, q + planes)]);
+                let (alpha_re, alpha_im) = (0.5 * (b11 + b22), 0.5 * (b21 - b12));
+                let (beta_re, beta_im) = (0.5 * (b11 - b22), 0.5 * (b21 + b12));
+                let (f_re, f_im) = (self.minus_re[(p, q)], sign * self.minus_im[(p, q)]);
+                let (g_re, g_im) = (self.plus_re[(p, q)], -sign * self.plus_im[(p, q)]);
+                let a_re = alpha_re * f_re - alpha_im * f_im;
+                let a_im = alpha_re * f_im + alpha_im * f_re;
+                let c_re = beta_re * g_re - beta_im * g_im;
+                let c_im = beta_re * g_im + beta_im * g_re;
+                out[(p, q)] = a_re + c_re;
+                out[(p, q + planes)] = c_im - a_im;
+                out[(p + planes, q)] = a_im + c_im;
+                out[(p + planes, q + planes)] = a_re - c_re;
+            }
+        }
+        out
+    }
+}

@@ -1,0 +1,265 @@
+//! Random layers and a brute-force reference: plain loops over pairs, written from the definitions.
+#![allow(dead_code)] // each test binary uses a part
+
+use faer::Mat;
+use growthpath_analysis::{Geometry, LayerState, Positions};
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+
+pub fn rng(seed: u64) -> ChaCha8Rng {
+    ChaCha8Rng::seed_from_u64(seed)
+}
+
+/// Sum of uniforms: near enough to a normal variate, and bounded.
+pub fn normal(rng: &mut ChaCha8Rng) -> f64 {
+    (0..6).map(|_| rng.random::<f64>() - 0.5).sum::<f64>() * std::f64::consts::SQRT_2
+}
+
+pub fn matrix(rng: &mut ChaCha8Rng, rows: usize, cols: usize, scale: f64) -> Mat<f64> {
+    Mat::from_fn(rows, cols, |_, _| scale * normal(rng))
+}
+
+/// What a random layer looks like.
+#[derive(Clone, Debug)]
+pub struct Shape {
+    pub lengths: Vec<usize>,
+    pub width: usize,
+    pub geometry: Geometry,
+    pub biases: bool,
+    /// Size of a component that all tokens share.
+    pub common: f64,
+}
+
+impl Shape {
+    pub fn new(
+        lengths: &[usize],
+        width: usize,
+        heads: usize,
+        head_dim: usize,
+        rope: bool,
+        biases: bool,
+    ) -> Self {
+        let positions = if rope { Positions::Rope { base: 100.0 } } else { Positions::Plain };
+        let geometry = Geometry { heads, head_dim, positions };
+        Self { lengths: lengths.to_vec(), width, geometry, biases, common: 0.5 }
+    }
+
+    /// Odd shapes, with and without rotation and biases.
+    pub fn zoo() -> Vec<Self> {
+        vec![
+            Self::new(&[9, 9], 7, 2, 3, false, false),
+            Self::new(&[13, 1, 70], 5, 3, 4, false, true),
+            Self::new(&[11, 11, 11], 6, 2, 4, true, false),
+            Self::new(&[5, 66, 2], 9, 1, 6, true, true),
+            Self::new(&[2], 3, 1, 2, true, false),
+            Self::new(&[129], 4, 2, 1, false, false),
+        ]
+    }
+
+    pub fn augmented_width(&self) -> usize {
+        self.width + usize::from(self.biases)
+    }
+
+    pub fn inputs(&self, rng: &mut ChaCha8Rng) -> Vec<Mat<f64>> {
+        let shared: Vec<f64> = (0..self.width).map(|_| self.common * normal(rng)).collect();
+        self.lengths
+            .iter()
+            .map(|&t| {
+                let own = matrix(rng, t, self.width, 1.0);
+                Mat::from_fn(t, self.augmented_width(), |i, j| {
+                    if j < self.width { own[(i, j)] + shared[j] } else { 1.0 }
+                })
+            })
+            .collect()
+    }
+
+    pub fn state(&self, rng: &mut ChaCha8Rng) -> LayerState {
+        let (d, c) = (self.augmented_width(), self.geometry.columns());
+        LayerState { x: self.inputs(rng), wq: matrix(rng, d, c, 0.4), wk: matrix(rng, d, c, 0.4) }
+    }
+
+    /// A state some step of the given size away.
+    pub fn moved(&self, rng: &mut ChaCha8Rng, from: &LayerState, step: f64) -> LayerState {
+        let (d, c) = (self.augmented_width(), self.geometry.columns());
+        let x = from
+            .x
+            .iter()
+            .map(|x| {
+                let noise = matrix(rng, x.nrows(), self.width, step);
+                Mat::from_fn(x.nrows(), d, |i, j| {
+                    x[(i, j)] + if j < self.width { noise[(i, j)] } else { 0.0 }
+                })
+            })
+            .collect();
+        LayerState { x, wq: &from.wq + matrix(rng, d, c, step), wk: &from.wk + matrix(rng, d, c, step) }
+    }
+
+    pub fn pair(&self, seed: u64, step: f64) -> (LayerState, LayerState) {
+        let mut rng = rng(seed);
+        let prev = self.state(&mut rng);
+        let next = self.moved(&mut rng, &prev, step);
+        (prev, next)
+    }
+}
+
+/// Per sequence, per row i: one value for each key j <= i.
+pub type Pairs = Vec<Vec<Vec<f64>>>;
+
+/// `x_i W` of one head, turned by `position`.
+pub fn vector(x: &Mat<f64>, row: usize, w: &Mat<f64>, g: &Geometry, head: usize, position: f64) -> Vec<f64> {
+    let v: Vec<f64> = (0..g.head_dim)
+        .map(|c| (0..x.ncols()).map(|k| x[(row, k)] * w[(k, head * g.head_dim + c)]).sum())
+        .collect();
+    turn(&v, g, position)
+}
+
+/// Rotate-half by hand.
+pub fn turn(v: &[f64], g: &Geometry, position: f64) -> Vec<f64> {
+    let Positions::Rope { base } = g.positions else { return v.to_vec() };
+    let half = g.head_dim / 2;
+    let mut out = vec![0.0; v.len()];
+    for p in 0..half {
+        let angle = position / base.powf(2.0 * p as f64 / g.head_dim as f64);
+        out[p] = v[p] * angle.cos() - v[p + half] * angle.sin();
+        out[p + half] = v[p + half] * angle.cos() + v[p] * angle.sin();
+    }
+    out
+}
+
+/// Logits of a head for any query weights and key weights.
+pub fn logits(x: &[Mat<f64>], wq: &Mat<f64>, wk: &Mat<f64>, g: &Geometry, head: usize) -> Pairs {
+    x.iter()
+        .map(|x| {
+            (0..x.nrows())
+                .map(|i| {
+                    let q = vector(x, i, wq, g, head, i as f64);
+                    (0..=i)
+                        .map(|j| {
+                            let k = vector(x, j, wk, g, head, j as f64);
+                            q.iter().zip(&k).map(|(a, b)| a * b).sum::<f64>() / (g.head_dim as f64).sqrt()
+                        })
+                        .collect()
+                })
+                .collect()
+        })
+        .collect()
+}
+
+pub fn centred(s: &Pairs) -> Pairs {
+    s.iter()
+        .map(|seq| {
+            seq.iter()
+                .map(|row| {
+                    let mean = row.iter().sum::<f64>() / row.len() as f64;
+                    row.iter().map(|v| v - mean).collect()
+                })
+                .collect()
+        })
+        .collect()
+}
+
+pub fn zip(a: &Pairs, b: &Pairs, f: impl Fn(f64, f64) -> f64) -> Pairs {
+    a.iter()
+        .zip(b)
+        .map(|(a, b)| {
+            a.iter().zip(b).map(|(a, b)| a.iter().zip(b).map(|(x, y)| f(*x, *y)).collect()).collect()
+        })
+        .collect()
+}
+
+pub fn flat(a: &Pairs) -> Vec<f64> {
+    a.iter().flatten().flatten().copied().collect()
+}
+
+pub fn inner(a: &Pairs, b: &Pairs) -> f64 {
+    flat(a).iter().zip(flat(b)).map(|(x, y)| x * y).sum()
+}
+
+pub fn rms(a: &Pairs) -> f64 {
+    let a = flat(a);
+    (a.iter().map(|v| v * v).sum::<f64>() / a.len() as f64).sqrt()
+}
+
+/// Asserts agreement to `tolerance`, absolute below one and relative above.
+#[track_caller]
+pub fn close(what: &str, found: f64, expected: f64, tolerance: f64) {
+    let scale = expected.abs().max(1.0);
+    assert!(
+        (found - expected).abs() <= tolerance * scale,
+        "{what}: found {found:e}, expected {expected:e}, off by {:e}",
+        (found - expected).abs() / scale
+    );
+}
+
+/// Plain product by loops.
+pub fn times(a: &Mat<f64>, b: &Mat<f64>) -> Mat<f64> {
+    assert_eq!(a.ncols(), b.nrows());
+    Mat::from_fn(a.nrows(), b.ncols(), |i, j| (0..a.ncols()).map(|k| a[(i, k)] * b[(k, j)]).sum())
+}
+
+pub fn transposed(a: &Mat<f64>) -> Mat<f64> {
+    Mat::from_fn(a.ncols(), a.nrows(), |i, j| a[(j, i)])
+}
+
+pub fn trace(a: &Mat<f64>) -> f64 {
+    (0..a.nrows()).map(|i| a[(i, i)]).sum()
+}
+
+/// Columns of a head.
+pub fn head(w: &Mat<f64>, g: &Geometry, h: usize) -> Mat<f64> {
+    Mat::from_fn(w.nrows(), g.head_dim, |i, j| w[(i, h * g.head_dim + j)])
+}
+
+/// Query moment, key moment about each row's own mean, mean key and global key covariance, by loops
+/// over pairs.
+pub struct Reference {
+    pub sq: Mat<f64>,
+    pub sk: Mat<f64>,
+    pub sk_global: Mat<f64>,
+    pub mu: Vec<f64>,
+}
+
+pub fn moments(x: &[Mat<f64>]) -> Reference {
+    cross_moments(x, x)
+}
+
+/// Moments with the second key factor taken from `y` (and the mean key from `x`).
+pub fn cross_moments(x: &[Mat<f64>], y: &[Mat<f64>]) -> Reference {
+    let d = x[0].ncols();
+    let zero = || Mat::<f64>::zeros(d, d);
+    let (mut sq, mut sk, mut skg) = (zero(), zero(), zero());
+    let mean = |x: &[Mat<f64>]| {
+        let mut mu = vec![0.0; d];
+        let mut pairs = 0.0;
+        for x in x {
+            for i in 0..x.nrows() {
+                for j in 0..=i {
+                    pairs += 1.0;
+                    (0..d).for_each(|a| mu[a] += x[(j, a)]);
+                }
+            }
+        }
+        (mu.iter().map(|m| m / pairs).collect::<Vec<f64>>(), pairs)
+    };
+    let (mu, pairs) = mean(x);
+    let (mu_y, _) = mean(y);
+    for (x, y) in x.iter().zip(y) {
+        for i in 0..x.nrows() {
+            let n = i as f64 + 1.0;
+            let row_mean = |x: &Mat<f64>| {
+                (0..d).map(|a| (0..=i).map(|j| x[(j, a)]).sum::<f64>() / n).collect::<Vec<f64>>()
+            };
+            let (m, m_y) = (row_mean(x), row_mean(y));
+            for j in 0..=i {
+                for a in 0..d {
+                    for b in 0..d {
+                        sq[(a, b)] += x[(i, a)] * x[(i, b)] / pairs;
+                        sk[(a, b)] += (x[(j, a)] - m[a]) * (y[(j, b)] - m_y[b]) / pairs;
+                        skg[(a, b)] += (x[(j, a)] - mu[a]) * (y[(j, b)] - mu_y[b]) / pairs;
+                    }
+                }
+            }
+        }
+    }
+    Reference { sq, sk, sk_global: skg, mu }
+}
