@@ -1,0 +1,213 @@
+// Host definitions of what a .cu file uses, so that a C++ compiler takes it unmodified. Threads of a block are fibers
+// of one OS thread, switched only at barriers and warp collectives; blocks run one after another.
+#pragma once
+#include <algorithm>
+#include <cmath>
+#include <cstddef>
+#include <cstdint>
+#include <cstdlib>
+#include <cstring>
+#include <functional>
+#include <string>
+#include <tuple>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+#define __global__
+#define __device__
+#define __host__
+#define __forceinline__ inline
+#define __launch_bounds__(...)
+#define __align__(n) alignas(n)
+
+struct dim3 {
+    unsigned x = 1, y = 1, z = 1;
+};
+struct float2 {
+    alignas(8) float x;
+    float y;
+};
+struct float4 {
+    alignas(16) float x;
+    float y, z, w;
+};
+struct uint2 {
+    alignas(8) unsigned x;
+    unsigned y;
+};
+
+namespace emu {
+
+enum class State : unsigned char { ready, at_barrier, at_collective, done };
+
+struct Fiber {
+    void* stack_pointer;
+    char* stack;
+    void* fake_stack; // the address sanitizer's, while the fiber sleeps
+    dim3 thread;
+    unsigned index;
+    State state;
+    unsigned mask;                        // of the collective it waits at
+    int site;                             // source line of the barrier or collective it waits at
+    alignas(16) unsigned char deposit[32]; // what it brought to the collective
+};
+
+// One variable of shared memory: its own allocation, so that the sanitizer sees an access past its end.
+struct Shared {
+    int id;
+    size_t size;
+    void* memory;
+};
+
+struct Block {
+    dim3 index, block, grid;
+    unsigned threads;
+    std::vector<Fiber> fibers;
+    std::vector<Shared> shared;
+    std::function<void()> body;
+    Fiber* current;
+    void* scheduler; // its stack pointer
+    void* scheduler_fake;
+    const void* scheduler_bottom;
+    size_t scheduler_size;
+    std::string error;
+};
+
+extern thread_local Block* active;
+
+void wait(State state, int site);
+[[noreturn]] void fail(const std::string& message);
+void* shared_memory(int id, size_t size);
+
+// --- warp collectives ----------------------------------------------------------------------------------------------
+
+inline unsigned lane() { return active->current->index & 31; }
+inline unsigned lanes_in_warp() { return std::min(32u, active->threads - (active->current->index & ~31u)); }
+
+// Waits until every lane of the mask has brought its value; read them with `from`, then call `leave`.
+template <class T>
+inline void bring(int site, unsigned mask, const T& value) {
+    static_assert(sizeof(T) <= sizeof(Fiber::deposit), "the deposit is too small");
+    Fiber* me = active->current;
+    if (!(mask >> lane() & 1)) fail("a lane calls a warp collective whose mask leaves it out");
+    std::memcpy(me->deposit, &value, sizeof(T));
+    me->mask = mask;
+    wait(State::at_collective, site);
+}
+template <class T>
+inline T from(unsigned source) {
+    const Fiber* me = active->current;
+    if (source >= lanes_in_warp() || !(me->mask >> source & 1)) fail("a warp collective reads a lane that takes no part in it");
+    T value;
+    std::memcpy(&value, active->fibers[(me->index & ~31u) + source].deposit, sizeof(T));
+    return value;
+}
+inline void leave(int site) { wait(State::at_collective, site); }
+
+template <class T>
+inline T shuffle(int site, unsigned mask, T value, unsigned source) {
+    bring(site, mask, value);
+    value = from<T>(source);
+    leave(site);
+    return value;
+}
+template <class T>
+inline T shfl(int site, unsigned mask, T value, int source) {
+    return shuffle(site, mask, value, static_cast<unsigned>(source) & 31);
+}
+template <class T>
+inline T shfl_xor(int site, unsigned mask, T value, int bits) {
+    return shuffle(site, mask, value, lane() ^ static_cast<unsigned>(bits));
+}
+template <class T>
+inline T shfl_down(int site, unsigned mask, T value, unsigned by) {
+    return shuffle(site, mask, value, lane() + by < 32 ? lane() + by : lane());
+}
+inline unsigned ballot(int site, unsigned mask, int predicate) {
+    bring(site, mask, predicate != 0);
+    unsigned result = 0;
+    for (unsigned l = 0; l < lanes_in_warp(); l++)
+        if (mask >> l & 1) result |= static_cast<unsigned>(from<bool>(l)) << l;
+    leave(site);
+    return result;
+}
+
+// --- bf16 and matrix instructions ----------------------------------------------------------------------------------
+
+// Round to nearest even; a NaN stays one.
+inline uint16_t bf16_bits(float x) {
+    uint32_t u;
+    std::memcpy(&u, &x, 4);
+    if (x != x) return 0x7fff;
+    return static_cast<uint16_t>((u + 0x7fff + (u >> 16 & 1)) >> 16);
+}
+inline float bf16_value(uint32_t bits) {
+    const uint32_t u = bits << 16;
+    float x;
+    std::memcpy(&x, &u, 4);
+    return x;
+}
+
+// mma.sync.m16n8k16 row.col f32.bf16.bf16.f32, by the operand layouts of the PTX manual.
+void mma_16x8x16(float (&d)[4], const unsigned (&a)[4], unsigned b0, unsigned b1);
+// ldmatrix.sync.m8n8.x4[.trans].b16.
+void ldmatrix(unsigned (&r)[4], const void* row, bool transposed);
+
+// --- kernels by name -----------------------------------------------------------------------------------------------
+
+struct Argument {
+    const void* value;
+    size_t size;
+};
+struct Kernel {
+    const char* name;
+    size_t arguments;
+    std::function<std::function<void()>(const Argument*)> bind; // an empty body: an argument of the wrong size
+};
+
+template <class... A, size_t... I>
+std::function<void()> bind_arguments(void (*kernel)(A...), const Argument* arguments, std::index_sequence<I...>) {
+    if (((arguments[I].size != sizeof(A)) || ...)) return {};
+    return [kernel, values = std::tuple<A...>(*static_cast<const A*>(arguments[I].value)...)] { kernel(std::get<I>(values)...); };
+}
+
+struct Table {
+    std::vector<Kernel> kernels;
+    template <class... A>
+    void add(const char* name, void (*kernel)(A...)) {
+        kernels.push_back({name, sizeof...(A), [kernel](const Argument* arguments) { return bind_arguments(kernel, arguments, std::index_sequence_for<A...>{}); }});
+    }
+};
+void register_all(Table& table); // generated by build.rs
+
+} // namespace emu
+
+#define threadIdx (emu::active->current->thread)
+#define blockIdx (emu::active->index)
+#define blockDim (emu::active->block)
+#define gridDim (emu::active->grid)
+
+// The source line tells call sites apart: threads that meet at different ones have diverged.
+#define __syncthreads() emu::wait(emu::State::at_barrier, __LINE__)
+#define __syncwarp(mask) (emu::bring(__LINE__, mask, 0), emu::leave(__LINE__))
+#define __shfl_sync(...) emu::shfl(__LINE__, __VA_ARGS__)
+#define __shfl_xor_sync(...) emu::shfl_xor(__LINE__, __VA_ARGS__)
+#define __shfl_down_sync(...) emu::shfl_down(__LINE__, __VA_ARGS__)
+#define __ballot_sync(...) emu::ballot(__LINE__, __VA_ARGS__)
+
+#define SHARED(name, ...) auto& name = *static_cast<std::remove_reference_t<__VA_ARGS__>*>(emu::shared_memory(__COUNTER__, sizeof(__VA_ARGS__)))
+
+inline float __expf(float x) { return expf(x); }
+inline float __int_as_float(int i) {
+    float f;
+    std::memcpy(&f, &i, 4);
+    return f;
+}
+inline int __float_as_int(float f) {
+    int i;
+    std::memcpy(&i, &f, 4);
+    return i;
+}
+using std::max;
+using std::min;
