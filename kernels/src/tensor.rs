@@ -5,7 +5,7 @@ use std::ops::Deref;
 
 use candle_core::{CpuStorage, Device, InplaceOp1, Layout, Shape, Storage, Tensor};
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, shape_error};
 
 /// A read guard over the float32 values of a contiguous CPU tensor.
 pub struct CpuF32<'a> {
@@ -30,24 +30,42 @@ impl Deref for CpuF32<'_> {
 /// # Errors
 /// When the tensor is on another device, of another type or not contiguous.
 pub fn read(t: &Tensor) -> Result<CpuF32<'_>> {
+    read_as("read", "tensor", t)
+}
+
+/// [`read`] for argument `what` of operation `op`: the error names both.
+pub(crate) fn read_as<'a>(op: &'static str, what: &'static str, t: &'a Tensor) -> Result<CpuF32<'a>> {
     let (guard, layout) = t.storage_and_layout();
     let Some((start, end)) = layout.contiguous_offsets() else {
         return Err(Error::Unsupported {
-            op: "read",
-            message: format!("tensor of shape {:?} is not contiguous: call .contiguous() first", t.dims()),
+            op,
+            message: format!("{what} of shape {:?} is not contiguous: call .contiguous() first", t.dims()),
         });
     };
     match &*guard {
         Storage::Cpu(CpuStorage::F32(_)) => Ok(CpuF32 { guard, start, len: end - start }),
         _ => Err(Error::Unsupported {
-            op: "read",
+            op,
             message: format!(
-                "expected a float32 CPU tensor, got {:?} on {:?}",
+                "{what} has to be a float32 CPU tensor, got {:?} on {:?}: convert it first",
                 t.dtype(),
                 t.device().location()
             ),
         }),
     }
+}
+
+/// Rows and columns of a matrix argument with at least one element.
+pub(crate) fn matrix(op: &'static str, what: &'static str, t: &Tensor) -> Result<(usize, usize)> {
+    match *t.dims() {
+        [rows, columns] if rows > 0 && columns > 0 => Ok((rows, columns)),
+        _ => Err(shape_error(op, what, t.dims(), "a matrix with at least one row and one column".into())),
+    }
+}
+
+/// Check an argument's exact shape.
+pub(crate) fn expect_dims(op: &'static str, what: &'static str, t: &Tensor, want: &[usize]) -> Result<()> {
+    if t.dims() == want { Ok(()) } else { Err(shape_error(op, what, t.dims(), format!("{want:?}"))) }
 }
 
 /// Wrap a vector as a CPU tensor; moves, does not copy.
@@ -87,10 +105,36 @@ impl<F: FnOnce(&mut [f32]) + Send> InplaceOp1 for Edit<F> {
 
 /// Change the values of a contiguous float32 CPU tensor in place (a `Var`'s update).
 ///
+/// The tensor is locked meanwhile: a guard from [`read`] over the same storage has to be dropped before.
+///
 /// # Errors
 /// When the tensor is on another device, of another type or not contiguous.
 pub fn edit(t: &Tensor, f: impl FnOnce(&mut [f32]) + Send) -> Result<()> {
     Ok(t.inplace_op1(&Edit(std::sync::Mutex::new(Some(f))))?)
+}
+
+/// Read `source` and change `target` (argument `what` of operation `op`).
+///
+/// # Errors
+/// As [`edit`], and when both share one storage: the reader's lock would keep the writer out for ever.
+pub(crate) fn edit_from(
+    op: &'static str,
+    what: (&'static str, &Tensor),
+    source: (&'static str, &Tensor),
+    f: impl FnOnce(&mut [f32], &[f32]) + Send,
+) -> Result<()> {
+    let from = read_as(op, source.0, source.1)?;
+    {
+        let to = read_as(op, what.0, what.1)?;
+        if std::ptr::eq(&*to.guard, &*from.guard) {
+            return Err(Error::Unsupported {
+                op,
+                message: format!("{} and {} share one storage: pass a copy", what.0, source.0),
+            });
+        }
+    }
+    let from: &[f32] = &from;
+    edit(what.1, |to| f(to, from))
 }
 
 /// A pointer that several threads write through, each to elements of its own.
@@ -120,10 +164,4 @@ impl SharedMut {
         unsafe { std::slice::from_raw_parts_mut(self.ptr.add(start), len) }
     }
 
-    /// Raw start pointer offset by `start` (for strided matrices).
-    pub(crate) fn ptr_at(&self, start: usize) -> *mut f32 {
-        assert!(start <= self.len);
-        // SAFETY: in bounds by the assertion.
-        unsafe { self.ptr.add(start) }
-    }
 }

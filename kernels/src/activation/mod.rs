@@ -5,7 +5,7 @@ mod cpu;
 use candle_core::Tensor;
 
 use crate::error::{Result, shape_error};
-use crate::tensor::{read, scratch, wrap};
+use crate::tensor::{expect_dims, matrix, read_as, scratch, wrap};
 
 /// The nonlinearity of a feed-forward block.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,8 +52,8 @@ pub struct HiddenStats {
 /// # Errors
 /// An odd width for a gated form, or storage that is not contiguous float32.
 pub fn forward(act: Activation, up: &Tensor, stats: bool) -> Result<(Tensor, Option<HiddenStats>)> {
-    let (n, f) = dims(act, up)?;
-    let u = read(up)?;
+    let (n, f) = dims("activation", act, up)?;
+    let u = read_as("activation", "up", up)?;
     let mut a = scratch(n * f);
     let stats = cpu::forward(act, f, &u, &mut a, stats);
     Ok((wrap(a, (n, f))?, stats))
@@ -64,20 +64,19 @@ pub fn forward(act: Activation, up: &Tensor, stats: bool) -> Result<(Tensor, Opt
 /// # Errors
 /// As [`forward`], or `d_out` of another shape.
 pub fn backward(act: Activation, up: &Tensor, d_out: &Tensor) -> Result<Tensor> {
-    let (n, f) = dims(act, up)?;
-    if d_out.dims() != [n, f] {
-        return Err(shape_error("activation backward", "d_out", d_out.dims(), format!("[{n}, {f}]")));
-    }
-    let (u, d) = (read(up)?, read(d_out)?);
+    const OP: &str = "activation backward";
+    let (n, f) = dims(OP, act, up)?;
+    expect_dims(OP, "d_out", d_out, &[n, f])?;
+    let (u, d) = (read_as(OP, "up", up)?, read_as(OP, "d_out", d_out)?);
     let mut du = scratch(u.len());
     cpu::backward(act, f, &u, &d, &mut du);
     wrap(du, up.shape().clone())
 }
 
-fn dims(act: Activation, up: &Tensor) -> Result<(usize, usize)> {
-    let (n, w) = up.dims2()?;
+fn dims(op: &'static str, act: Activation, up: &Tensor) -> Result<(usize, usize)> {
+    let (n, w) = matrix(op, "up", up)?;
     if act.gated() && w % 2 != 0 {
-        return Err(shape_error("activation", "up", up.dims(), "[N, 2 f] for a gated form".into()));
+        return Err(shape_error(op, "up", up.dims(), "[N, 2 f] for a gated form".into()));
     }
     Ok((n, if act.gated() { w / 2 } else { w }))
 }

@@ -11,7 +11,7 @@ use candle_core::Tensor;
 
 use crate::error::{Error, Result, shape_error};
 use crate::rope::Rope;
-use crate::tensor::{read, scratch, wrap};
+use crate::tensor::{expect_dims, read_as, scratch, wrap};
 
 pub use uniform::uniform;
 
@@ -37,6 +37,15 @@ impl Shape {
     /// `B * T`.
     pub fn tokens(&self) -> usize {
         self.batch * self.seq_len
+    }
+
+    /// Every size is at least one and the largest product, `3 B T H d_h`, fits a usize.
+    pub(crate) fn check(&self, op: &'static str) -> Result<()> {
+        let sizes = [self.batch, self.seq_len, self.heads, self.head_dim];
+        match sizes.iter().try_fold(3usize, |p, s| p.checked_mul(*s)) {
+            Some(p) if p > 0 => Ok(()),
+            _ => Err(shape_error(op, "(B, T, H, d_h)", &sizes, "sizes of at least one".into())),
+        }
     }
 }
 
@@ -84,8 +93,9 @@ pub struct Attention {
 /// # Errors
 /// Shapes that do not fit, an odd head width with rotary positions, storage that is not contiguous float32.
 pub fn forward(shape: Shape, qkv: &Tensor, rope: Option<&Rope>, stats: bool) -> Result<Attention> {
-    check(shape, qkv, rope)?;
-    let x = read(qkv)?;
+    const OP: &str = "attention";
+    check(OP, shape, qkv, rope)?;
+    let x = read_as(OP, "qkv", qkv)?;
     let mut out = scratch(shape.tokens() * shape.width());
     let mut lse = vec![0f32; shape.batch * shape.heads * shape.seq_len];
     let partials = cpu::forward(shape, &x, rope, &mut out, &mut lse);
@@ -104,12 +114,17 @@ pub fn backward(
     rope: Option<&Rope>,
     d_out: &Tensor,
 ) -> Result<(Tensor, Vec<LogitGradStats>)> {
-    check(shape, qkv, rope)?;
-    if d_out.dims() != [shape.tokens(), shape.width()] {
-        let want = format!("[{}, {}]", shape.tokens(), shape.width());
-        return Err(shape_error("attention backward", "d_out", d_out.dims(), want));
+    const OP: &str = "attention backward";
+    check(OP, shape, qkv, rope)?;
+    let out = [shape.tokens(), shape.width()];
+    expect_dims(OP, "d_out", d_out, &out)?;
+    expect_dims(OP, "saved.out", &saved.out, &out)?;
+    let rows = shape.tokens() * shape.heads;
+    if saved.lse.len() != rows {
+        return Err(shape_error(OP, "saved.lse", &[saved.lse.len()], format!("[{rows}]")));
     }
-    let (x, o, d) = (read(qkv)?, read(&saved.out)?, read(d_out)?);
+    let x = read_as(OP, "qkv", qkv)?;
+    let (o, d) = (read_as(OP, "saved.out", &saved.out)?, read_as(OP, "d_out", d_out)?);
     let mut dqkv = scratch(shape.tokens() * 3 * shape.width());
     let partials = cpu::backward(shape, &x, &o, &saved.lse, rope, &d, &mut dqkv);
     let stats = (0..shape.heads)
@@ -122,16 +137,14 @@ pub fn backward(
     Ok((wrap(dqkv, (shape.tokens(), 3 * shape.width()))?, stats))
 }
 
-fn check(shape: Shape, qkv: &Tensor, rope: Option<&Rope>) -> Result<()> {
-    let want = [shape.tokens(), 3 * shape.width()];
-    if qkv.dims() != want {
-        return Err(shape_error("attention", "qkv", qkv.dims(), format!("{want:?}")));
-    }
+fn check(op: &'static str, shape: Shape, qkv: &Tensor, rope: Option<&Rope>) -> Result<()> {
+    shape.check(op)?;
+    expect_dims(op, "qkv", qkv, &[shape.tokens(), 3 * shape.width()])?;
     if let Some(r) = rope
-        && (2 * r.half != shape.head_dim || r.cos.len() < shape.seq_len * r.half)
+        && (2 * r.half != shape.head_dim || r.cos.len().min(r.sin.len()) < shape.seq_len * r.half)
     {
         return Err(Error::Unsupported {
-            op: "attention",
+            op,
             message: format!(
                 "rotary tables of {} planes and {} positions for head width {} and length {}",
                 r.half,

@@ -3,8 +3,8 @@
 use candle_core::Tensor;
 
 use super::Shape;
-use crate::error::{Error, Result, shape_error};
-use crate::tensor::{edit, read};
+use crate::error::{Error, Result};
+use crate::tensor::{edit_from, expect_dims};
 
 /// Overwrite the outputs of `heads` by the mean of the values that each query may see.
 ///
@@ -14,15 +14,18 @@ use crate::tensor::{edit, read};
 /// # Errors
 /// A head that does not exist, shapes that do not fit, storage that is not contiguous float32.
 pub fn uniform(shape: Shape, qkv: &Tensor, out: &Tensor, heads: &[usize]) -> Result<()> {
+    const OP: &str = "uniform";
+    shape.check(OP)?;
     let (width, dh) = (shape.width(), shape.head_dim);
-    if out.dims() != [shape.tokens(), width] || qkv.dims() != [shape.tokens(), 3 * width] {
-        return Err(shape_error("uniform", "out", out.dims(), format!("[{}, {width}]", shape.tokens())));
-    }
+    expect_dims(OP, "out", out, &[shape.tokens(), width])?;
+    expect_dims(OP, "qkv", qkv, &[shape.tokens(), 3 * width])?;
     if let Some(h) = heads.iter().find(|h| **h >= shape.heads) {
-        return Err(Error::Unsupported { op: "uniform", message: format!("head {h} of {}", shape.heads) });
+        return Err(Error::Unsupported {
+            op: OP,
+            message: format!("no head {h}: there are {}", shape.heads),
+        });
     }
-    let x = read(qkv)?;
-    edit(out, |o| {
+    edit_from(OP, ("out", out), ("qkv", qkv), |o, x| {
         let mut sum = vec![0f64; dh];
         for b in 0..shape.batch {
             for &h in heads {

@@ -46,7 +46,8 @@ fn block(logits: &mut [f32], v: usize, targets: &[u32], scale: Option<f32>, loss
             *c = e;
         }
         let z = fold(z);
-        *loss = z.ln() + m - target;
+        // m - target first: beside a large m the logarithm would lose its digits.
+        *loss = z.ln() + (m - target);
         if let Some(scale) = scale {
             let s = scale / z;
             row.iter_mut().for_each(|e| *e *= s);

@@ -7,7 +7,7 @@ use faer::Accum;
 
 use crate::error::{Error, Result, shape_error};
 use crate::gemm::{gemm, rows, rows_mut};
-use crate::tensor::{read, scratch, wrap};
+use crate::tensor::{matrix, read_as, scratch, wrap};
 
 /// Tokens whose logits exist at the same time.
 const CHUNK: usize = 256;
@@ -32,21 +32,22 @@ pub struct HeadLoss {
 /// # Errors
 /// Shapes that do not fit, a target outside the vocabulary, storage that is not contiguous float32.
 pub fn head_loss(x: &Tensor, weight: &Tensor, targets: &[u32], grads: bool) -> Result<HeadLoss> {
-    let (n, d) = x.dims2()?;
-    let (v, wd) = weight.dims2()?;
+    const OP: &str = "head_loss";
+    let (n, d) = matrix(OP, "x", x)?;
+    let (v, wd) = matrix(OP, "weight", weight)?;
     if wd != d {
-        return Err(shape_error("head_loss", "weight", weight.dims(), format!("[V, {d}]")));
+        return Err(shape_error(OP, "weight", weight.dims(), format!("[V, {d}]")));
     }
     if targets.len() != n {
-        return Err(shape_error("head_loss", "targets", &[targets.len()], format!("[{n}]")));
+        return Err(shape_error(OP, "targets", &[targets.len()], format!("[{n}]")));
     }
     if let Some(t) = targets.iter().find(|t| **t as usize >= v) {
         return Err(Error::Unsupported {
-            op: "head_loss",
+            op: OP,
             message: format!("target {t} lies outside the vocabulary of {v}"),
         });
     }
-    let (xs, ws) = (read(x)?, read(weight)?);
+    let (xs, ws) = (read_as(OP, "x", x)?, read_as(OP, "weight", weight)?);
     let w = rows(&ws, v, d);
     let mut losses = vec![0f32; n];
     let mut dx = scratch(if grads { n * d } else { 0 });
@@ -69,7 +70,7 @@ pub fn head_loss(x: &Tensor, weight: &Tensor, targets: &[u32], grads: bool) -> R
             gemm(rows_mut(&mut dw, v, d), Accum::Add, dl.transpose(), xc);
         }
     }
-    let loss = losses.iter().map(|l| f64::from(*l)).sum::<f64>() / n.max(1) as f64;
+    let loss = losses.iter().map(|l| f64::from(*l)).sum::<f64>() / n as f64;
     let grads = if grads { Some((wrap(dx, (n, d))?, wrap(dw, (v, d))?)) } else { None };
     Ok(HeadLoss { loss, losses, max_logit, grads })
 }

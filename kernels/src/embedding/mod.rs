@@ -4,7 +4,7 @@ use candle_core::Tensor;
 use rayon::prelude::*;
 
 use crate::error::{Error, Result, shape_error};
-use crate::tensor::{edit, read, scratch, wrap};
+use crate::tensor::{edit_from, matrix, read_as, scratch, wrap};
 
 /// `h_0[b, t] = wte[token] + wpe[t]`.
 ///
@@ -14,27 +14,17 @@ use crate::tensor::{edit, read, scratch, wrap};
 /// # Errors
 /// A token outside the vocabulary, more positions than `wpe` has, storage that is not contiguous float32.
 pub fn forward(tokens: &[u32], seq_len: usize, wte: &Tensor, wpe: Option<&Tensor>) -> Result<Tensor> {
-    let (v, d) = wte.dims2()?;
-    if let Some(t) = tokens.iter().find(|t| **t as usize >= v) {
-        return Err(Error::Unsupported {
-            op: "embedding",
-            message: format!(
-                "token {t} lies outside the vocabulary of {v}: was the text encoded with another tokenizer?"
-            ),
-        });
+    const OP: &str = "embedding";
+    let (v, d) = matrix(OP, "wte", wte)?;
+    check(OP, tokens, seq_len, v)?;
+    if let Some(p) = wpe {
+        let (positions, pd) = matrix(OP, "wpe", p)?;
+        if pd != d || positions < seq_len {
+            return Err(shape_error(OP, "wpe", p.dims(), format!("[at least {seq_len}, {d}]")));
+        }
     }
-    let e = read(wte)?;
-    let p = wpe.map(read).transpose()?;
-    if let Some(p) = &p
-        && p.len() < seq_len * d
-    {
-        return Err(shape_error(
-            "embedding",
-            "wpe",
-            &[p.len() / d, d],
-            format!("at least {seq_len} positions"),
-        ));
-    }
+    let e = read_as(OP, "wte", wte)?;
+    let p = wpe.map(|p| read_as(OP, "wpe", p)).transpose()?;
     let mut h = scratch(tokens.len() * d);
     h.par_chunks_mut(d * 64).zip(tokens.par_chunks(64)).enumerate().for_each(|(block, (h, tokens))| {
         for (i, (row, tok)) in h.chunks_exact_mut(d).zip(tokens).enumerate() {
@@ -61,21 +51,50 @@ pub fn backward(
     d_wte: &Tensor,
     positions: Option<usize>,
 ) -> Result<Option<Tensor>> {
-    let (n, d) = d_h.dims2()?;
-    if n != tokens.len() {
-        return Err(shape_error("embedding backward", "d_h", d_h.dims(), format!("[{}, {d}]", tokens.len())));
+    const OP: &str = "embedding backward";
+    let (n, d) = matrix(OP, "d_h", d_h)?;
+    let (v, wd) = matrix(OP, "d_wte", d_wte)?;
+    if wd != d {
+        return Err(shape_error(OP, "d_wte", d_wte.dims(), format!("[V, {d}]")));
     }
-    let g = read(d_h)?;
-    edit(d_wte, |w| {
+    if n != tokens.len() {
+        return Err(shape_error(OP, "d_h", d_h.dims(), format!("[{}, {d}]", tokens.len())));
+    }
+    check(OP, tokens, seq_len, v)?;
+    if let Some(p) = positions.filter(|p| *p < seq_len) {
+        return Err(shape_error(OP, "positions", &[p], format!("at least {seq_len}")));
+    }
+    edit_from(OP, ("d_wte", d_wte), ("d_h", d_h), |w, g| {
         for (tok, row) in tokens.iter().zip(g.chunks_exact(d)) {
             let at = *tok as usize * d;
             w[at..at + d].iter_mut().zip(row).for_each(|(w, v)| *w += v);
         }
     })?;
     let Some(positions) = positions else { return Ok(None) };
+    let g = read_as(OP, "d_h", d_h)?;
     let mut dp = vec![0f32; positions * d];
     for sequence in g.chunks_exact(seq_len * d) {
         dp.iter_mut().zip(sequence).for_each(|(a, v)| *a += v);
     }
     Ok(Some(wrap(dp, (positions, d))?))
+}
+
+fn check(op: &'static str, tokens: &[u32], seq_len: usize, vocabulary: usize) -> Result<()> {
+    if seq_len == 0 || tokens.is_empty() || !tokens.len().is_multiple_of(seq_len) {
+        return Err(shape_error(
+            op,
+            "tokens",
+            &[tokens.len()],
+            format!("whole sequences of length {seq_len}"),
+        ));
+    }
+    match tokens.iter().find(|t| **t as usize >= vocabulary) {
+        None => Ok(()),
+        Some(t) => Err(Error::Unsupported {
+            op,
+            message: format!(
+                "token {t} lies outside the vocabulary of {vocabulary}: was the text encoded with another tokenizer?"
+            ),
+        }),
+    }
 }

@@ -6,7 +6,7 @@ use rayon::prelude::*;
 
 use crate::error::{Result, shape_error};
 use crate::gemm::{gemm, rows, rows_mut};
-use crate::tensor::{read, scratch, wrap};
+use crate::tensor::{expect_dims, matrix, read_as, scratch, wrap};
 
 /// Forward.
 ///
@@ -16,15 +16,14 @@ use crate::tensor::{read, scratch, wrap};
 /// # Errors
 /// Shapes that do not fit, or storage that is not contiguous float32.
 pub fn forward(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
-    let (n, k, out) = dims(x, weight)?;
+    const OP: &str = "linear";
+    let (n, k, out) = dims(OP, x, weight)?;
     let mut y = scratch(n * out);
-    let (xs, ws) = (read(x)?, read(weight)?);
+    let (xs, ws) = (read_as(OP, "x", x)?, read_as(OP, "weight", weight)?);
     let accum = match bias {
         Some(b) => {
-            let b = read(b)?;
-            if b.len() != out {
-                return Err(shape_error("linear", "bias", &[b.len()], format!("[{out}]")));
-            }
+            expect_dims(OP, "bias", b, &[out])?;
+            let b = read_as(OP, "bias", b)?;
             y.par_chunks_mut(out * 64)
                 .for_each(|c| c.chunks_exact_mut(out).for_each(|r| r.copy_from_slice(&b)));
             Accum::Add
@@ -50,11 +49,10 @@ pub struct LinearGrads {
 /// # Errors
 /// Shapes that do not fit, or storage that is not contiguous float32.
 pub fn backward(dy: &Tensor, x: &Tensor, weight: &Tensor, bias: bool) -> Result<LinearGrads> {
-    let (n, k, out) = dims(x, weight)?;
-    if dy.dims() != [n, out] {
-        return Err(shape_error("linear backward", "dy", dy.dims(), format!("[{n}, {out}]")));
-    }
-    let (dys, xs, ws) = (read(dy)?, read(x)?, read(weight)?);
+    const OP: &str = "linear backward";
+    let (n, k, out) = dims(OP, x, weight)?;
+    expect_dims(OP, "dy", dy, &[n, out])?;
+    let (dys, xs, ws) = (read_as(OP, "dy", dy)?, read_as(OP, "x", x)?, read_as(OP, "weight", weight)?);
     let mut dx = scratch(n * k);
     gemm(rows_mut(&mut dx, n, k), Accum::Replace, rows(&dys, n, out), rows(&ws, out, k));
     let mut dw = scratch(out * k);
@@ -85,11 +83,11 @@ pub(crate) fn column_sums(a: &[f32], cols: usize) -> Vec<f32> {
     total
 }
 
-fn dims(x: &Tensor, weight: &Tensor) -> Result<(usize, usize, usize)> {
-    let (n, k) = x.dims2()?;
-    let (out, wk) = weight.dims2()?;
+fn dims(op: &'static str, x: &Tensor, weight: &Tensor) -> Result<(usize, usize, usize)> {
+    let (n, k) = matrix(op, "x", x)?;
+    let (out, wk) = matrix(op, "weight", weight)?;
     if wk != k {
-        return Err(shape_error("linear", "weight", weight.dims(), format!("[out, {k}]")));
+        return Err(shape_error(op, "weight", weight.dims(), format!("[out, {k}]")));
     }
     Ok((n, k, out))
 }

@@ -5,7 +5,7 @@ mod cpu;
 use candle_core::Tensor;
 
 use crate::error::{Result, shape_error};
-use crate::tensor::{read, scratch, wrap};
+use crate::tensor::{expect_dims, matrix, read_as, scratch, wrap};
 
 /// Which normalization.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,11 +59,14 @@ pub fn forward(
     bias: Option<&Tensor>,
     stats: bool,
 ) -> Result<AddNorm> {
-    let (n, d) = h.dims2()?;
-    check(n, d, write, gain, bias)?;
-    let (hs, gs) = (read(h)?, read(gain)?);
-    let ws = write.map(read).transpose()?;
-    let bs = bias.map(read).transpose()?;
+    const OP: &str = "add_norm";
+    let (n, d) = matrix(OP, "h", h)?;
+    expect_dims(OP, "gain", gain, &[d])?;
+    write.map_or(Ok(()), |w| expect_dims(OP, "write", w, &[n, d]))?;
+    bias.map_or(Ok(()), |b| expect_dims(OP, "bias", b, &[d]))?;
+    let (hs, gs) = (read_as(OP, "h", h)?, read_as(OP, "gain", gain)?);
+    let ws = write.map(|w| read_as(OP, "write", w)).transpose()?;
+    let bs = bias.map(|b| read_as(OP, "bias", b)).transpose()?;
     let mut x = scratch(n * d);
     let mut moments = vec![0f32; 2 * n];
     let args = cpu::Forward { kind, eps, d, gain: &gs, bias: bs.as_deref(), stats };
@@ -101,14 +104,17 @@ pub fn backward(
     d_residual: Option<&Tensor>,
     bias: bool,
 ) -> Result<AddNormGrads> {
-    let (n, d) = saved.h.dims2()?;
-    for (what, t) in [("dx", Some(dx)), ("d_residual", d_residual)] {
-        if let Some(t) = t.filter(|t| t.dims() != [n, d]) {
-            return Err(shape_error("add_norm backward", what, t.dims(), format!("[{n}, {d}]")));
-        }
+    const OP: &str = "add_norm backward";
+    let (n, d) = matrix(OP, "saved.h", &saved.h)?;
+    expect_dims(OP, "gain", gain, &[d])?;
+    expect_dims(OP, "dx", dx, &[n, d])?;
+    d_residual.map_or(Ok(()), |r| expect_dims(OP, "d_residual", r, &[n, d]))?;
+    if saved.moments.len() != 2 * n {
+        return Err(shape_error(OP, "saved.moments", &[saved.moments.len()], format!("[2 * {n}]")));
     }
-    let (hs, gs, dxs) = (read(&saved.h)?, read(gain)?, read(dx)?);
-    let res = d_residual.map(read).transpose()?;
+    let (hs, gs, dxs) =
+        (read_as(OP, "saved.h", &saved.h)?, read_as(OP, "gain", gain)?, read_as(OP, "dx", dx)?);
+    let res = d_residual.map(|r| read_as(OP, "d_residual", r)).transpose()?;
     let mut dh = scratch(n * d);
     let (dgain, dbias) = cpu::backward(kind, d, &hs, &saved.moments, &gs, &dxs, res.as_deref(), &mut dh);
     Ok(AddNormGrads {
@@ -116,16 +122,4 @@ pub fn backward(
         gain: wrap(dgain, d)?,
         bias: if bias { Some(wrap(dbias, d)?) } else { None },
     })
-}
-
-fn check(n: usize, d: usize, write: Option<&Tensor>, gain: &Tensor, bias: Option<&Tensor>) -> Result<()> {
-    if let Some(w) = write.filter(|w| w.dims() != [n, d]) {
-        return Err(shape_error("add_norm", "write", w.dims(), format!("[{n}, {d}]")));
-    }
-    for (what, t) in [("gain", Some(gain)), ("bias", bias)] {
-        if let Some(t) = t.filter(|t| t.dims() != [d]) {
-            return Err(shape_error("add_norm", what, t.dims(), format!("[{d}]")));
-        }
-    }
-    Ok(())
 }

@@ -69,13 +69,13 @@ pub(super) fn step(
     pieces
         .par_iter()
         .map(|p| {
-            // SAFETY: segments partition the parameter, pieces partition segments.
+            // SAFETY: segments partition the parameter (checked by the caller), pieces partition segments.
             let (w, m) = unsafe { (w.slice(p.start, p.len), m.slice(p.start, p.len)) };
             // SAFETY: as above; SGD has no second moment.
             let v = if adam { unsafe { v.slice(p.start, p.len) } } else { &mut [] };
             let c = Coefficients {
                 rule: u.rule,
-                lr: u.lr * u.multipliers.get(p.group).copied().unwrap_or(1.0),
+                lr: u.lr * u.multipliers[p.group],
                 decay: if decay { u.weight_decay } else { 0.0 },
                 clip: u.clip_scale,
                 correction,
@@ -103,10 +103,12 @@ fn piece(c: &Coefficients, w: &mut [f32], g: &[f32], m: &mut [f32], v: &mut [f32
         match c.rule {
             Rule::AdamW { beta1, beta2, eps } => {
                 let v = &mut v[at];
+                let (rest1, rest2) = (1.0 - beta1, 1.0 - beta2);
                 for (((w, g), m), v) in w.iter_mut().zip(g).zip(m).zip(v) {
                     let g = g * c.clip;
-                    *m = beta1.mul_add(*m - g, g);
-                    *v = beta2.mul_add(*v - g * g, g * g);
+                    // Not beta (v - g^2) + g^2: from v = 0 that cancels all but 1 - beta of g^2.
+                    *m = beta1.mul_add(*m, rest1 * g);
+                    *v = beta2.mul_add(*v, rest2 * g * g);
                     let direction = *m * c.correction.0 / (v.sqrt().mul_add(c.correction.1, eps));
                     *w -= c.lr * c.decay.mul_add(*w, direction);
                 }

@@ -4,8 +4,8 @@ mod cpu;
 
 use candle_core::Tensor;
 
-use crate::error::{Result, shape_error};
-use crate::tensor::{edit, read};
+use crate::error::{Error, Result, shape_error};
+use crate::tensor::{edit_from, read_as};
 
 /// Which update rule.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -113,13 +113,43 @@ impl Moments {
 /// # Errors
 /// Storage that is not contiguous float32.
 pub fn sum_squares(g: &Tensor) -> Result<f64> {
-    Ok(cpu::sum_squares(&read(g)?))
+    Ok(cpu::sum_squares(&read_as("sum_squares", "gradient", g)?))
+}
+
+const OP: &str = "optimizer";
+
+/// Segments partition `0..len` in order (each element is written by one task), their groups and slots exist.
+fn check(u: &Update<'_>, len: usize, segments: &[Segment], slots: usize) -> Result<()> {
+    let bad = |message: String| Err(Error::Unsupported { op: OP, message });
+    if u.t == 0 {
+        return bad("t counts updates from 1: the first bias correction divides by 1 - beta^t".into());
+    }
+    let mut end = 0usize;
+    for s in segments {
+        if s.start != end || s.len > len - end {
+            return bad(format!(
+                "{s:?} does not follow element {end} of {len}: segments are a partition in order"
+            ));
+        }
+        end += s.len;
+        if s.group >= u.multipliers.len() {
+            return bad(format!("{s:?}: there are {} multipliers", u.multipliers.len()));
+        }
+        if u.stats && s.slot.is_some_and(|slot| slot >= slots) {
+            return bad(format!("{s:?}: there are {slots} slots"));
+        }
+    }
+    if end != len {
+        return bad(format!("segments cover {end} of {len} elements"));
+    }
+    Ok(())
 }
 
 /// Update one parameter in place; adds the sums of its marked runs to `slots`.
 ///
 /// # Errors
-/// A gradient or moments of another size, or storage that is not contiguous float32.
+/// A gradient or moments of another size, segments that do not partition the parameter in order, a group or slot that
+/// does not exist, `t = 0`, or storage that is not contiguous float32.
 pub fn step(
     update: &Update<'_>,
     param: &Tensor,
@@ -130,12 +160,19 @@ pub fn step(
     slots: &mut [SliceStats],
 ) -> Result<()> {
     let len = param.elem_count();
-    if grad.elem_count() != len || moments.m.len() != len {
-        return Err(shape_error("optimizer", "gradient", grad.dims(), format!("{:?}", param.dims())));
+    if grad.elem_count() != len {
+        return Err(shape_error(OP, "gradient", grad.dims(), format!("{:?}", param.dims())));
     }
-    let g = read(grad)?;
+    let second = if matches!(update.rule, Rule::AdamW { .. }) { len } else { 0 };
+    if moments.m.len() != len || moments.v.len() != second {
+        let got = [moments.m.len(), moments.v.len()];
+        return Err(shape_error(OP, "moments", &got, format!("[{len}, {second}]: see Moments::zeros")));
+    }
+    check(update, len, segments, slots.len())?;
     let mut partials = Vec::new();
-    edit(param, |w| partials = cpu::step(update, w, &g, decay, segments, moments))?;
+    edit_from(OP, ("param", param), ("gradient", grad), |w, g| {
+        partials = cpu::step(update, w, g, decay, segments, moments);
+    })?;
     for (slot, p) in partials {
         if let Some(s) = slots.get_mut(slot) {
             s.add(&p);

@@ -5,7 +5,7 @@ use rayon::prelude::*;
 
 use crate::attention::Shape;
 use crate::error::{Result, shape_error};
-use crate::tensor::{read, scratch, wrap};
+use crate::tensor::{expect_dims, read_as, scratch, wrap};
 
 const EPS: f32 = 1e-6;
 
@@ -25,11 +25,11 @@ pub struct QkNorm {
 /// # Errors
 /// Shapes that do not fit, or storage that is not contiguous float32.
 pub fn forward(shape: Shape, qkv: &Tensor, q_gain: &Tensor, k_gain: &Tensor) -> Result<QkNorm> {
+    const OP: &str = "qk_norm";
+    check(OP, shape, qkv, q_gain, k_gain)?;
     let (n, dh, width) = (shape.tokens(), shape.head_dim, shape.width());
-    if qkv.dims() != [n, 3 * width] {
-        return Err(shape_error("qk_norm", "qkv", qkv.dims(), format!("[{n}, {}]", 3 * width)));
-    }
-    let (x, qg, kg) = (read(qkv)?, read(q_gain)?, read(k_gain)?);
+    let (x, qg) = (read_as(OP, "qkv", qkv)?, read_as(OP, "q_gain", q_gain)?);
+    let kg = read_as(OP, "k_gain", k_gain)?;
     let mut y = scratch(x.len());
     let mut rrms = vec![0f32; n * 2 * shape.heads];
     y.par_chunks_mut(3 * width)
@@ -61,8 +61,15 @@ pub fn backward(
     k_gain: &Tensor,
     d: &Tensor,
 ) -> Result<(Tensor, Tensor, Tensor)> {
+    const OP: &str = "qk_norm backward";
+    check(OP, shape, qkv, q_gain, k_gain)?;
     let (n, dh, width) = (shape.tokens(), shape.head_dim, shape.width());
-    let (x, qg, kg, g) = (read(qkv)?, read(q_gain)?, read(k_gain)?, read(d)?);
+    expect_dims(OP, "d", d, &[n, 3 * width])?;
+    if saved.rrms.len() != 2 * n * shape.heads {
+        return Err(shape_error(OP, "saved", &[saved.rrms.len()], format!("[{n} * 2 * {}]", shape.heads)));
+    }
+    let (x, g) = (read_as(OP, "qkv", qkv)?, read_as(OP, "d", d)?);
+    let (qg, kg) = (read_as(OP, "q_gain", q_gain)?, read_as(OP, "k_gain", k_gain)?);
     let mut dx = scratch(x.len());
     let (mut dqg, mut dkg) = (vec![0f64; dh], vec![0f64; dh]);
     for t in 0..n {
@@ -83,4 +90,11 @@ pub fn backward(
     }
     let narrow = |v: Vec<f64>| v.into_iter().map(|x| x as f32).collect::<Vec<_>>();
     Ok((wrap(dx, (n, 3 * width))?, wrap(narrow(dqg), dh)?, wrap(narrow(dkg), dh)?))
+}
+
+fn check(op: &'static str, shape: Shape, qkv: &Tensor, q_gain: &Tensor, k_gain: &Tensor) -> Result<()> {
+    shape.check(op)?;
+    expect_dims(op, "qkv", qkv, &[shape.tokens(), 3 * shape.width()])?;
+    expect_dims(op, "q_gain", q_gain, &[shape.head_dim])?;
+    expect_dims(op, "k_gain", k_gain, &[shape.head_dim])
 }

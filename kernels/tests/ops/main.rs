@@ -1,0 +1,15 @@
+//! Every CPU operation against plain float64 references on fresh random inputs and odd shapes.
+
+mod activation;
+mod attention;
+mod attention_reference;
+mod embedding;
+mod errors;
+mod extremes;
+mod head_loss;
+mod linear;
+mod norm;
+mod optimizer;
+mod qk_norm;
+mod support;
+mod threads;
