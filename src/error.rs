@@ -39,6 +39,9 @@ pub enum Error {
     /// From the analysis.
     #[error(transparent)]
     Analysis(#[from] growthpath_analysis::AnalysisError),
+    /// From the figures.
+    #[error(transparent)]
+    Figure(#[from] growthpath_figures::FigureError),
     /// From the data.
     #[error(transparent)]
     Data(#[from] crate::data::DataError),

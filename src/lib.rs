@@ -4,9 +4,12 @@
 //! (`growthpath-trace`), **explain** (`growthpath-analysis`), **draw** (`growthpath-figures`). A reader of saved
 //! traces never needs the trainer.
 
+pub mod cli;
 pub mod data;
 mod error;
 pub mod model;
+pub mod report;
+pub mod study;
 pub mod train;
 
 pub use error::{Error, Result};

@@ -14,7 +14,8 @@ use rand_chacha::ChaCha8Rng;
 const TOLERANCE: f64 = 1e-4;
 
 fn arms() -> Vec<ModelConfig> {
-    let mut arms: Vec<ModelConfig> = PRESETS.iter().map(|p| ModelConfig::preset(p.0, "nano").unwrap().0).collect();
+    let mut arms: Vec<ModelConfig> =
+        PRESETS.iter().map(|p| ModelConfig::preset(p.0, "nano").unwrap().0).collect();
     for ffn in [Ffn::Relu, Ffn::Relu2, Ffn::Reglu, Ffn::Bilinear] {
         let mut c = ModelConfig::preset("gpt", "nano").unwrap().0;
         c.ffn = ffn;

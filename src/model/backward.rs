@@ -56,7 +56,14 @@ impl Decoder {
             let i = self.layer_index(l);
             let input: &AddNorm = layers.last().map_or(&*first, |p| &p.after);
 
-            let n = norm::backward(kind, &s.after, self.p(norm_index.0), &dx, dh.as_ref(), norm_index.1.is_some())?;
+            let n = norm::backward(
+                kind,
+                &s.after,
+                self.p(norm_index.0),
+                &dx,
+                dh.as_ref(),
+                norm_index.1.is_some(),
+            )?;
             slots.put(norm_index.0, n.gain);
             slots.put_opt(norm_index.1, n.bias);
 
@@ -68,7 +75,14 @@ impl Decoder {
             slots.put(i.up, up.weight);
             slots.put_opt(i.up_bias, up.bias);
 
-            let n = norm::backward(kind, &s.mid, self.p(i.ffn_norm), &up.x, Some(&n.h), i.ffn_norm_bias.is_some())?;
+            let n = norm::backward(
+                kind,
+                &s.mid,
+                self.p(i.ffn_norm),
+                &up.x,
+                Some(&n.h),
+                i.ffn_norm_bias.is_some(),
+            )?;
             slots.put(i.ffn_norm, n.gain);
             slots.put_opt(i.ffn_norm_bias, n.bias);
 
@@ -76,7 +90,8 @@ impl Decoder {
             slots.put(i.out, out.weight);
             slots.put_opt(i.out_bias, out.bias);
             let heads_in = s.qk_norm.as_ref().map_or(&s.qkv, |n| &n.qkv);
-            let (mut d_qkv, stats) = attention::backward(*shape, heads_in, &s.attention, self.rope(), &out.x)?;
+            let (mut d_qkv, stats) =
+                attention::backward(*shape, heads_in, &s.attention, self.rope(), &out.x)?;
             logit_grads[l] = stats;
             if let (Some((q, k)), Some(saved)) = (i.qk_norm, &s.qk_norm) {
                 let (d, dq, dk) = qk_norm::backward(*shape, &s.qkv, saved, self.p(q), self.p(k), &d_qkv)?;

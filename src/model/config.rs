@@ -130,7 +130,10 @@ impl ModelConfig {
     /// An unknown name, with the known ones listed.
     pub fn preset(preset: &str, size: &str) -> Result<(Self, usize)> {
         let Some(&(_, width, layers, heads, context, batch, _)) = SIZES.iter().find(|s| s.0 == size) else {
-            return Err(Error::usage(format!("unknown size `{size}`; known: {}", join(SIZES.iter().map(|s| s.0)))));
+            return Err(Error::usage(format!(
+                "unknown size `{size}`; known: {}",
+                join(SIZES.iter().map(|s| s.0))
+            )));
         };
         let mut c = Self {
             preset: preset.into(),
@@ -188,8 +191,9 @@ impl ModelConfig {
         };
         let new = match old {
             serde_json::Value::String(_) => serde_json::Value::String(value.to_lowercase()),
-            _ => serde_json::from_str(value)
-                .map_err(|_| Error::usage(format!("--set {key}: `{value}` is not a value for it (now {old})")))?,
+            _ => serde_json::from_str(value).map_err(|_| {
+                Error::usage(format!("--set {key}: `{value}` is not a value for it (now {old})"))
+            })?,
         };
         json[key] = new;
         *self = serde_json::from_value(json)
@@ -243,14 +247,19 @@ impl ModelConfig {
         if self.vocab == 0 || self.vocab > u32::MAX as usize {
             return bad(format!("vocabulary of {} entries cannot be used", self.vocab));
         }
-        for (name, v) in [("init_std", self.init_std), ("norm_eps", self.norm_eps), ("rope_base", self.rope_base)] {
+        for (name, v) in
+            [("init_std", self.init_std), ("norm_eps", self.norm_eps), ("rope_base", self.rope_base)]
+        {
             if !(v.is_finite() && v > 0.0) {
                 return bad(format!("{name} must be a positive number, got {v}"));
             }
         }
         // Sizes that would overflow memory many times over are slips of the keyboard.
         if self.width > 1 << 16 || self.layers > 4096 || self.context > 1 << 20 || self.hidden > 1 << 20 {
-            return bad(format!("{} layers of width {} at context {}: too large", self.layers, self.width, self.context));
+            return bad(format!(
+                "{} layers of width {} at context {}: too large",
+                self.layers, self.width, self.context
+            ));
         }
         Ok(())
     }

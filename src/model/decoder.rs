@@ -166,7 +166,8 @@ impl Decoder {
             .then(|| Rope::new(config.context, config.head_dim(), config.rope_base));
         let find = |role, layer| params.index(role, layer);
         let need = |role, layer| {
-            find(role, layer).ok_or_else(|| Error::usage(format!("the parameters lack {role:?} of layer {layer:?}")))
+            find(role, layer)
+                .ok_or_else(|| Error::usage(format!("the parameters lack {role:?} of layer {layer:?}")))
         };
         let mut index = Vec::with_capacity(config.layers);
         for l in (0..config.layers).map(Some) {
@@ -280,9 +281,20 @@ impl Decoder {
             let (hidden, hidden_stats) = activation::forward(act, &up, options.stats)?;
             let w_ffn = linear::forward(&hidden, self.p(i.down), self.opt(i.down_bias))?;
             let (g, b) = self.next_norm(l + 1);
-            let after = norm::forward(kind, eps, &mid.h, Some(&w_ffn), self.p(g), self.opt(b), options.stats)?;
+            let after =
+                norm::forward(kind, eps, &mid.h, Some(&w_ffn), self.p(g), self.opt(b), options.stats)?;
             let writes = options.keep_writes.then_some([w_attn, w_ffn]);
-            layers.push(LayerState { qkv, qk_norm: qk, attention, mid, up, hidden, hidden_stats, after, writes });
+            layers.push(LayerState {
+                qkv,
+                qk_norm: qk,
+                attention,
+                mid,
+                up,
+                hidden,
+                hidden_stats,
+                after,
+                writes,
+            });
         }
         Ok(Forward { first, layers, shape, tokens: tokens.to_vec() })
     }
@@ -299,7 +311,13 @@ impl Decoder {
     ///
     /// # Errors
     /// As [`Decoder::forward`], or targets that do not fit.
-    pub fn loss(&self, tokens: &[u32], targets: &[u32], seq_len: usize, options: &Options) -> Result<HeadLoss> {
+    pub fn loss(
+        &self,
+        tokens: &[u32],
+        targets: &[u32],
+        seq_len: usize,
+        options: &Options,
+    ) -> Result<HeadLoss> {
         let f = self.forward(tokens, seq_len, options)?;
         Ok(head_loss(f.output(), self.p(self.top.head), targets, false)?)
     }

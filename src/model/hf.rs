@@ -34,10 +34,7 @@ fn pieces(config: &ModelConfig, spec: &Spec) -> Vec<Piece> {
     let one = |name: String, transposed| vec![Piece { name, rows: 0..rows, transposed }];
     let gate_and_up = |gate: String, up: String, transposed| {
         if config.ffn.gated() {
-            vec![
-                Piece { name: gate, rows: 0..f, transposed },
-                Piece { name: up, rows: f..2 * f, transposed },
-            ]
+            vec![Piece { name: gate, rows: 0..f, transposed }, Piece { name: up, rows: f..2 * f, transposed }]
         } else {
             one(up, transposed)
         }
@@ -159,7 +156,9 @@ pub fn from_hf(config: &ModelConfig, arrays: &HashMap<String, Named>, device: &D
                 .ok_or_else(|| Error::usage(format!("the checkpoint lacks `{}`", p.name)))?;
             if a.shape != want || a.data.len() != n * cols {
                 let (name, got) = (&p.name, &a.shape);
-                return Err(Error::usage(format!("`{name}` has shape {got:?}, the configuration wants {want:?}")));
+                return Err(Error::usage(format!(
+                    "`{name}` has shape {got:?}, the configuration wants {want:?}"
+                )));
             }
             let part = &mut data[p.rows.start * cols..p.rows.end * cols];
             if p.transposed {

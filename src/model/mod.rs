@@ -3,6 +3,7 @@
 mod backward;
 pub mod config;
 mod decoder;
+pub mod foreign;
 pub mod hf;
 pub mod params;
 

@@ -131,9 +131,8 @@ pub fn specs(config: &ModelConfig) -> Vec<Spec> {
 pub fn count(config: &ModelConfig) -> (usize, usize) {
     let all = specs(config);
     let size = |s: &Spec| s.shape.iter().product::<usize>();
-    let embeddings = |s: &&Spec| {
-        matches!(s.role, Role::TokenEmbedding | Role::PositionEmbedding | Role::Head)
-    };
+    let embeddings =
+        |s: &&Spec| matches!(s.role, Role::TokenEmbedding | Role::PositionEmbedding | Role::Head);
     (all.iter().map(size).sum(), all.iter().filter(|s| !embeddings(s)).map(size).sum())
 }
 

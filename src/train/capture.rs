@@ -92,7 +92,8 @@ pub fn contributions(norm: Norm, forward: &Forward, layer: usize, gain: &[f32]) 
             let mut m = Mat::zeros(t, d);
             for i in 0..t {
                 let row = &s[i * d..(i + 1) * d];
-                let mean = if centred { row.iter().map(|v| f64::from(*v)).sum::<f64>() / d as f64 } else { 0.0 };
+                let mean =
+                    if centred { row.iter().map(|v| f64::from(*v)).sum::<f64>() / d as f64 } else { 0.0 };
                 let r = f64::from(rstd[b * t + i]);
                 for (j, v) in row.iter().enumerate() {
                     m[(i, j)] = (f64::from(*v) - mean) * r * f64::from(gain[j]);

@@ -109,7 +109,8 @@ pub fn save(
     }
     for m in history {
         for (l, sk) in m.layers.iter().enumerate() {
-            let v: Vec<f64> = (0..sk.ncols()).flat_map(|j| (0..sk.nrows()).map(move |i| sk[(i, j)])).collect();
+            let v: Vec<f64> =
+                (0..sk.ncols()).flat_map(|j| (0..sk.nrows()).map(move |i| sk[(i, j)])).collect();
             let t = Tensor::from_vec(v, (sk.ncols(), sk.nrows()), &Device::Cpu)?;
             arrays.insert(format!("key_moment.{}.{l}", m.step), t);
         }
@@ -183,14 +184,19 @@ pub fn load(dir: &Path, config: &TrainConfig) -> Result<Restored> {
     let tensors = candle_core::safetensors::load(&path, &Device::Cpu)
         .map_err(|e| Error::format(&path, format!("not a readable safetensors file: {e}")))?;
     let need = |name: &str| {
-        tensors.get(name).ok_or_else(|| Error::format(&path, format!("lacks `{name}`: take an older checkpoint")))
+        tensors
+            .get(name)
+            .ok_or_else(|| Error::format(&path, format!("lacks `{name}`: take an older checkpoint")))
     };
     for (i, m) in optimizer.moments.iter_mut().enumerate() {
         for (name, v) in [("m", &mut m.m), ("v", &mut m.v)] {
             if !v.is_empty() {
                 let got = need(&format!("{name}.{i}"))?.to_vec1::<f32>()?;
                 if got.len() != v.len() {
-                    return Err(Error::format(&path, format!("`{name}.{i}` has {} values, not {}", got.len(), v.len())));
+                    return Err(Error::format(
+                        &path,
+                        format!("`{name}.{i}` has {} values, not {}", got.len(), v.len()),
+                    ));
                 }
                 *v = got;
             }

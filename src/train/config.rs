@@ -125,7 +125,10 @@ impl TrainConfig {
             }
         }
         if !(0.0..=1.0).contains(&self.schedule.final_fraction) {
-            return bad(format!("--lr-final is a fraction of the peak, got {}", self.schedule.final_fraction));
+            return bad(format!(
+                "--lr-final is a fraction of the peak, got {}",
+                self.schedule.final_fraction
+            ));
         }
         if let Some(n) = self.dump_step.filter(|n| *n >= self.steps) {
             return bad(format!("--dump-step {n}: the run has steps 0 to {}", self.steps - 1));
@@ -134,7 +137,10 @@ impl TrainConfig {
             return bad("a probe needs at least one sequence of two tokens".into());
         }
         if self.probe.length > self.model.context {
-            return bad(format!("--probe-length {} exceeds the context {}", self.probe.length, self.model.context));
+            return bad(format!(
+                "--probe-length {} exceeds the context {}",
+                self.probe.length, self.model.context
+            ));
         }
         match self.intervention {
             Some(i) => i.validate(),
@@ -145,12 +151,17 @@ impl TrainConfig {
     /// Whether a probe is due when `done` steps are done.
     pub fn probe_due(&self, done: u32) -> bool {
         let every = self.probe.every;
-        every > 0 && (done.is_multiple_of(every) || done.is_power_of_two() || done == self.steps || self.checkpoint_due(done))
+        every > 0
+            && (done.is_multiple_of(every)
+                || done.is_power_of_two()
+                || done == self.steps
+                || self.checkpoint_due(done))
     }
 
     /// Whether a checkpoint is due when `done` steps are done.
     pub fn checkpoint_due(&self, done: u32) -> bool {
-        done == self.steps || (done > 0 && self.checkpoint_every > 0 && done.is_multiple_of(self.checkpoint_every))
+        done == self.steps
+            || (done > 0 && self.checkpoint_every > 0 && done.is_multiple_of(self.checkpoint_every))
     }
 
     /// Whether a validation is due when `done` steps are done.

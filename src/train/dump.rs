@@ -19,7 +19,8 @@ pub struct Dump {
 impl Dump {
     fn named(&mut self, prefix: &str, model: &Decoder, tensors: &[&Tensor]) -> Result<()> {
         for n in to_hf(&model.config, tensors)? {
-            self.arrays.insert(format!("{prefix}.{}", n.name), Tensor::from_vec(n.data, n.shape, &Device::Cpu)?);
+            self.arrays
+                .insert(format!("{prefix}.{}", n.name), Tensor::from_vec(n.data, n.shape, &Device::Cpu)?);
         }
         Ok(())
     }

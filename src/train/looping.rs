@@ -230,7 +230,15 @@ impl<'a> Session<'a> {
         })?;
         if stats {
             let optimizer = &self.optimizer;
-            self.writer.heads(&head_rows(at, &c.model, &measures, &g.logit_grads, &slots, optimizer, &info))?;
+            self.writer.heads(&head_rows(
+                at,
+                &c.model,
+                &measures,
+                &g.logit_grads,
+                &slots,
+                optimizer,
+                &info,
+            ))?;
             self.writer.writes(&write_rows(at, &measures))?;
         }
         if let Some(dump) = self.dump.take() {
@@ -246,7 +254,8 @@ impl<'a> Session<'a> {
         info: &super::optimizer::StepInfo,
         measures: &[LayerMeasures],
     ) -> Error {
-        let layers: Vec<String> = measures.iter().enumerate().map(|(l, m)| format!("\n  {}", m.describe(l))).collect();
+        let layers: Vec<String> =
+            measures.iter().enumerate().map(|(l, m)| format!("\n  {}", m.describe(l))).collect();
         Error::Diverged(format!(
             "training diverged at step {at}: loss {loss}, gradient norm {}, learning rate {:.3e}; the trace up to there is whole. Lower --lr, lengthen --warmup or set --clip.{}",
             info.grad_norm,

@@ -64,7 +64,8 @@ impl Optimizer {
             total += sum_squares(g)?;
         }
         let grad_norm = total.sqrt();
-        let clip_scale = if config.clip > 0.0 && grad_norm > config.clip { config.clip / grad_norm } else { 1.0 };
+        let clip_scale =
+            if config.clip > 0.0 && grad_norm > config.clip { config.clip / grad_norm } else { 1.0 };
         let multiplier = match &config.intervention {
             Some(i) => {
                 let m = self.hold.multiplier(i, at, config.steps);

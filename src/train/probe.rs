@@ -5,8 +5,8 @@ use std::collections::VecDeque;
 use faer::Mat;
 use growthpath_analysis::eigen::lambda_max;
 use growthpath_analysis::{
-    DriftSensitivity, EnergySensitivity, Geometry, LayerInterval, LayerProbe, basis, layer_intervals, maturity,
-    prepare_layers,
+    DriftSensitivity, EnergySensitivity, Geometry, LayerInterval, LayerProbe, basis, layer_intervals,
+    maturity, prepare_layers,
 };
 use growthpath_trace::{ProbeLayerRow, ProbeRow, ShareRow, WRITE_CONSTANT};
 use rayon::prelude::*;
@@ -126,7 +126,8 @@ impl Prober {
             }
             None => {
                 // An interval of nothing: its predicted spread is the state's.
-                let still = layer_intervals(&now.layers, &now.layers, &vec![vec![0.0; heads]; now.layers.len()])?;
+                let still =
+                    layer_intervals(&now.layers, &now.layers, &vec![vec![0.0; heads]; now.layers.len()])?;
                 for (l, (p, i)) in now.layers.iter().zip(&still).enumerate() {
                     rows.heads.extend(first_rows(step, l, p, i));
                 }
@@ -186,7 +187,8 @@ impl Prober {
                 let after = contributions(norm, &now.forward, l, &now.gains[l])?;
                 let (old, new) = (prev.layers[l].state(), now.layers[l].state());
                 let energy = EnergySensitivity::new(old, new, &self.geometry)?.shares(&before.writes)?;
-                let drift = DriftSensitivity::new(old, new, &self.geometry)?.parts(&before.writes, &after.writes)?;
+                let drift =
+                    DriftSensitivity::new(old, new, &self.geometry)?.parts(&before.writes, &after.writes)?;
                 let row = |write, stream_share, energy_share, drift_share| ShareRow {
                     step: now.step,
                     layer: l as u16,
@@ -196,7 +198,8 @@ impl Prober {
                     drift_share,
                 };
                 let parts = energy.writes.iter().zip(&drift.writes).zip(&after.stream_shares).enumerate();
-                let mut rows: Vec<ShareRow> = parts.map(|(k, ((e, d), s))| row(k as u16, *s, *e, *d)).collect();
+                let mut rows: Vec<ShareRow> =
+                    parts.map(|(k, ((e, d), s))| row(k as u16, *s, *e, *d)).collect();
                 rows.push(row(WRITE_CONSTANT, f64::NAN, energy.constant, drift.constant));
                 Ok(rows)
             })
@@ -266,7 +269,8 @@ fn first_rows(step: u32, layer: usize, probe: &LayerProbe, still: &LayerInterval
     let nan = f64::NAN;
     let mut rows = head_rows(step, step, layer, still);
     for (r, s) in rows.iter_mut().zip(probe.observe()) {
-        (r.spread, r.entropy, r.sharpness, r.top1, r.s_max) = (s.spread, s.entropy, s.sharpness, s.top1, s.s_max);
+        (r.spread, r.entropy, r.sharpness, r.top1, r.s_max) =
+            (s.spread, s.entropy, s.sharpness, s.top1, s.s_max);
         (r.spread_prev, r.g_d, r.g_d2, r.g_f, r.rho2, r.gamma, r.r_d, r.acct_residual) =
             (nan, nan, nan, nan, nan, nan, nan, nan);
         (r.a_hat_prev, r.g_hat, r.r_hat, r.gf_hat) = (nan, nan, nan, nan);

@@ -30,12 +30,3 @@ pub fn describe(config: &TrainConfig, data: &Dataset, label: &str) -> Result<Run
     info.extra.insert("data".into(), serde_json::to_value(d).unwrap_or_default());
     Ok(info)
 }
-
-/// The configuration that a run was started with.
-///
-/// # Errors
-/// When `run.json` holds none that this version understands.
-pub fn configuration(run: &std::path::Path, info: &RunInfo) -> Result<TrainConfig> {
-    serde_json::from_value(info.config.clone())
-        .map_err(|e| Error::format(run.join("run.json"), format!("its configuration cannot be resumed: {e}")))
-}

@@ -7,8 +7,13 @@ use growthpath::model::params::{Params, Role};
 
 pub struct Reference {
     pub vars: Vec<Var>,
-    /// Post-scale logits of each layer, `[B, H, T, T]`, as leaves whose gradients candle keeps.
     pub loss: Tensor,
+    /// Post-scale logits of each layer, `[B, H, T, T]`, the future masked by -1e30.
+    #[allow(dead_code)]
+    pub logits: Vec<Tensor>,
+    /// Zeros added to the logits: their gradients are G_S.
+    #[allow(dead_code)]
+    pub taps: Vec<Var>,
 }
 
 struct Net<'a> {
@@ -66,7 +71,8 @@ impl Net<'_> {
         let (_, _, t, dh) = x.dims4()?;
         let angle = |p: usize, i: usize| p as f64 * self.config.rope_base.powf(-2.0 * i as f64 / dh as f64);
         let table = |f: fn(f64) -> f64| {
-            let v: Vec<f64> = (0..t).flat_map(|p| (0..dh / 2).map(move |i| (p, i))).map(|(p, i)| f(angle(p, i))).collect();
+            let v: Vec<f64> =
+                (0..t).flat_map(|p| (0..dh / 2).map(move |i| (p, i))).map(|(p, i)| f(angle(p, i))).collect();
             Tensor::from_vec(v, (t, dh / 2), &Device::Cpu)
         };
         let (c, s) = (table(f64::cos)?, table(f64::sin)?);
@@ -95,7 +101,13 @@ impl Net<'_> {
 }
 
 /// Loss of the composed model at the parameters of `params`, converted to float64.
-pub fn reference(config: &ModelConfig, params: &Params, tokens: &[u32], targets: &[u32], t: usize) -> Result<Reference> {
+pub fn reference(
+    config: &ModelConfig,
+    params: &Params,
+    tokens: &[u32],
+    targets: &[u32],
+    t: usize,
+) -> Result<Reference> {
     let dev = &Device::Cpu;
     let vars: Vec<Var> =
         params.vars.iter().map(|v| Var::from_tensor(&v.to_dtype(DType::F64)?)).collect::<Result<_>>()?;
@@ -109,13 +121,19 @@ pub fn reference(config: &ModelConfig, params: &Params, tokens: &[u32], targets:
     let mask: Vec<f64> = (0..t).flat_map(|i| (0..t).map(move |j| if j > i { -1e30 } else { 0.0 })).collect();
     let mask = Tensor::from_vec(mask, (1, 1, t, t), dev)?;
     let d = config.width;
+    let (mut all_logits, mut taps) = (Vec::new(), Vec::new());
     for l in (0..config.layers).map(Some) {
         let x = net.norm(&h, Role::AttnNormGain, Role::AttnNormBias, l)?;
         let qkv = net.linear(&x, Role::Qkv, Role::QkvBias, l)?;
         let part = |i: usize| net.heads(&qkv.narrow(1, i * d, d)?, t);
         let q = net.rope(&net.head_norm(&part(0)?, Role::QNormGain, l)?)?;
         let k = net.rope(&net.head_norm(&part(1)?, Role::KNormGain, l)?)?;
-        let s = (q.matmul(&k.t()?.contiguous()?)? / (config.head_dim() as f64).sqrt())?.broadcast_add(&mask)?;
+        let s =
+            (q.matmul(&k.t()?.contiguous()?)? / (config.head_dim() as f64).sqrt())?.broadcast_add(&mask)?;
+        let tap = Var::zeros(s.shape(), DType::F64, dev)?;
+        let s = (s + tap.as_tensor())?;
+        all_logits.push(s.detach());
+        taps.push(tap);
         let e = s.broadcast_sub(&s.max_keepdim(D::Minus1)?.detach())?.exp()?;
         let p = e.broadcast_div(&e.sum_keepdim(D::Minus1)?)?;
         let o = p.matmul(&part(2)?)?.transpose(1, 2)?.contiguous()?.reshape((n, d))?;
@@ -130,5 +148,5 @@ pub fn reference(config: &ModelConfig, params: &Params, tokens: &[u32], targets:
     let lse = (logits.broadcast_sub(&m)?.exp()?.sum_keepdim(D::Minus1)?.log()? + m)?;
     let target = logits.gather(&Tensor::new(targets, dev)?.unsqueeze(1)?, 1)?;
     let loss = (lse - target)?.mean_all()?;
-    Ok(Reference { vars, loss })
+    Ok(Reference { vars, loss, logits: all_logits, taps })
 }

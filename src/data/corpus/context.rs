@@ -8,14 +8,17 @@
 //!
 //! - a letter recalled from a hidden place: `ln 16`;
 //! - `get` with a key never seen bound in the window: uniform among the unseen keys instead of certain to
-//!   be one of the hidden ones, and two letters; afterwards its binding is known;
+//!   be one of the hidden ones, and the value's letters; afterwards its binding is known;
 //! - `set` with an unseen key: the reader is told whether it rebinds a hidden key, at the surprise of that.
 //!
 //! From the next newline on nothing is hidden. So `H(window) <= T * rate + H(shape) + E[extra]`.
 
 use std::collections::HashMap;
 
-use super::language::{ADJECTIVES, KEYS, LETTERS};
+use super::language::{ADJECTIVES, KEYS, LETTERS, VALUE};
+
+/// Place of the key in `set K=XYZ` and `get K=XYZ`.
+const KEY_AT: usize = 4;
 
 /// `H(shape) + E[extra]`, nats, over windows that start at every byte of `text`'s whole passages.
 ///
@@ -71,8 +74,8 @@ fn statements(passage: &str) -> Vec<Statement<'_>> {
 
 /// The key of a `set` or `get` statement.
 fn key(text: &str) -> Option<usize> {
-    let digit = text.strip_prefix("set k").or_else(|| text.strip_prefix("get k"))?.bytes().next()?;
-    Some(usize::from(digit.wrapping_sub(b'0')) % KEYS)
+    let name = text.strip_prefix("set ").or_else(|| text.strip_prefix("get "))?.bytes().next()?;
+    Some(usize::from(name.wrapping_sub(b'A')) % KEYS)
 }
 
 fn bound_before(statements: &[Statement<'_>]) -> [bool; KEYS] {
@@ -88,10 +91,10 @@ fn masked(partial: &str) -> String {
     if partial.contains(';') {
         return ";".into();
     }
-    if !matches!(partial.get(..5), Some("set k" | "get k" | "copy ")) {
+    if !["set ", "get ", "copy "].iter().any(|form| partial.starts_with(form)) {
         return sentence_state(partial);
     }
-    let hide = |(i, c): (usize, char)| if i >= 5 && c.is_ascii_alphanumeric() { '#' } else { c };
+    let hide = |(i, c): (usize, char)| if i >= 4 && c.is_ascii_alphabetic() { '#' } else { c };
     partial.char_indices().map(hide).collect()
 }
 
@@ -128,12 +131,12 @@ fn extra_nats(statements: &[Statement<'_>], at: usize, bound: [bool; KEYS]) -> f
         let unseen = KEYS as f64 - count(&seen);
         let hidden = count(&bound) - count(&seen);
         if statement.text.starts_with("get") {
-            if cut > 5 {
+            if cut > KEY_AT {
                 // The key itself is hidden: the letters still to come are paid, and nothing is learned.
-                let letters = statement.text.len() - 2;
-                nats += ln_letter * (2 - cut.saturating_sub(letters).min(2)) as f64;
+                let letters = KEY_AT + 2;
+                nats += ln_letter * (VALUE - cut.saturating_sub(letters).min(VALUE)) as f64;
             } else if !seen[key] {
-                nats += (unseen / hidden).ln() + 2.0 * ln_letter;
+                nats += (unseen / hidden).ln() + VALUE as f64 * ln_letter;
                 seen[key] = true;
             }
         } else {
@@ -142,7 +145,7 @@ fn extra_nats(statements: &[Statement<'_>], at: usize, bound: [bool; KEYS]) -> f
                 nats -= if bound[key] { p_rebinds.ln() } else { (1.0 - p_rebinds).ln() };
             }
             bound[key] = true;
-            seen[key] = cut <= 5;
+            seen[key] = cut <= KEY_AT;
         }
     }
     nats
@@ -181,10 +184,10 @@ mod tests {
     #[test]
     fn hidden_things_cost_by_hand() {
         let l = 16f64.ln();
-        let passage = "set k7 = bm; set k1 = ha; get k7 = bm; copy abca abca abca abca; get k7 = bm;\n";
+        let passage = "set C=bma; set H=hai; get C=bma; copy abca abca abca abca; get C=bma;\n";
         let parts = statements(passage);
         assert_eq!(parts.len(), 5);
-        assert_eq!(&passage[parts[3].start..], "copy abca abca abca abca; get k7 = bm;\n");
+        assert_eq!(&passage[parts[3].start..], "copy abca abca abca abca; get C=bma;\n");
         let from = |at: usize| {
             let index = parts.iter().rposition(|s| s.start <= at).unwrap();
             extra_nats(&parts[index..], at, bound_before(&parts[..index]))
@@ -192,25 +195,28 @@ mod tests {
         let close = |a: f64, b: f64| assert!((a - b).abs() < 1e-12, "{a} {b}");
         // From the beginning nothing is hidden but "these are new keys", which is certain.
         close(from(0), 0.0);
-        // One hidden key: that k1 is none of ten, then k7 is the hidden one: nine unseen, and two letters.
-        close(from(13), -(0.9f64.ln()) + 9f64.ln() + 2.0 * l);
-        // Two hidden keys; the second recall of k7 is free.
-        close(from(26), 5f64.ln() + 2.0 * l);
-        // Cut inside "get k7 = b|m;": one letter, and the binding is not counted as seen.
-        close(from(36), l + 5f64.ln() + 2.0 * l);
+        // One hidden key: that H is none of ten, then C is the hidden one: nine unseen, and three letters.
+        let new = -(0.9f64.ln());
+        close(from(11), new + 9f64.ln() + 3.0 * l);
+        // The key H cut off: that it is new, but it stays hidden, two of ten.
+        close(from(11 + 5), new + 5f64.ln() + 3.0 * l);
+        // Two hidden keys; the second recall of C is free.
+        let recall = 5f64.ln() + 3.0 * l;
+        close(from(22), recall);
+        // Cut inside "get C=b|ma;": two letters, and the binding is not counted as seen.
+        close(from(22 + 7), 2.0 * l + recall);
         // Cut in the copy before anything, after two letters, at the last repeat, and after the word.
-        let recall = 5f64.ln() + 2.0 * l;
-        close(from(39), recall);
-        close(from(39 + 7), 2.0 * l + recall);
-        close(from(39 + 20), 4.0 * l + recall);
-        close(from(39 + 22), 2.0 * l + recall);
-        close(from(39 + 24), recall);
+        close(from(33), recall);
+        close(from(33 + 7), 2.0 * l + recall);
+        close(from(33 + 20), 4.0 * l + recall);
+        close(from(33 + 22), 2.0 * l + recall);
+        close(from(33 + 24), recall);
     }
 
     #[test]
     fn masks_keep_form_and_words() {
-        assert_eq!(masked("set k7 = b"), "set k# = #");
-        assert_eq!(masked("get k"), "get k");
+        assert_eq!(masked("set C=b"), "set #=#");
+        assert_eq!(masked("get "), "get ");
         assert_eq!(masked("copy abca ab"), "copy #### ##");
         for (partial, state) in [
             ("se", "se"),
@@ -222,6 +228,6 @@ mod tests {
         ] {
             assert_eq!(masked(partial), state);
         }
-        assert_eq!(masked("set k7 = bm;"), ";");
+        assert_eq!(masked("set C=bma;"), ";");
     }
 }

@@ -5,7 +5,7 @@ use rand_chacha::rand_core::{RngCore, SeedableRng};
 
 use super::choice::Choice;
 use super::language::{
-    KEYS, LETTERS, Language, OPENING, REPEATS, START_COPY, START_GET, START_SET, START_SUBJECT, WORD,
+    KEYS, LETTERS, Language, OPENING, REPEATS, START_COPY, START_GET, START_SET, START_SUBJECT, VALUE, WORD,
     passage_stop,
 };
 use super::{ByteClass, Corpus};
@@ -85,9 +85,9 @@ impl Writer {
     }
 
     fn passage(&mut self, language: &Language) {
-        let mut values: [Option<[u8; 2]>; KEYS] = [None; KEYS];
+        let mut values: [Option<[u8; VALUE]>; KEYS] = [None; KEYS];
         for _ in 0..OPENING {
-            self.forced("set k", ByteClass::Form);
+            self.forced("set ", ByteClass::Form);
             self.bind(&mut values);
             self.forced(" ", ByteClass::Form);
         }
@@ -102,7 +102,7 @@ impl Writer {
         }
     }
 
-    fn statement(&mut self, language: &Language, values: &mut [Option<[u8; 2]>; KEYS]) {
+    fn statement(&mut self, language: &Language, values: &mut [Option<[u8; VALUE]>; KEYS]) {
         match self.pick(&language.start, ByteClass::Grammar) {
             START_GET => self.recall(values),
             START_SET => self.bind(values),
@@ -115,23 +115,23 @@ impl Writer {
         }
     }
 
-    /// After `set k`.
-    fn bind(&mut self, values: &mut [Option<[u8; 2]>; KEYS]) {
+    /// After `set `.
+    fn bind(&mut self, values: &mut [Option<[u8; VALUE]>; KEYS]) {
         let key = self.below(KEYS);
-        self.byte(b'0' + key as u8, (KEYS as f64).ln(), ByteClass::Fresh);
-        self.forced(" = ", ByteClass::Form);
-        values[key] = Some([self.letter(), self.letter()]);
+        self.byte(b'A' + key as u8, (KEYS as f64).ln(), ByteClass::Fresh);
+        self.forced("=", ByteClass::Form);
+        values[key] = Some(std::array::from_fn(|_| self.letter()));
         self.forced(";", ByteClass::Form);
     }
 
-    /// After `get k`.
-    fn recall(&mut self, values: &[Option<[u8; 2]>; KEYS]) {
-        let bound: Vec<(u8, [u8; 2])> =
-            (b'0'..).zip(values).filter_map(|(digit, value)| value.map(|v| (digit, v))).collect();
+    /// After `get `.
+    fn recall(&mut self, values: &[Option<[u8; VALUE]>; KEYS]) {
+        let bound: Vec<(u8, [u8; VALUE])> =
+            (b'A'..).zip(values).filter_map(|(name, value)| value.map(|v| (name, v))).collect();
         // Two bindings open every passage, so at least one key is bound.
-        let (digit, value) = bound[self.below(bound.len())];
-        self.byte(digit, (bound.len() as f64).ln(), ByteClass::Recall);
-        self.forced(" = ", ByteClass::Form);
+        let (name, value) = bound[self.below(bound.len())];
+        self.byte(name, (bound.len() as f64).ln(), ByteClass::Recall);
+        self.forced("=", ByteClass::Form);
         for letter in value {
             self.byte(letter, 0.0, ByteClass::Recall);
         }

@@ -3,26 +3,32 @@
 //! A *passage* is one line:
 //!
 //! ```text
-//! set k7 = bm; set k1 = ha; get k7 = bm; the big cats see a dog; copy kdoa kdoa kdoa kdoa;
+//! set C=bma; set H=hai; get C=bma; the big cats see a dog; copy kdoa kdoa kdoa kdoa; get H=hai;
 //! ```
 //!
 //! | statement | form | chosen |
 //! |---|---|---|
-//! | bind | `set kD = XY;` | the first two always; later with probability 0.05 |
-//! | recall | `get kD = XY;` | 0.30; D uniform among the keys bound in this passage, XY its latest value |
-//! | copy | `copy W W W W;` | 0.40; W has 4 letters |
-//! | sentence | `NP VERB NP;` | 0.25; the verb agrees in number with the first noun phrase |
+//! | bind | `set K=XYZ;` | the first two always; later with probability 0.05 |
+//! | recall | `get K=XYZ;` | 0.45; K uniform among the keys bound in this passage, XYZ its latest value |
+//! | copy | `copy W W W W;` | 0.30; W has 4 letters |
+//! | sentence | `NP VERB NP;` | 0.20; the verb agrees in number with the first noun phrase |
 //!
-//! D is a digit, X, Y and the letters of W are uniform among `a`..`p`. After its two bindings a passage has
-//! 2, 3 or 4 further statements (probability 1/4, 1/2, 1/4). Statements are parted by one space, passages
-//! by a newline. Passages are independent of each other.
+//! Keys are uniform among `A`..`J` when bound; letters of values and words are uniform among `a`..`p`.
+//! After its two bindings a passage has 3, 4 or 5 further statements (probability 1/4, 1/2, 1/4).
+//! Statements are parted by one space, passages by a newline. Passages are independent of each other.
+//!
+//! The forms are chosen so that looking back is learned in stages: a repeated word stands at a fixed
+//! distance, so one attention head that knows distances finds it; a value stands at any distance, behind a
+//! key that must be matched, which takes a second head that builds on the first.
 
 use super::choice::Choice;
 
-/// Number of keys, `k0` to `k9`.
+/// Number of keys, `A` to `J`.
 pub(super) const KEYS: usize = 10;
 /// Letters of values and copied words.
 pub(super) const LETTERS: &[u8; 16] = b"abcdefghijklmnop";
+/// Letters of a value.
+pub(super) const VALUE: usize = 3;
 /// Letters of a copied word.
 pub(super) const WORD: usize = 4;
 /// Times a copied word stands again after the first.
@@ -30,18 +36,18 @@ pub(super) const REPEATS: usize = 3;
 /// Bindings that open a passage.
 pub(super) const OPENING: usize = 2;
 /// Statements after the opening: fewest, and the probability of each count from there on.
-pub(super) const BODY_MIN: usize = 2;
+pub(super) const BODY_MIN: usize = 3;
 /// Probability of `BODY_MIN`, `BODY_MIN + 1`, ... body statements.
 pub(super) const BODY: [f64; 3] = [0.25, 0.5, 0.25];
 
 /// Probability that a body statement is a recall.
-pub(super) const P_GET: f64 = 0.30;
+pub(super) const P_GET: f64 = 0.45;
 /// Probability that a body statement is a binding.
 pub(super) const P_SET: f64 = 0.05;
 /// Probability that a body statement is a copy.
-pub(super) const P_COPY: f64 = 0.40;
+pub(super) const P_COPY: f64 = 0.30;
 /// Probability that a body statement is a sentence.
-pub(super) const P_SENTENCE: f64 = 0.25;
+pub(super) const P_SENTENCE: f64 = 0.20;
 
 /// Probability that a noun phrase is singular.
 pub(super) const P_SINGULAR: f64 = 0.5;
@@ -63,7 +69,7 @@ pub(super) const START_SUBJECT: usize = 3;
 
 /// The language's choices, ready to draw from.
 pub(super) struct Language {
-    /// How a body statement begins: `get k`, `set k`, `copy `, or a subject with its space.
+    /// How a body statement begins: `get `, `set `, `copy `, or a subject with its space.
     pub start: Choice,
     /// For each subject of `start` (from [`START_SUBJECT`]): is it plural?
     pub plural: Vec<bool>,
@@ -76,7 +82,7 @@ pub(super) struct Language {
 impl Language {
     pub fn new() -> Self {
         let mut start =
-            vec![("get k".to_string(), P_GET), ("set k".to_string(), P_SET), ("copy ".to_string(), P_COPY)];
+            vec![("get ".to_string(), P_GET), ("set ".to_string(), P_SET), ("copy ".to_string(), P_COPY)];
         let subjects = noun_phrases(" ");
         start.extend(subjects.iter().map(|(s, p, _)| (s.clone(), p * P_SENTENCE)));
         let verb =

@@ -29,8 +29,8 @@ mod tests;
 pub use generate::generate;
 pub use rate::{EntropyRate, entropy_rate};
 
-/// Longest possible passage with its newline, bytes: two bindings and four sentences of the longest words.
-pub const MAX_PASSAGE: usize = 2 * 13 + 4 * 42;
+/// Longest possible passage with its newline, bytes: two bindings and five sentences of the longest words.
+pub const MAX_PASSAGE: usize = 2 * 11 + 5 * 42;
 
 /// What a byte of the corpus asks of its reader.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize)]
@@ -72,8 +72,8 @@ impl Corpus {
     /// anywhere and who knows nothing before the window: `rate + excess/context`, where the excess is what
     /// being told its place in the cut passage costs, plus what recalling unseen things costs.
     ///
-    /// Expectations are taken over the first half million bytes of this corpus (1 % accuracy of the
-    /// excess from 100,000 bytes on). Infinite for context 0.
+    /// Expectations are taken over the first half million bytes of this corpus (the excess is good to
+    /// a few per cent from 100,000 bytes on). Infinite for context 0.
     pub fn context_ceiling(&self, context: usize) -> f64 {
         let sample = &self.text[..self.text.len().min(1 << 19)];
         entropy_rate().nats_per_byte + context::excess(sample) / context as f64

@@ -2,7 +2,7 @@
 
 use super::language::{
     BODY, BODY_MIN, KEYS, LETTERS, Language, OPENING, P_COPY, P_GET, P_SENTENCE, P_SET, P_SINGULAR, REPEATS,
-    START_SUBJECT, WORD,
+    START_SUBJECT, VALUE, WORD,
 };
 
 /// Exact expectations of the language, in nats and bytes.
@@ -29,9 +29,9 @@ pub fn entropy_rate() -> EntropyRate {
     let ln_letter = (LETTERS.len() as f64).ln();
     let ln_keys = (KEYS as f64).ln();
 
-    // "set kD = XY;" and "get kD = XY;" have 12 bytes; every statement is followed by one separator.
-    let (set_bytes, get_bytes) = (12.0 + 1.0, 12.0 + 1.0);
-    let set_nats = ln_keys + 2.0 * ln_letter;
+    // "set K=XYZ;" and "get K=XYZ;" have 10 bytes; every statement is followed by one separator.
+    let bind_bytes = (4 + 1 + 1 + VALUE + 1 + 1) as f64;
+    let set_nats = ln_keys + VALUE as f64 * ln_letter;
     // "copy", then a space before each word, and the semicolon.
     let copy_bytes = 4.0 + ((1 + WORD) * (1 + REPEATS)) as f64 + 1.0 + 1.0;
     let copy_nats = WORD as f64 * ln_letter;
@@ -47,7 +47,7 @@ pub fn entropy_rate() -> EntropyRate {
     let start_nats = language.start.entropy();
 
     let mut nats = OPENING as f64 * set_nats + BODY.iter().map(|p| -p * p.ln()).sum::<f64>();
-    let mut bytes = OPENING as f64 * set_bytes;
+    let mut bytes = OPENING as f64 * bind_bytes;
     let mut forgotten = 0.0;
     // Distribution of the number of distinct keys bound so far.
     let mut bound = [0.0; KEYS + 1];
@@ -65,8 +65,7 @@ pub fn entropy_rate() -> EntropyRate {
                 + P_GET * which_key
                 + P_COPY * copy_nats
                 + P_SENTENCE * sentence_nats);
-        bytes += reached
-            * (P_SET * set_bytes + P_GET * get_bytes + P_COPY * copy_bytes + P_SENTENCE * sentence_bytes);
+        bytes += reached * ((P_SET + P_GET) * bind_bytes + P_COPY * copy_bytes + P_SENTENCE * sentence_bytes);
         forgotten += reached * (P_GET * (set_nats - which_key) + P_COPY * REPEATS as f64 * copy_nats);
         bound = bind_one(&bound, P_SET);
     }

@@ -45,11 +45,11 @@ impl Reader {
             }
         }
         let mut bindings = Vec::new();
-        for key in 0..10 {
-            for x in LETTERS.chars() {
-                for y in LETTERS.chars() {
-                    bindings.push((format!("set k{key} = {x}{y};"), 1.0 / 2560.0));
-                }
+        for key in "ABCDEFGHIJ".chars() {
+            for value in 0..16usize.pow(3) {
+                let letter = |place: usize| char::from(LETTERS.as_bytes()[value >> (4 * place) & 15]);
+                let text = format!("set {key}={}{}{};", letter(0), letter(1), letter(2));
+                bindings.push((text, 1.0 / 40_960.0));
             }
         }
         Self { sentences, bindings }
@@ -61,9 +61,9 @@ impl Reader {
         let done: Vec<&str> = passage.split_terminator(';').collect();
         if passage.ends_with(';') {
             let stop = match done.len() {
-                0..=3 => 0.0,
-                4 => 0.25,
-                5 => 2.0 / 3.0,
+                0..=4 => 0.0,
+                5 => 0.25,
+                6 => 2.0 / 3.0,
                 _ => 1.0,
             };
             out[usize::from(b'\n')] = stop;
@@ -84,22 +84,22 @@ impl Reader {
         } else {
             let mut bound = std::collections::BTreeMap::new();
             for statement in complete {
-                if let Some(rest) = statement.trim_start().strip_prefix("set k") {
-                    let (key, value) = rest.split_once(" = ").unwrap();
+                if let Some(rest) = statement.trim_start().strip_prefix("set ") {
+                    let (key, value) = rest.split_once('=').unwrap();
                     bound.insert(key, value);
                 }
             }
             for (key, value) in &bound {
-                add(&format!("get k{key} = {value};"), 0.3 / bound.len() as f64);
+                add(&format!("get {key}={value};"), 0.45 / bound.len() as f64);
             }
             self.bindings.iter().for_each(|(text, p)| add(text, 0.05 * p));
-            self.sentences.iter().for_each(|(text, p)| add(text, 0.25 * p));
+            self.sentences.iter().for_each(|(text, p)| add(text, 0.2 * p));
             match partial.strip_prefix("copy ") {
-                None => add("copy ", 0.4),
-                Some(word) if word.len() < 4 => LETTERS.bytes().for_each(|l| out[usize::from(l)] += 0.4),
+                None => add("copy ", 0.3),
+                Some(word) if word.len() < 4 => LETTERS.bytes().for_each(|l| out[usize::from(l)] += 0.3),
                 Some(rest) => {
                     let word = &rest[..4];
-                    add(&format!("copy {word} {word} {word} {word};"), 0.4);
+                    add(&format!("copy {word} {word} {word} {word};"), 0.3);
                 }
             }
         }
@@ -116,7 +116,7 @@ fn check(corpus: &Corpus) {
     for (at, (byte, &nats)) in corpus.text.bytes().zip(&corpus.nats).enumerate() {
         let p = reader.next(&corpus.text[start..at]);
         let want = -p[usize::from(byte)].ln();
-        // The reader sums up to 25,600 probabilities (relative error 1e-12 at worst); the corpus rounds a
+        // The reader sums up to 41,000 probabilities (relative error 1e-11 at worst); the corpus rounds a
         // cost of at most 6 nats to f32, 3e-7.
         assert!(
             (want - f64::from(nats)).abs() < 1e-6,
@@ -158,10 +158,10 @@ fn passages(corpus: &Corpus) -> Vec<(f64, f64, f64)> {
         for statement in line.split(';') {
             let words: Vec<&str> = statement.split_whitespace().collect();
             match words.as_slice() {
-                ["set", key, ..] => {
-                    bound.insert(*key);
+                ["set", binding] => {
+                    bound.insert(&binding[..1]);
                 }
-                ["get", ..] => blind += (2560.0 / bound.len() as f64).ln(),
+                ["get", ..] => blind += (40_960.0 / bound.len() as f64).ln(),
                 ["copy", ..] => blind += 12.0 * 16f64.ln(),
                 _ => {}
             }
@@ -251,9 +251,9 @@ fn floors_of_stretches_and_of_finite_contexts() {
     assert!((excess(64) - excess(256)).abs() < 1e-10);
     // Only part of a cut passage has to be paid again.
     assert!(excess(128) > 0.0 && excess(128) < 0.5 * entropy_rate().nats_per_passage);
-    // Two samples agree as the documentation says.
+    // Two samples agree as the documentation says: 1,000 passages, each with an excess of 16 +- 10 nats.
     let other = generate(9, 100_000);
-    assert!((other.context_ceiling(1) / corpus.context_ceiling(1) - 1.0).abs() < 0.01);
+    assert!((other.context_ceiling(1) / corpus.context_ceiling(1) - 1.0).abs() < 0.06);
 }
 
 /// A window's entropy H_k for small k, from frequencies, is at least k * rate and at most

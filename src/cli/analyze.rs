@@ -1,0 +1,191 @@
+//! `growthpath analyze`.
+
+use std::ops::Range;
+use std::path::PathBuf;
+
+use growthpath_analysis::diagnosis::{Diagnosis, Thresholds, diagnosis};
+use growthpath_analysis::read::{Analysis, analyze};
+use growthpath_trace::Run;
+use serde::Serialize;
+
+use super::output::{self, number, table};
+use super::window;
+use crate::error::Result;
+
+/// Arguments of `growthpath analyze`.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Args {
+    /// Run directory
+    run: PathBuf,
+    /// Only steps A..B
+    #[arg(long, value_parser = window, value_name = "A..B")]
+    window: Option<Range<u32>>,
+    /// Mean sharpness of the upper half that counts as sharp
+    #[arg(long, default_value_t = Thresholds::default().sharpness)]
+    sharpness_threshold: f64,
+    /// Mean maturity of the lower half that counts as settled
+    #[arg(long, default_value_t = Thresholds::default().maturity)]
+    maturity_threshold: f64,
+    /// Standard errors by which the upper half's reliance must exceed zero
+    #[arg(long, default_value_t = Thresholds::default().reliance_sigmas)]
+    reliance_sigmas: f64,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Serialize)]
+struct Whole<'a> {
+    #[serde(flatten)]
+    analysis: &'a Analysis,
+    diagnosis: Option<&'a Diagnosis>,
+}
+
+/// Run the verb.
+pub fn run(args: &Args) -> Result<()> {
+    let run = Run::open(&args.run)?;
+    let analysis = analyze(&run, args.window.clone())?;
+    let thresholds = Thresholds {
+        sharpness: args.sharpness_threshold,
+        maturity: args.maturity_threshold,
+        reliance_sigmas: args.reliance_sigmas,
+    };
+    thresholds.validate()?;
+    // A run without probes (QK-norm, --probe-every 0) has nothing to diagnose, and says so in words.
+    let diagnosis = diagnosis(&run, &thresholds).ok();
+    if args.json {
+        output::json(&Whole { analysis: &analysis, diagnosis: diagnosis.as_ref() })
+    } else {
+        output::print(&text(&analysis, diagnosis.as_ref()))
+    }
+}
+
+fn growth_table(a: &Analysis) -> String {
+    let rows: Vec<Vec<String>> = a
+        .layers
+        .iter()
+        .rev()
+        .map(|l| {
+            let mut r = vec![l.layer.to_string()];
+            r.extend(
+                [
+                    l.growth_factor,
+                    l.growth,
+                    l.weight_path,
+                    l.weight_curvature,
+                    l.feature_path,
+                    l.rotation,
+                    l.spread_last,
+                    l.entropy_last,
+                    l.sharpening_pressure,
+                ]
+                .map(number),
+            );
+            r
+        })
+        .collect();
+    table(
+        &[
+            "layer",
+            "growth x",
+            "ln growth",
+            "= weights",
+            "+ curvature",
+            "+ features",
+            "+ rotation",
+            "spread",
+            "entropy",
+            "pressure",
+        ],
+        &rows,
+    )
+}
+
+fn stream_table(a: &Analysis) -> String {
+    let rows: Vec<Vec<String>> = a
+        .layers
+        .iter()
+        .rev()
+        .map(|l| {
+            let mut r = vec![l.layer.to_string()];
+            let share = a.energy_shares.iter().find(|s| s.layer == l.layer);
+            let top = share.and_then(|s| {
+                s.shares.0.iter().filter(|v| v.1.is_finite()).max_by(|x, y| x.1.total_cmp(&y.1)).cloned()
+            });
+            r.extend(
+                [
+                    l.attn_energy,
+                    l.ffn_energy,
+                    l.attn_ratio,
+                    l.ffn_ratio,
+                    l.attn_common,
+                    l.ffn_common,
+                    l.maturity,
+                    l.distinct,
+                ]
+                .map(number),
+            );
+            r.push(top.map_or("-".into(), |(name, v)| format!("{name} {:.0} %", 100.0 * v)));
+            r
+        })
+        .collect();
+    table(
+        &[
+            "layer",
+            "|w|^2 attn",
+            "|w|^2 ffn",
+            "/|h|^2 attn",
+            "/|h|^2 ffn",
+            "common attn",
+            "common ffn",
+            "maturity",
+            "distinct",
+            "energy mostly from",
+        ],
+        &rows,
+    )
+}
+
+fn text(a: &Analysis, d: Option<&Diagnosis>) -> String {
+    let w = a.window;
+    let mut out = format!("{}: steps {}..{}\n", a.label, w.start, w.end);
+    out += &format!(
+        "validation loss {} nats/token (perplexity {}), training loss {}\n\n",
+        number(a.val_loss),
+        number(a.val_perplexity),
+        number(a.train_loss_last)
+    );
+    out += "Growth of attention (ln of the spread's ratio, mean over heads; the four paths add up)\n";
+    out += &growth_table(a);
+    out += "\nWhat the layers write (at the end of the window) and what attention grows on\n";
+    out += &stream_table(a);
+    let p = &a.prediction;
+    out += &format!(
+        "\nTheory against measurement: rate correlation {} (g^ with g_D), log step correlation {} (r^ with RMS D),\n\
+         cumulative g^ / g_D off by {} % (median over layers), total growth off by {} ln (median)\n",
+        number(p.rate_correlation),
+        number(p.step_log_correlation),
+        number(100.0 * p.cumulative_error_median),
+        number(p.total_growth_error_median),
+    );
+    out += &format!(
+        "Bound (6.1): {} violations; tightness median {}, max {}\n",
+        a.bound.violations,
+        number(a.bound.tightness_median),
+        number(a.bound.tightness_max)
+    );
+    out += &format!(
+        "Self-checks: accounting residual {:.1e}, Euler residual {:.1e} (relative)\n",
+        a.accounting.max_abs_residual, a.euler.max_rel_residual
+    );
+    if let Some(d) = d {
+        out += &format!("\nDiagnosis: {}\n", d.sentence);
+        if let Some(r) = &d.recommendation {
+            out += &format!("Recommendation: {}\n", r.sentence);
+        }
+        for n in &d.notes {
+            out += &format!("note: {n}\n");
+        }
+    }
+    out
+}

@@ -1,0 +1,139 @@
+//! The command line: one file a verb; this one holds the list, the exit codes and the error format.
+//!
+//! Exit codes: 0 done, 1 failed, 2 the command line or a value on it cannot be used.
+
+mod analyze;
+mod compare;
+mod completions;
+mod demo;
+mod export;
+mod inspect;
+mod output;
+mod plot;
+mod progress;
+mod report;
+mod study;
+mod train;
+mod train_args;
+mod verify;
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser, Subcommand};
+
+use crate::data::DataError;
+use crate::error::{Error, Result};
+
+pub(crate) use output::{number, table};
+
+/// Measure, predict and explain how attention grows during language-model pretraining.
+#[derive(Debug, Parser)]
+#[command(name = "growthpath", version, propagate_version = true, subcommand_required = true)]
+#[command(
+    after_help = "Start with `growthpath demo`: four small models, their figures and a report in minutes."
+)]
+pub struct Cli {
+    /// The verb.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Everything the program does.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Train four small arms (GPT and LLaMA, with and without slowed upper Q/K), analyse them, draw, report
+    Demo(demo::Args),
+    /// Train one model and record how its attention grows
+    Train(Box<train::Args>),
+    /// Train several arms over several seeds from a plan file
+    Study(study::Args),
+    /// Say why attention grew in a run: shares, prediction, bound, diagnosis
+    Analyze(analyze::Args),
+    /// Explain the difference between two runs
+    Compare(compare::Args),
+    /// Draw figures from saved runs
+    Plot(plot::Args),
+    /// Write a self-contained HTML report of saved runs
+    Report(report::Args),
+    /// Spectral view of attention in checkpoints (ours, or Hugging Face GPT-2 and LLaMA layouts)
+    Inspect(inspect::Args),
+    /// Check a run's integrity and every identity that its rows must satisfy
+    Verify(verify::Args),
+    /// Write a table of a run as CSV or JSON lines
+    Export(export::Args),
+    /// Print shell completions, or the manual page
+    Completions(completions::Args),
+}
+
+fn dispatch(cli: Cli) -> Result<()> {
+    match cli.command {
+        Command::Demo(a) => demo::run(&a),
+        Command::Train(a) => train::run(&a),
+        Command::Study(a) => study::run(&a),
+        Command::Analyze(a) => analyze::run(&a),
+        Command::Compare(a) => compare::run(&a),
+        Command::Plot(a) => plot::run(&a),
+        Command::Report(a) => report::run(&a),
+        Command::Inspect(a) => inspect::run(&a),
+        Command::Verify(a) => verify::run(&a),
+        Command::Export(a) => export::run(&a),
+        Command::Completions(a) => completions::run(&a, Cli::command()),
+    }
+}
+
+/// Parse the command line, do it, and turn the outcome into an exit code.
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(e) => {
+            // Help and version are not errors; a closed pipe behind them is nobody's fault.
+            let _ = e.print();
+            return ExitCode::from(if e.use_stderr() { 2 } else { 0 });
+        }
+    };
+    match dispatch(cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(e) if output::is_broken_pipe(&e) => ExitCode::SUCCESS,
+        Err(e) => {
+            use std::io::Write;
+            let _ = writeln!(std::io::stderr(), "growthpath: error: {e}");
+            ExitCode::from(exit_code(&e))
+        }
+    }
+}
+
+fn exit_code(e: &Error) -> u8 {
+    match e {
+        Error::Usage(_) | Error::Data(DataError::TokenizerName { .. }) => 2,
+        _ => 1,
+    }
+}
+
+/// Steps `A..B`, `A..` or `..B`.
+fn window(text: &str) -> std::result::Result<std::ops::Range<u32>, String> {
+    let parse = |s: &str, empty: u32| if s.is_empty() { Ok(empty) } else { s.parse().map_err(|_| ()) };
+    let wrong = || format!("`{text}` is not a range of steps such as 100..300");
+    let (a, b) = text.split_once("..").ok_or_else(wrong)?;
+    let (a, b) = (parse(a, 0).map_err(|()| wrong())?, parse(b, u32::MAX).map_err(|()| wrong())?);
+    if a < b { Ok(a..b) } else { Err(format!("`{text}` is empty: the first step must be below the second")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_holds_together() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn windows_parse() {
+        assert_eq!(window("3..9"), Ok(3..9));
+        assert_eq!(window("..9"), Ok(0..9));
+        assert_eq!(window("3.."), Ok(3..u32::MAX));
+        for bad in ["", "3", "9..3", "a..b", "3..3", "-1..4"] {
+            assert!(window(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,182 @@
+//! `growthpath study`: arms x seeds from a plan, then comparisons, figures and a report.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use clap::Parser;
+use growthpath_analysis::compare::{Comparison, Layers, compare, seeds};
+use growthpath_trace::Run;
+
+use super::output::{self, number, table};
+use super::progress::{Progress, note};
+use super::train::{load_data, set_threads, train_shown};
+use super::train_args::TrainArgs;
+use crate::data::Dataset;
+use crate::error::{Error, Result};
+use crate::study::{Job, Plan, State, state};
+use crate::train::resume;
+
+/// Arguments of `growthpath study`.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Args {
+    /// The plan (TOML): shared `flags`, `seeds`, `arms`, pairs to `compare`
+    plan: PathBuf,
+    /// Directory for the runs, figures and the report [default: the plan's name without .toml]
+    #[arg(long)]
+    out: Option<PathBuf>,
+    /// Go on with a study that was stopped; finished runs are kept
+    #[arg(long)]
+    resume: bool,
+    /// Threads [default: all cores]
+    #[arg(long, value_name = "N")]
+    threads: Option<usize>,
+    /// No progress display
+    #[arg(long, short)]
+    quiet: bool,
+}
+
+/// Training flags alone, for parsing a plan's.
+#[derive(Debug, Parser)]
+#[command(name = "flags", no_binary_name = true)]
+struct Flags {
+    #[command(flatten)]
+    train: TrainArgs,
+}
+
+/// The configuration that a list of training flags stands for.
+pub fn parse_flags(flags: &[String]) -> Result<TrainArgs> {
+    let parsed = Flags::try_parse_from(flags).map_err(|e| {
+        let text = e.to_string();
+        Error::usage(text.lines().next().unwrap_or("a flag cannot be used").trim_start_matches("error: "))
+    })?;
+    Ok(parsed.train)
+}
+
+/// Train what is not trained yet; texts that runs share are loaded once.
+pub fn train_all(jobs: &mut [Job], quiet: bool) -> Result<()> {
+    let mut loaded: Option<(String, Arc<Dataset>)> = None;
+    for job in jobs {
+        let key = format!("{:?} {} {}", job.config.data, job.config.tokenizer, job.config.model.context);
+        let data = match &loaded {
+            Some((k, d)) if *k == key => {
+                job.config.model.vocab = d.info().vocab_size;
+                Arc::clone(d)
+            }
+            _ => Arc::new(load_data(&mut job.config, quiet)?),
+        };
+        loaded = Some((key, Arc::clone(&data)));
+        job.config.validate()?;
+        match state(&job.folder, &job.config)? {
+            State::Done => note(&format!("{}: done", job.folder.display())),
+            State::Restart => {
+                std::fs::remove_dir_all(&job.folder).map_err(Error::io(&job.folder))?;
+                train_one(job, &data, quiet)?;
+            }
+            State::New => train_one(job, &data, quiet)?,
+            State::Resumable => {
+                let mut bar = Progress::new(&job.label, job.config.steps, 0, quiet);
+                resume(&job.config, &data, &job.folder, &mut |e| bar.on(e))?;
+                bar.finish();
+            }
+        }
+    }
+    Ok(())
+}
+
+/// A diverged arm is a result of the study, not its end.
+fn train_one(job: &Job, data: &Dataset, quiet: bool) -> Result<()> {
+    match train_shown(&job.config, data, &job.folder, &job.label, quiet) {
+        Err(Error::Diverged(why)) => {
+            note(&format!("{}: {why}", job.label));
+            Ok(())
+        }
+        other => other.map(|_| ()),
+    }
+}
+
+/// Run the verb.
+pub fn run(args: &Args) -> Result<()> {
+    set_threads(args.threads)?;
+    let plan = Plan::read(&args.plan)?;
+    let out = args.out.clone().unwrap_or_else(|| args.plan.with_extension(""));
+    if out.exists() && !args.resume && out.read_dir().is_ok_and(|mut d| d.next().is_some()) {
+        return Err(Error::usage(format!(
+            "{}: exists already; go on with --resume or choose another --out",
+            out.display()
+        )));
+    }
+    let mut jobs = Vec::new();
+    for seed in &plan.seeds {
+        for arm in &plan.arms {
+            let mut flags = plan.flags.clone();
+            flags.extend(arm.flags.iter().cloned());
+            flags.extend(["--seed".into(), seed.to_string()]);
+            let named = |e| match e {
+                Error::Usage(m) => Error::usage(format!("arm `{}`: {m}", arm.name)),
+                e => e,
+            };
+            let config = parse_flags(&flags).and_then(|f| f.resolve()).map_err(named)?;
+            jobs.push(Job { label: arm.name.clone(), folder: Plan::folder(&out, arm, *seed), config });
+        }
+    }
+    train_all(&mut jobs, args.quiet)?;
+    let first: Vec<Run> = plan
+        .arms
+        .iter()
+        .map(|a| Ok(Run::open(Plan::folder(&out, a, plan.seeds[0]))?))
+        .collect::<Result<_>>()?;
+    let pairs: Vec<(usize, usize)> =
+        plan.compare.iter().filter_map(|[a, b]| Some((index(&plan, a)?, index(&plan, b)?))).collect();
+    let figures = out.join("figures");
+    crate::report::draw_all(&first, &pairs, &figures)?;
+    crate::report::write(&first, &pairs, None, &out.join("report.html"))?;
+    output::print(&summary(&plan, &out)?)
+}
+
+fn index(plan: &Plan, name: &str) -> Option<usize> {
+    plan.arms.iter().position(|a| a.name == name)
+}
+
+fn summary(plan: &Plan, out: &Path) -> Result<String> {
+    let mut text = String::new();
+    let mut rows = Vec::new();
+    for arm in &plan.arms {
+        let mut losses = Vec::new();
+        for seed in &plan.seeds {
+            let evals = Run::open(Plan::folder(out, arm, *seed))?.evals()?;
+            losses.extend(evals.last().map(|e| e.loss));
+        }
+        let (mean, error) = crate::train::reliance::mean_and_error(&losses);
+        rows.push(vec![arm.name.clone(), format!("{mean:.4}"), number(error), format!("{:.3}", mean.exp())]);
+    }
+    text += &table(&["arm", "validation loss", "standard error over seeds", "perplexity"], &rows);
+    for [a, b] in &plan.compare {
+        let mut all: Vec<Comparison> = Vec::new();
+        for seed in &plan.seeds {
+            let open = |name: &str| -> Result<Run> {
+                let arm = plan.arms.iter().find(|x| x.name == name);
+                let arm = arm.ok_or_else(|| Error::usage(format!("no arm `{name}`")))?;
+                Ok(Run::open(Plan::folder(out, arm, *seed))?)
+            };
+            all.push(compare(&open(a)?, &open(b)?, Layers::Upper, 0..u32::MAX)?);
+        }
+        text += &format!("\n{b} against {a}, upper half, {} seeds\n", all.len());
+        let s = seeds(&all, 0.95)?;
+        let rows: Vec<Vec<String>> = s
+            .metrics
+            .iter()
+            .map(|m| {
+                let i = &m.interval;
+                vec![
+                    m.name.to_string(),
+                    number(m.estimate.mean),
+                    number(m.estimate.error),
+                    format!("{} .. {}", number(i.low), number(i.high)),
+                ]
+            })
+            .collect();
+        text += &table(&["", "mean", "standard error", "95 % interval"], &rows);
+    }
+    text += &format!("\nreport: {}\n", out.join("report.html").display());
+    Ok(text)
+}

@@ -1,0 +1,258 @@
+//! The training flags, resolved to a [`TrainConfig`].
+
+use std::path::PathBuf;
+
+use clap::ValueEnum;
+
+use crate::data::{Source, TokenizerSpec};
+use crate::error::{Error, Result};
+use crate::model::ModelConfig;
+use crate::train::TrainConfig;
+use crate::train::config::{DataConfig, Optimizer, ProbeConfig};
+use crate::train::intervention::{Hold, Intervention, Target};
+use crate::train::schedule::{Schedule, Shape};
+
+/// Update rules on the command line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Rule {
+    /// Decoupled weight decay.
+    Adamw,
+    /// Gradient descent with momentum.
+    Sgd,
+}
+
+/// Schedules on the command line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ScheduleArg {
+    /// Half a cosine.
+    Cosine,
+    /// Warm-up, stable, decay over the last fifth.
+    Wsd,
+    /// No decay.
+    Constant,
+}
+
+/// Devices on the command line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Device {
+    /// A GPU if this build and this machine have one, else the CPU.
+    Auto,
+    /// The CPU.
+    Cpu,
+    /// An NVIDIA GPU.
+    Cuda,
+}
+
+/// Flags that decide what a run computes.
+#[derive(Debug, Clone, clap::Args)]
+pub struct TrainArgs {
+    /// Arm: gpt, llama, gpt+geglu, gpt+swiglu, gpt+rmsnorm, gpt-nobias, gpt+rope, llama-ungated
+    #[arg(long, default_value = "gpt")]
+    pub preset: String,
+    /// Size: nano, micro, mini, 124m, 270m
+    #[arg(long, default_value = "micro")]
+    pub size: String,
+    /// Change one field of the model, e.g. `--set ffn=geglu --set width=192`
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
+    /// Training text (UTF-8); without it, the built-in formal language
+    #[arg(long, value_name = "FILE")]
+    pub data: Option<PathBuf>,
+    /// Validation text; without it, the last tenth of the training text
+    #[arg(long, value_name = "FILE", requires = "data")]
+    pub valid: Option<PathBuf>,
+    /// bytes, gpt2, bpe:N (trained on the text) or a tokenizer.json
+    #[arg(long, default_value = "bytes")]
+    pub tokenizer: String,
+    /// Optimizer steps
+    #[arg(long, default_value_t = 300)]
+    pub steps: u32,
+    /// Seed of weights and data order
+    #[arg(long, default_value_t = 1)]
+    pub seed: u64,
+    /// Sequences a batch [default: by size]
+    #[arg(long)]
+    pub batch: Option<usize>,
+    /// Update rule
+    #[arg(long, value_enum, default_value = "adamw")]
+    pub optimizer: Rule,
+    /// Peak learning rate [default: by size, 3e-3 for micro; 0.3 for sgd]
+    #[arg(long)]
+    pub lr: Option<f64>,
+    /// Schedule after warm-up
+    #[arg(long, value_enum, default_value = "cosine")]
+    pub schedule: ScheduleArg,
+    /// Steps of linear warm-up [default: 40, at most a tenth of the steps]
+    #[arg(long)]
+    pub warmup: Option<u32>,
+    /// Final learning rate over the peak
+    #[arg(long, default_value_t = 0.1)]
+    pub lr_final: f64,
+    /// AdamW's first-moment decay
+    #[arg(long, default_value_t = 0.9)]
+    pub beta1: f64,
+    /// AdamW's second-moment decay
+    #[arg(long, default_value_t = 0.95)]
+    pub beta2: f64,
+    /// SGD's momentum
+    #[arg(long, default_value_t = 0.9)]
+    pub momentum: f64,
+    /// Decoupled weight decay of matrices
+    #[arg(long, default_value_t = 0.1)]
+    pub weight_decay: f64,
+    /// Global gradient-norm limit; 0 = none
+    #[arg(long, default_value_t = 1.0)]
+    pub clip: f64,
+    /// Slow one part of attention early
+    #[arg(long, value_enum)]
+    pub intervene: Option<Target>,
+    /// Factor on its learning rate while held
+    #[arg(long, default_value_t = 0.25, requires = "intervene")]
+    pub multiplier: f64,
+    /// Hold for this fraction of training, or `adaptive` (until the lower half is mature, 0.12 at most)
+    #[arg(long, default_value = "0.04", requires = "intervene")]
+    pub hold: String,
+    /// Then rise to 1 over this fraction of training
+    #[arg(long, default_value_t = 0.01, requires = "intervene")]
+    pub ramp: f64,
+    /// Maturity that counts as settled for `--hold adaptive`
+    #[arg(long, default_value_t = 0.9)]
+    pub maturity_threshold: f64,
+    /// Record heads and writes: every (step), off, or every N steps
+    #[arg(long, default_value = "every")]
+    pub telemetry: String,
+    /// Probe every N steps, and at 0, 1, 2, 4, 8, ...; 0 = never
+    #[arg(long, default_value_t = 10)]
+    pub probe_every: u32,
+    /// Probe sequences
+    #[arg(long, default_value_t = 4)]
+    pub probe_sequences: usize,
+    /// Their length [default: the context, at most 256]
+    #[arg(long)]
+    pub probe_length: Option<usize>,
+    /// Sequences for reliance by ablation; 0 = not measured
+    #[arg(long, default_value_t = 16)]
+    pub reliance_sequences: usize,
+    /// Lag of maturity, as a fraction of training
+    #[arg(long, default_value_t = 0.02)]
+    pub maturity_lag: f64,
+    /// Validate every N steps [default: a tenth of the steps]
+    #[arg(long)]
+    pub eval_every: Option<u32>,
+    /// Validation windows
+    #[arg(long, default_value_t = 64)]
+    pub eval_sequences: usize,
+    /// Checkpoint every N steps (and at the end); 0 = only at the end
+    #[arg(long, default_value_t = 0)]
+    pub checkpoint_every: u32,
+    /// Write step N's tokens, parameters, gradients and writes to RUN/dumps
+    #[arg(long, value_name = "N")]
+    pub dump_step: Option<u32>,
+}
+
+/// Bytes of built-in corpus a run is given.
+const BUILT_IN_BYTES: usize = 4 << 20;
+
+impl TrainArgs {
+    fn telemetry(&self) -> Result<u32> {
+        match self.telemetry.as_str() {
+            "every" => Ok(1),
+            "off" => Ok(0),
+            n => n.parse().ok().filter(|n| *n > 0).ok_or_else(|| {
+                Error::usage(format!("--telemetry takes every, off or a number of steps, got `{n}`"))
+            }),
+        }
+    }
+
+    fn intervention(&self) -> Result<Option<Intervention>> {
+        let Some(target) = self.intervene else { return Ok(None) };
+        let hold = match self.hold.as_str() {
+            "adaptive" => Hold::Adaptive { threshold: self.maturity_threshold, probes: 3 },
+            f => Hold::Fraction(f.parse().map_err(|_| {
+                Error::usage(format!("--hold takes a fraction of training or `adaptive`, got `{f}`"))
+            })?),
+        };
+        if matches!(hold, Hold::Adaptive { .. }) && self.probe_every == 0 {
+            return Err(Error::usage("--hold adaptive watches maturity: it needs --probe-every above 0"));
+        }
+        Ok(Some(Intervention { target, multiplier: self.multiplier, hold, ramp: self.ramp }))
+    }
+
+    /// The text source.
+    pub fn source(&self) -> DataConfig {
+        match &self.data {
+            Some(train) => DataConfig::Files { train: train.clone(), valid: self.valid.clone() },
+            None => DataConfig::BuiltIn { seed: 0, bytes: BUILT_IN_BYTES },
+        }
+    }
+
+    /// The configuration, but for the vocabulary, which the tokenizer decides.
+    ///
+    /// # Errors
+    /// A value that cannot be used.
+    pub fn resolve(&self) -> Result<TrainConfig> {
+        let (mut model, batch) = ModelConfig::preset(&self.preset, &self.size)?;
+        for s in &self.set {
+            model.set(s)?;
+        }
+        let lr = match (self.lr, self.optimizer) {
+            (Some(lr), _) => lr,
+            (None, Rule::Sgd) => 0.3,
+            (None, Rule::Adamw) => match model.width {
+                0..=192 => 3e-3,
+                193..=512 => 1e-3,
+                513..=896 => 6e-4,
+                _ => 3e-4,
+            },
+        };
+        let optimizer = match self.optimizer {
+            Rule::Adamw => Optimizer::AdamW { beta1: self.beta1, beta2: self.beta2, eps: 1e-8 },
+            Rule::Sgd => Optimizer::Sgd { momentum: self.momentum },
+        };
+        let shape = match self.schedule {
+            ScheduleArg::Cosine => Shape::Cosine,
+            ScheduleArg::Wsd => Shape::Wsd,
+            ScheduleArg::Constant => Shape::Constant,
+        };
+        let warmup = self.warmup.unwrap_or((self.steps / 10).clamp(1, 40));
+        let probe = ProbeConfig {
+            every: self.probe_every,
+            sequences: self.probe_sequences,
+            length: self.probe_length.unwrap_or(model.context.min(256)),
+            reliance_sequences: self.reliance_sequences,
+            maturity_lag: self.maturity_lag,
+        };
+        Ok(TrainConfig {
+            model,
+            data: self.source(),
+            tokenizer: self.tokenizer.clone(),
+            batch: self.batch.unwrap_or(batch),
+            steps: self.steps,
+            seed: self.seed,
+            optimizer,
+            schedule: Schedule { shape, lr, warmup, final_fraction: self.lr_final },
+            weight_decay: self.weight_decay,
+            clip: self.clip,
+            intervention: self.intervention()?,
+            telemetry_every: self.telemetry()?,
+            probe,
+            eval_every: self.eval_every.unwrap_or((self.steps / 10).max(1)),
+            eval_sequences: self.eval_sequences,
+            checkpoint_every: self.checkpoint_every,
+            dump_step: self.dump_step,
+        })
+    }
+}
+
+/// The data module's words for a text source.
+pub fn data_source(data: &DataConfig) -> Source {
+    match data {
+        DataConfig::BuiltIn { seed, bytes } => Source::BuiltIn { seed: *seed, bytes: *bytes },
+        DataConfig::Files { train, valid } => Source::Files { train: train.clone(), valid: valid.clone() },
+    }
+}
+
+/// Parse a `--tokenizer` value.
+pub fn tokenizer(text: &str) -> Result<TokenizerSpec> {
+    Ok(text.parse()?)
+}

@@ -1,0 +1,235 @@
+//! The report page: one file, everything inside.
+
+use askama::Template;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+
+use growthpath_trace::Run;
+
+use super::material::{Arm, Material};
+use super::pictures::pictures;
+use crate::cli::number;
+use crate::data::corpus::EntropyRate;
+use crate::error::{Error, Result};
+
+struct Row {
+    cells: Vec<String>,
+}
+
+struct Section {
+    name: String,
+    sentence: String,
+    recommendation: String,
+    head: Vec<&'static str>,
+    rows: Vec<Row>,
+}
+
+struct Shown {
+    description: &'static str,
+    data: String,
+}
+
+#[derive(Template)]
+#[template(path = "report.html")]
+struct Page {
+    version: &'static str,
+    floor: String,
+    head: Vec<&'static str>,
+    runs: Vec<Row>,
+    comparison_head: Vec<&'static str>,
+    comparisons: Vec<Row>,
+    refused: Vec<String>,
+    sections: Vec<Section>,
+    figures: Vec<Shown>,
+}
+
+const RUN_HEAD: [&str; 9] = [
+    "run",
+    "validation loss (nats/token)",
+    "perplexity",
+    "upper half commits (step)",
+    "lower half settles (step)",
+    "prematurity",
+    "growth, upper half (ln)",
+    "growth, lower half (ln)",
+    "rate correlation",
+];
+
+const LAYER_HEAD: [&str; 12] = [
+    "layer",
+    "growth factor",
+    "ln growth",
+    "weight path",
+    "curvature",
+    "feature path",
+    "rotation",
+    "spread",
+    "entropy",
+    "ffn write / stream",
+    "maturity",
+    "distinct",
+];
+
+const COMPARISON_HEAD: [&str; 10] = [
+    "comparison",
+    "layers",
+    "growth gap (ln)",
+    "step size",
+    "geometry",
+    "residual energy",
+    "coherence",
+    "scale",
+    "step-size ratio",
+    "energy ratio",
+];
+
+fn mean_growth(a: &Arm, upper: bool) -> f64 {
+    let layers = &a.analysis.layers;
+    let half = layers.len() / 2;
+    let chosen: Vec<f64> =
+        layers.iter().filter(|l| (usize::from(l.layer) >= half) == upper).map(|l| l.growth).collect();
+    chosen.iter().sum::<f64>() / chosen.len() as f64
+}
+
+fn run_row(a: &Arm) -> Vec<String> {
+    let step = |s: Option<u32>| s.map_or("never".to_string(), |s| s.to_string());
+    let d = a.diagnosis.as_ref();
+    vec![
+        a.name.clone(),
+        format!("{:.4}", a.analysis.val_loss),
+        format!("{:.3}", a.analysis.val_perplexity),
+        d.map_or("-".into(), |d| step(d.commitment_step)),
+        d.map_or("-".into(), |d| step(d.maturity_step)),
+        d.and_then(|d| d.prematurity).map_or("-".into(), |p| format!("{:+.1} %", 100.0 * p)),
+        number(mean_growth(a, true)),
+        number(mean_growth(a, false)),
+        number(a.analysis.prediction.rate_correlation),
+    ]
+}
+
+/// A short table of runs for the terminal.
+///
+/// # Errors
+/// A run that cannot be read.
+pub fn summary(runs: &[Run], rate: Option<&EntropyRate>) -> Result<String> {
+    let m = Material::read(runs, &[], rate)?;
+    let rows: Vec<Vec<String>> = m.arms.iter().map(run_row).collect();
+    let head = [
+        "run",
+        "valid loss",
+        "perplexity",
+        "commits at",
+        "settles at",
+        "prematurity",
+        "ln growth upper",
+        "lower",
+        "r(g^, g_D)",
+    ];
+    let mut out = crate::cli::table(&head, &rows);
+    if let Some(r) = rate {
+        out += &format!("floor (entropy rate): {:.4} nats/byte\n", r.nats_per_byte);
+    }
+    for a in &m.arms {
+        if let Some(d) = &a.diagnosis {
+            out += &format!("{}: {}\n", a.name, d.sentence);
+        }
+    }
+    Ok(out)
+}
+
+fn section(a: &Arm) -> Section {
+    let d = a.diagnosis.as_ref();
+    let rows = a
+        .analysis
+        .layers
+        .iter()
+        .rev()
+        .map(|l| {
+            let mut cells = vec![l.layer.to_string()];
+            cells.extend(
+                [
+                    l.growth_factor,
+                    l.growth,
+                    l.weight_path,
+                    l.weight_curvature,
+                    l.feature_path,
+                    l.rotation,
+                    l.spread_last,
+                    l.entropy_last,
+                    l.ffn_ratio,
+                    l.maturity,
+                    l.distinct,
+                ]
+                .map(number),
+            );
+            Row { cells }
+        })
+        .collect();
+    Section {
+        name: a.name.clone(),
+        sentence: d.map_or(String::new(), |d| d.sentence.clone()),
+        recommendation: d
+            .and_then(|d| d.recommendation.as_ref())
+            .map_or(String::new(), |r| r.sentence.clone()),
+        head: LAYER_HEAD.to_vec(),
+        rows,
+    }
+}
+
+/// The whole page.
+///
+/// # Errors
+/// When a figure cannot be drawn.
+pub fn page(m: &Material) -> Result<String> {
+    let mut figures = Vec::new();
+    for p in pictures(m, None) {
+        let data = STANDARD.encode(p.figure.to_svg_string()?);
+        figures.push(Shown { description: p.description, data });
+    }
+    let (mut comparisons, mut refused) = (Vec::new(), Vec::new());
+    for ((i, j), c) in &m.comparisons {
+        let name = format!("{} against {}", m.arms[*j].name, m.arms[*i].name);
+        match c {
+            Ok(c) => {
+                let groups =
+                    [Some(("upper", &c.groups.upper)), c.groups.lower.as_ref().map(|g| ("lower", g))];
+                for (layers, g) in groups.into_iter().flatten() {
+                    let s = &g.shapley;
+                    let mut cells = vec![name.clone(), layers.to_string()];
+                    cells.extend(
+                        [
+                            g.gap,
+                            s.step_size,
+                            s.update_geometry,
+                            s.residual_energy,
+                            s.coherence,
+                            s.scale,
+                            g.step_size_ratio,
+                            g.residual_energy_ratio,
+                        ]
+                        .map(number),
+                    );
+                    comparisons.push(Row { cells });
+                }
+            }
+            Err(why) => refused.push(format!("{name}: {why}")),
+        }
+    }
+    let page = Page {
+        version: env!("CARGO_PKG_VERSION"),
+        floor: m.rate.map_or(String::new(), |r| {
+            format!(
+                "{:.4} nats/byte; {:.4} for a reader who knows the rules but never looks back",
+                r.nats_per_byte, r.without_recall
+            )
+        }),
+        head: RUN_HEAD.to_vec(),
+        runs: m.arms.iter().map(|a| Row { cells: run_row(a) }).collect(),
+        comparison_head: COMPARISON_HEAD.to_vec(),
+        comparisons,
+        refused,
+        sections: m.arms.iter().map(section).collect(),
+        figures,
+    };
+    page.render().map_err(|e| Error::format("report", e.to_string()))
+}
