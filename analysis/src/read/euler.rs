@@ -1,0 +1,24 @@
+//! The Euler identity (2.1) in recorded rows.
+
+use growthpath_trace::Run;
+
+/// Whether the run normalizes queries and keys: then both sides of (2.1) are not equal, but
+/// `<W, G_W>` is zero.
+pub(crate) fn has_qk_norm(run: &Run) -> bool {
+    let config = &run.info().config;
+    let flag = config.get("model").and_then(|m| m.get("qk_norm")).or_else(|| config.get("qk_norm"));
+    flag.and_then(serde_json::Value::as_bool).unwrap_or(false)
+}
+
+/// `|value - wanted|` over the largest that `<W, G_W>` can be, `|W| |G_W|` by Cauchy-Schwarz: the
+/// terms of the inner product cancel, so its own size says nothing of its rounding.
+pub(crate) fn relative(value: f64, wanted: f64, scale: f64) -> f64 {
+    let difference = (value - wanted).abs();
+    // Below the smallest normal float32 the columns hold no digits to compare.
+    if difference < f64::from(f32::MIN_POSITIVE) { 0.0 } else { difference / scale }
+}
+
+/// `max(|W_Q| |G_Q|, |W_K| |G_K|)` from squared norms.
+pub(crate) fn scale(w_q2: f64, g_q2: f64, w_k2: f64, g_k2: f64) -> f64 {
+    (w_q2 * g_q2).max(w_k2 * g_k2).sqrt()
+}

@@ -1,0 +1,53 @@
+//! Reading saved traces: check them, explain them, draw from them.
+//!
+//! | function | what it answers |
+//! |---|---|
+//! | [`verify`] | do the identities and bounds of the theory hold in this trace, everywhere |
+//! | [`analyze`] | how attention grew in a window of steps, and why |
+//! | [`series`] | the curves and matrices that figures are drawn from, downsampled |
+//!
+//! Everything streams: memory depends on the model's layers and heads and on the points asked for,
+//! not on the length of the trace.
+//!
+//! A window `A..B` takes updates `A..B` (rows of `steps`, `heads`, `writes`), the states that these
+//! updates lead from and to (rows of `evals` and of the probe tables with `A <= step <= B`), and the
+//! probe intervals that lie within (`A <= prev_step`, `step <= B`). The upper half of the layers
+//! begins at layer L/2, rounded down.
+
+mod analyze;
+mod euler;
+mod grid;
+mod interval;
+mod names;
+mod running;
+mod sample;
+mod series;
+mod sketch;
+#[cfg(test)]
+mod tests;
+mod verify;
+mod window;
+
+pub use analyze::{
+    Accounting, Analysis, BoundHalf, BoundSummary, Cost, EulerSummary, FactorLayer, Factors, LayerAnalysis,
+    LayerShares, PredictionSummary, analyze,
+};
+pub use names::{NamedValues, write_name};
+pub use series::{
+    Curve, EnergyMatrix, GrowthCurves, HalfCurves, LayerCurves, LayerGrowth, LossCurve, RatePairs, Series,
+    Source, TightnessCurves, WriteCurves, series,
+};
+pub use verify::{Check, Place, Verification, verify};
+pub use window::Window;
+
+use growthpath_trace::{Row, Run, StepRange};
+
+use crate::error::Result;
+
+/// Hands every row of a window to `each`, batch by batch.
+fn each_row<R: Row>(run: &Run, range: StepRange, mut each: impl FnMut(&R)) -> Result<()> {
+    for batch in run.stream::<R>(range) {
+        batch?.iter().for_each(&mut each);
+    }
+    Ok(())
+}

@@ -1,0 +1,264 @@
+//! `analyze` against a naive recomputation from collected rows.
+
+use std::collections::BTreeMap;
+
+use growthpath_trace::*;
+
+use super::synthetic::{Synthetic, Tamper};
+use super::{SMALL, assert_close, run_of, run_with};
+use crate::AnalysisError;
+use crate::read::{Analysis, analyze, write_name};
+use crate::statistics::{median, pearson};
+
+fn mean(values: impl IntoIterator<Item = f64>) -> f64 {
+    let values: Vec<f64> = values.into_iter().filter(|v| !v.is_nan()).collect();
+    values.iter().sum::<f64>() / values.len() as f64
+}
+
+/// Everything again, by collecting rows and following the definitions.
+fn check(run: &Run, got: &Analysis, from: u32, to: u32) {
+    let (layers, heads) = (run.info().layers, f64::from(run.info().heads));
+    let states: Vec<ProbeRow> = run.read(from..=to).unwrap();
+    let intervals: Vec<&ProbeRow> =
+        states.iter().filter(|r| r.prev_step >= from && r.prev_step < r.step).collect();
+    assert!(intervals.len() > 20);
+    let telemetry: Vec<HeadRow> = run.read(from..to).unwrap();
+    let writes: Vec<WriteRow> = run.read(from..to).unwrap();
+    let basis: Vec<ProbeLayerRow> = run.read(from..=to).unwrap();
+    let (first, last) = (states[0].step, states[states.len() - 1].step);
+
+    assert_eq!(got.layers.len(), usize::from(layers));
+    for l in 0..layers {
+        let layer = got.layers[usize::from(l)];
+        assert_eq!(layer.layer, l);
+        let mine = || intervals.iter().filter(|r| r.layer == l);
+        let growth: f64 = mine().map(|r| (r.spread / r.spread_prev).ln()).sum::<f64>() / heads;
+        assert_close!(layer.growth, growth);
+        assert_close!(layer.growth_factor, growth.exp());
+        let parts = [layer.weight_path, layer.weight_curvature, layer.feature_path, layer.rotation];
+        assert_close!(parts.iter().sum::<f64>(), layer.growth);
+        let share = |term: fn(&ProbeRow) -> f64| {
+            let m = |r: &ProbeRow| r.gamma / (0.5 * ((r.spread / r.spread_prev).powi(2) - 1.0));
+            mine().map(|r| m(r) * term(r)).sum::<f64>() / heads
+        };
+        // The quotient m loses digits where growth is small: it divides a difference from one.
+        for (part, term) in parts
+            .iter()
+            .zip([|r: &ProbeRow| r.g_d, |r| r.g_d2, |r| r.g_f, |r| 0.5 * r.rho2] as [fn(&ProbeRow) -> f64; 4])
+        {
+            assert!((part - share(term)).abs() < 1e-8, "{part} {}", share(term));
+        }
+
+        let at = |step: u32, of: fn(&ProbeRow) -> f64| {
+            mean(states.iter().filter(|r| r.layer == l && r.step == step).map(of))
+        };
+        assert_close!(layer.spread_first, at(first, |r| r.spread));
+        assert_close!(layer.spread_last, at(last, |r| r.spread));
+        assert_close!(layer.entropy_first, at(first, |r| r.entropy));
+        assert_close!(layer.entropy_last, at(last, |r| r.entropy));
+        assert_close!(layer.top1_last, at(last, |r| r.top1));
+        let pressure = telemetry.iter().filter(|r| r.layer == l);
+        assert_close!(
+            layer.sharpening_pressure,
+            -mean(pressure.map(|r| 0.5 * (f64::from(r.wg_q) + f64::from(r.wg_k))))
+        );
+        let write = |site: u8| writes.iter().rfind(|r| r.layer == l && r.site == site).unwrap();
+        for (site, [energy, ratio, common]) in [
+            [layer.attn_energy, layer.attn_ratio, layer.attn_common],
+            [layer.ffn_energy, layer.ffn_ratio, layer.ffn_common],
+        ]
+        .into_iter()
+        .enumerate()
+        {
+            let row = write(site as u8);
+            assert_close!(energy, f64::from(row.energy));
+            assert_close!(ratio, f64::from(row.energy) / f64::from(row.h2_before));
+            assert_close!(common, f64::from(row.common) / f64::from(row.energy));
+        }
+        let basis = basis.iter().rfind(|r| r.layer == l).unwrap();
+        assert_close!(layer.maturity, basis.maturity);
+        assert_close!(layer.eff_rank, basis.eff_rank);
+        assert_close!(layer.distinct, basis.distinct);
+
+        let factors = got.factors.layers[usize::from(l)];
+        assert_close!(factors.eta, mine().map(|r| r.eta).sum::<f64>() / heads);
+        assert_close!(factors.step_term, mean(mine().map(|r| r.eta * r.u)));
+        let length = |r: &&&ProbeRow| f64::from(r.step - r.prev_step);
+        assert_close!(
+            factors.residual_energy,
+            mine().map(|r| r.e * length(&r)).sum::<f64>() / mine().map(|r| length(&r)).sum::<f64>()
+        );
+        assert_close!(factors.coherence, mean(mine().map(|r| r.c)));
+        assert_close!(factors.scale_last, at(last, |r| r.a_hat));
+        assert_close!(
+            got.prediction.cumulative_ratio_by_layer[usize::from(l)],
+            mine().map(|r| r.g_hat).sum::<f64>() / mine().map(|r| r.g_d).sum::<f64>()
+        );
+    }
+
+    let column = |of: &dyn Fn(&ProbeRow) -> f64| -> Vec<f64> { intervals.iter().map(|r| of(r)).collect() };
+    let p = &got.prediction;
+    let correlation =
+        |a: &dyn Fn(&ProbeRow) -> f64, b: &dyn Fn(&ProbeRow) -> f64| pearson(&column(a), &column(b)).unwrap();
+    let total = |r: &ProbeRow| r.a_hat.ln() - r.a_hat_prev.ln();
+    assert_close!(p.rate_correlation, correlation(&|r| r.g_hat, &|r| r.g_d));
+    assert_close!(p.step_log_correlation, correlation(&|r| r.r_hat.ln(), &|r| r.r_d.ln()));
+    assert_close!(p.step_ratio_median, median(&column(&|r| r.r_hat / r.r_d)));
+    assert_close!(p.total_growth_correlation, correlation(&total, &|r| r.gamma));
+    assert_close!(p.total_growth_error_median, median(&column(&|r| (total(r) - r.gamma).abs())));
+    let errors: Vec<f64> = p.cumulative_ratio_by_layer.iter().map(|r| (r - 1.0).abs()).collect();
+    assert_close!(p.cumulative_error_median, median(&errors));
+    assert_eq!(p.intervals, intervals.len() as u64);
+    assert_eq!((got.accounting.intervals, got.accounting.undefined), (intervals.len() as u64, 0));
+
+    let tight = |upper: Option<bool>| -> Vec<f64> {
+        let half = |r: &&&ProbeRow| upper.is_none_or(|u| u == (r.layer >= layers / 2));
+        intervals.iter().filter(half).map(|r| r.r_d / r.bound_rms).collect()
+    };
+    assert_close!(got.bound.tightness_median, median(&tight(None)));
+    assert_close!(got.bound.tightness_max, tight(None).into_iter().fold(0.0, f64::max));
+    assert_eq!(got.bound.violations, 0);
+    for (half, upper) in [(got.bound.lower, false), (got.bound.upper, true)] {
+        assert_close!(half.tightness_median, median(&tight(Some(upper))));
+        assert_close!(half.tightness_max, tight(Some(upper)).into_iter().fold(0.0, f64::max));
+        let half_layers = (0..layers).filter(|l| (*l >= layers / 2) == upper);
+        assert_close!(
+            half.growth_log10,
+            mean(half_layers.map(|l| got.layers[usize::from(l)].growth)) / std::f64::consts::LN_10
+        );
+        assert!(half.product_log10 > half.growth_log10);
+    }
+    shares(run, got, from, to, &intervals.iter().map(|r| r.step).collect::<Vec<_>>());
+
+    let steps: Vec<StepRow> = run.read(from..to).unwrap();
+    let evals: Vec<EvalRow> = run.read(from..=to).unwrap();
+    assert_eq!(got.steps, steps.len() as u64);
+    assert_close!(got.train_loss_last, f64::from(steps[steps.len() - 1].loss));
+    assert_close!(got.val_loss, evals[evals.len() - 1].loss);
+    assert_close!(got.val_perplexity, got.val_loss.exp());
+    let cost = got.cost.unwrap();
+    assert_close!(cost.seconds, steps.iter().map(|s| f64::from(s.step_ms)).sum::<f64>() / 1e3);
+    assert_close!(cost.tokens, steps[steps.len() - 1].tokens as f64);
+    let later: f64 = steps[1..].iter().map(|s| f64::from(s.step_ms)).sum();
+    assert_close!(cost.tokens_per_second, 64e3 * (steps.len() - 1) as f64 / later);
+}
+
+fn shares(run: &Run, got: &Analysis, from: u32, to: u32, steps: &[u32]) {
+    let mut by_write: BTreeMap<(u16, u16), (Vec<f64>, f64)> = BTreeMap::new();
+    for row in run.read::<ShareRow>(from..=to).unwrap().iter().filter(|r| steps.contains(&r.step)) {
+        let (energy, drift) = by_write.entry((row.layer, row.write)).or_default();
+        energy.push(row.energy_share);
+        *drift += row.drift_share;
+    }
+    let entries: usize = got.energy_shares.iter().map(|l| l.shares.0.len()).sum();
+    assert_eq!(entries, by_write.len());
+    for ((layer, write), (energy, drift)) in by_write {
+        let name = write_name(write);
+        assert_close!(got.energy_shares[usize::from(layer)].shares.get(&name).unwrap(), mean(energy));
+        assert_close!(got.drift_shares[usize::from(layer)].shares.get(&name).unwrap(), drift);
+    }
+    for layer in &got.energy_shares {
+        assert_close!(layer.shares.0.iter().map(|s| s.1).sum::<f64>(), 1.0);
+        assert_eq!(layer.shares.0[0].0, "embedding");
+    }
+}
+
+#[test]
+fn the_whole_run_and_a_window_agree_with_a_naive_recomputation() {
+    let (_folder, run) = run_of(SMALL);
+    let whole = analyze(&run, None).unwrap();
+    assert_eq!((whole.window.start, whole.window.end), (0, SMALL.steps));
+    check(&run, &whole, 0, SMALL.steps);
+    // Neither end is a probe; the first interval begins before the window.
+    check(&run, &analyze(&run, Some(5..57)).unwrap(), 5, 57);
+    // A window that reaches past the record.
+    check(&run, &analyze(&run, Some(3..900)).unwrap(), 3, 900);
+    assert!(whole.euler.max_rel_residual > 0.0 && whole.euler.max_rel_residual < 1e-5);
+    assert!(whole.accounting.max_growth_residual < 1e-13);
+}
+
+#[test]
+fn one_layer_and_one_head_do() {
+    let (_folder, run) = run_of(Synthetic { layers: 1, heads: 1, steps: 200, ..SMALL });
+    let got = analyze(&run, None).unwrap();
+    assert!(got.bound.lower.growth_log10.is_nan() && got.bound.upper.growth_log10.is_finite());
+    assert!(got.layers[0].growth.is_finite());
+}
+
+#[test]
+fn json_has_null_for_what_is_undefined() {
+    let (_folder, run) = run_of(Synthetic { probe_every: 0, ..SMALL });
+    let got = analyze(&run, None).unwrap();
+    let json: serde_json::Value = serde_json::from_str(&serde_json::to_string(&got).unwrap()).unwrap();
+    assert!(json["layers"][0]["growth"].is_null() && json["bound"]["upper"]["product_log10"].is_null());
+    assert!(json["prediction"]["rate_correlation"].is_null());
+    // Attention at the ends comes from the training batch then.
+    let rows: Vec<HeadRow> = run.read(..).unwrap();
+    let last = rows.iter().filter(|r| r.step == SMALL.steps - 1 && r.layer == 2);
+    assert_close!(got.layers[2].spread_last, mean(last.map(|r| f64::from(r.spread))));
+    assert!(json["energy_shares"].as_array().unwrap().is_empty());
+
+    let (_folder, run) = run_of(Synthetic { telemetry_every: 0, ..SMALL });
+    let got = analyze(&run, None).unwrap();
+    assert!(got.layers[2].growth.is_finite() && got.layers[2].sharpening_pressure.is_nan());
+    assert!(got.euler.max_rel_residual.is_nan());
+}
+
+#[test]
+fn undefined_growth_is_left_out_and_counted() {
+    struct Uniform;
+    impl Tamper for Uniform {
+        fn probe(&mut self, row: &mut ProbeRow) {
+            if (row.step, row.layer, row.head) == (14, 1, 2) {
+                (row.gamma, row.g_d, row.rho2) = (f64::NAN, f64::NAN, f64::NAN);
+            }
+        }
+    }
+    let (_folder, run) = run_with(SMALL, &mut Uniform);
+    let honest = run_of(SMALL);
+    let (got, whole) = (analyze(&run, None).unwrap(), analyze(&honest.1, None).unwrap());
+    assert_eq!((got.accounting.undefined, got.accounting.intervals + 1), (1, whole.accounting.intervals));
+    let rows: Vec<ProbeRow> = honest.1.read(14..15).unwrap();
+    let lost = rows.iter().find(|r| (r.layer, r.head) == (1, 2)).unwrap().gamma;
+    assert_close!(got.layers[1].growth, whole.layers[1].growth - lost / 3.0);
+}
+
+#[test]
+fn violated_bounds_are_counted() {
+    struct Broken;
+    impl Tamper for Broken {
+        fn probe(&mut self, row: &mut ProbeRow) {
+            if row.step == 14 && row.layer == 3 {
+                row.bound_rms = 0.9 * row.r_d;
+            }
+        }
+    }
+    let (_folder, run) = run_with(SMALL, &mut Broken);
+    assert_eq!(analyze(&run, None).unwrap().bound.violations, 3);
+}
+
+#[test]
+fn windows_without_steps_or_rows_are_refused() {
+    let (_folder, run) = run_of(SMALL);
+    let refused = |start: u32, end: u32| analyze(&run, Some(start..end)).unwrap_err();
+    assert!(matches!(refused(9, 9), AnalysisError::EmptyWindow { start: 9, end: 9 }));
+    let error = refused(1000, 2000);
+    assert!(matches!(error, AnalysisError::NothingToAnalyse { .. }), "{error}");
+    assert!(error.to_string().contains("1000..2000") && error.to_string().contains("run"), "{error}");
+
+    let folder = tempfile::tempdir().unwrap();
+    let dir = folder.path().join("run");
+    RunWriter::create(&dir, &RunInfo::new(serde_json::Value::Null, 5, 2, 2)).unwrap();
+    let empty = Run::open(&dir).unwrap();
+    assert!(matches!(analyze(&empty, None), Err(AnalysisError::NothingToAnalyse { .. })));
+    assert!(matches!(crate::read::series(&empty, 10), Err(AnalysisError::NothingToAnalyse { .. })));
+}
+
+#[test]
+fn a_model_too_large_to_be_true_is_refused_before_memory_is_set_aside() {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = folder.path().join("run");
+    RunWriter::create(&dir, &RunInfo::new(serde_json::Value::Null, 5, u16::MAX, u16::MAX)).unwrap();
+    let run = Run::open(&dir).unwrap();
+    assert!(matches!(analyze(&run, None), Err(AnalysisError::Geometry(_))));
+}

@@ -1,0 +1,178 @@
+//! Checks of `heads`: one row a (step, layer, head).
+
+use growthpath_trace::{HeadRow, Run, StepRange};
+
+use super::tally::{Check, Place, excess, largest, outside};
+use crate::error::Result;
+use crate::read::each_row;
+use crate::read::euler::{has_qk_norm, relative, scale};
+use crate::read::grid::Grid;
+
+/// What (2.4) needs of the step before.
+#[derive(Clone, Copy)]
+struct Before {
+    step: u32,
+    q: [f64; 3],
+    k: [f64; 3],
+}
+
+pub(super) fn check(run: &Run, grid: Grid) -> (Vec<Check>, Result<()>) {
+    let mut checks = Checks::new(has_qk_norm(run), grid);
+    let read = each_row::<HeadRow>(run, StepRange::ALL, |row| checks.row(row));
+    (checks.into_vec(), read)
+}
+
+struct Checks {
+    qk_norm: bool,
+    grid: Grid,
+    before: Vec<Option<Before>>,
+    euler_q: Check,
+    euler_k: Check,
+    norm_q: Check,
+    norm_k: Check,
+    lse: Check,
+    ranges: Check,
+    products: Check,
+    logits: Check,
+}
+
+const EULER_REASON: &str = "float32 gradients of whole matrices: relative to |W||G|, the size of the terms \
+     that cancel, they round by far less than 1e-3";
+const NORM_REASON: &str = "the three columns are float32 (6e-8 each) and so are the weights, which round once an update; \
+     1e-5 leaves room for float32 partial sums";
+
+impl Checks {
+    fn new(qk_norm: bool, grid: Grid) -> Self {
+        let euler = |name, what, zero| {
+            Check::new(name, "(2.1)", if qk_norm { zero } else { what }, 1e-3, EULER_REASON)
+        };
+        let norm = |name, what| Check::new(name, "(2.4)", what, 1e-5, NORM_REASON);
+        let float32 = "float32 columns";
+        Self {
+            qk_norm,
+            grid,
+            before: vec![None; grid.cells()],
+            euler_q: euler(
+                "euler_q",
+                "|wg_q - sgs| / max(sqrt(w_q2 g_q2), sqrt(w_k2 g_k2))",
+                "|wg_q| / max(sqrt(w_q2 g_q2), sqrt(w_k2 g_k2)): zero under QK-norm",
+            ),
+            euler_k: euler(
+                "euler_k",
+                "|wg_k - sgs| / max(sqrt(w_q2 g_q2), sqrt(w_k2 g_k2))",
+                "|wg_k| / max(sqrt(w_q2 g_q2), sqrt(w_k2 g_k2)): zero under QK-norm",
+            ),
+            norm_q: norm("weight_norm_q", "w_q2 of the next step - (w_q2 + 2 wd_q + d_q2), relative"),
+            norm_k: norm("weight_norm_k", "w_k2 of the next step - (w_k2 + 2 wd_k + d_k2), relative"),
+            lse: Check::new(
+                "lse_bracket",
+                "(2.5)",
+                "lse_gap / (1 + |s_max|)",
+                1e-5,
+                "a float32 log-sum-exp rounds by some 6e-8 of the logits' size",
+            ),
+            ranges: Check::new(
+                "head_ranges",
+                "",
+                "squares >= 0, spread >= 0, 0 <= entropy <= 1, 0 < top1 <= 1: how far outside",
+                1e-5,
+                "means of float32 probabilities over rows and heads",
+            ),
+            products: Check::new(
+                "inner_products",
+                "",
+                "wg^2 <= w2 g2, wd^2 <= w2 d2, gd^2 <= g2 d2, g_max^2 <= g2, for Q and K",
+                1e-4,
+                float32,
+            ),
+            logits: Check::new("logit_size", "", "spread^2 <= s_ms: centring only removes", 1e-4, float32),
+        }
+    }
+
+    fn into_vec(self) -> Vec<Check> {
+        vec![
+            self.euler_q,
+            self.euler_k,
+            self.norm_q,
+            self.norm_k,
+            self.lse,
+            self.ranges,
+            self.products,
+            self.logits,
+        ]
+    }
+
+    fn row(&mut self, row: &HeadRow) {
+        let at = Place::head(row.step, row.layer, row.head);
+        let wide = f64::from;
+        let (w_q2, w_k2, g_q2, g_k2) = (wide(row.w_q2), wide(row.w_k2), wide(row.g_q2), wide(row.g_k2));
+        let (d_q2, d_k2) = (wide(row.d_q2), wide(row.d_k2));
+
+        let wanted = if self.qk_norm { 0.0 } else { wide(row.sgs) };
+        let size = scale(w_q2, g_q2, w_k2, g_k2);
+        self.euler_q.add(relative(wide(row.wg_q), wanted, size), at);
+        self.euler_k.add(relative(wide(row.wg_k), wanted, size), at);
+
+        self.lse.add(wide(row.lse_gap) / (1.0 + wide(row.s_max).abs()), at);
+        self.ranges.add(
+            largest(&[
+                [w_q2, w_k2, g_q2, g_k2, d_q2, d_k2, wide(row.s_ms), wide(row.gs2), wide(row.spread)]
+                    .into_iter()
+                    .fold(f64::NAN, |worst, v| worst.max(outside(v, 0.0, f64::INFINITY))),
+                outside(wide(row.entropy), 0.0, 1.0),
+                // A row's largest weight is above zero.
+                if row.top1 <= 0.0 { 1.0 } else { outside(wide(row.top1), 0.0, 1.0) },
+            ]),
+            at,
+        );
+        let product = |xy: f32, x2: f64, y2: f64| small_excess(wide(xy).powi(2), x2 * y2);
+        self.products.add(
+            largest(&[
+                product(row.wg_q, w_q2, g_q2),
+                product(row.wg_k, w_k2, g_k2),
+                product(row.wd_q, w_q2, d_q2),
+                product(row.wd_k, w_k2, d_k2),
+                product(row.gd_q, g_q2, d_q2),
+                product(row.gd_k, g_k2, d_k2),
+                small_excess(wide(row.g_qmax).powi(2), g_q2),
+                small_excess(wide(row.g_kmax).powi(2), g_k2),
+            ]),
+            at,
+        );
+        self.logits.add(small_excess(wide(row.spread).powi(2), wide(row.s_ms)), at);
+        self.weight_norm(row, at);
+    }
+
+    /// (2.4), for two consecutive recorded steps.
+    fn weight_norm(&mut self, row: &HeadRow, at: Place) {
+        let Some(slot) = self.grid.cell(row.layer, row.head).and_then(|cell| self.before.get_mut(cell))
+        else {
+            return;
+        };
+        let wide = |v: [f32; 3]| v.map(f64::from);
+        let now = Before {
+            step: row.step,
+            q: wide([row.w_q2, row.wd_q, row.d_q2]),
+            k: wide([row.w_k2, row.wd_k, row.d_k2]),
+        };
+        let before = slot.replace(now).filter(|b| b.step.checked_add(1) == Some(row.step));
+        if let Some(before) = before {
+            self.norm_q.add(norm_step(before.q, now.q[0]), at);
+            self.norm_k.add(norm_step(before.k, now.k[0]), at);
+        }
+    }
+}
+
+/// Residual of (2.4) relative to the largest of its terms.
+fn norm_step([w2, wd, d2]: [f64; 3], next: f64) -> f64 {
+    let difference = (next - (w2 + 2.0 * wd + d2)).abs();
+    // Not by f64::max, which would hide NaN.
+    let scale = w2 + d2 + next;
+    if difference == 0.0 { 0.0 } else { difference / scale }
+}
+
+/// [`excess`], zero where both sides are too small for float32 columns to have digits.
+fn small_excess(left: f64, right: f64) -> f64 {
+    // Squares of columns underflow at the square root of the smallest float32.
+    if left.max(right) < f64::from(f32::MIN_POSITIVE) { 0.0 } else { excess(left, right) }
+}
