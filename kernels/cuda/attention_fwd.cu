@@ -96,11 +96,12 @@ __device__ __forceinline__ void attention_fwd(const T* __restrict__ qkv, const f
         const float len = static_cast<float>(i + 1), log_len = logf(len), log_l = logf(l[r]), row_lse = m[r] + log_l;
         lse_row[i] = row_lse;
         sums[0] += s2[r] + 2.f * c[r] * s1[r] + len * c[r] * c[r];
-        sums[1] += fmaxf(s2[r] - s1[r] * s1[r] / len, 0.f);
+        const float centred = s2[r] - s1[r] * s1[r] / len;
+        sums[1] += centred < 0.f ? 0.f : centred; // fmaxf would hide a NaN
         // H = ln l - u / l, both terms non-negative: no cancellation
         if (i > 0) sums[2] += (log_l - u[r] * inverse[r]) / log_len;
         sums[3] += inverse[r];
-        peak = loud_max(peak, m[r]);
+        peak = loud_max(peak, l[r] == l[r] ? m[r] : l[r]); // fmaxf dropped NaN logits from m, l kept them
         broken = loud_max(broken, fmaxf(row_lse - m[r] - log_len, m[r] - row_lse)); // (2.5)
     }
     store_rows(o + static_cast<size_t>(batch) * seq * width + head * DH, width, acc, i0, seq, inverse[0], inverse[1]);

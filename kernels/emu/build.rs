@@ -15,7 +15,9 @@ fn main() {
     if env::var_os("CARGO_FEATURE_SANITIZE").is_some() {
         build.flag("-fsanitize=address,undefined").flag("-fno-sanitize-recover=undefined").flag("-g");
         build.flag("-fno-omit-frame-pointer").opt_level(1);
-        println!("cargo:rustc-link-arg=-fsanitize=address,undefined");
+        // Named before every other library: the address sanitizer insists on being loaded first.
+        println!("cargo:rustc-link-lib=dylib=asan");
+        println!("cargo:rustc-link-lib=dylib=ubsan");
     } else {
         build.opt_level(2);
     }
@@ -26,7 +28,11 @@ fn main() {
         println!("cargo:rerun-if-changed={}", folder.display());
         build.include(folder);
         for source in cuda_files(folder) {
-            let stem = source.file_stem().and_then(|s| s.to_str()).expect("kernel files have plain names").to_owned();
+            let stem = source
+                .file_stem()
+                .and_then(|s| s.to_str())
+                .expect("kernel files have plain names")
+                .to_owned();
             let text = fs::read_to_string(&source).unwrap_or_else(|e| panic!("{}: {e}", source.display()));
             let mut glue = format!("#include \"runtime.h\"\n#include \"{}\"\n", source.display());
             let _ = writeln!(glue, "void register_{stem}(emu::Table& table) {{");

@@ -170,7 +170,9 @@ impl Launch {
         let raw: Vec<RawArg> = args
             .iter()
             .map(|a| match &a.value {
-                Value::Pointer(p) => RawArg { value: std::ptr::from_ref(p).cast(), size: size_of::<*mut c_void>() },
+                Value::Pointer(p) => {
+                    RawArg { value: std::ptr::from_ref(p).cast(), size: size_of::<*mut c_void>() }
+                }
                 Value::Int(v) => RawArg { value: std::ptr::from_ref(v).cast(), size: 4 },
                 Value::Uint(v) => RawArg { value: std::ptr::from_ref(v).cast(), size: 4 },
                 Value::Float(v) => RawArg { value: std::ptr::from_ref(v).cast(), size: 4 },

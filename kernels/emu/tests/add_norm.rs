@@ -22,7 +22,9 @@ struct Case {
 
 fn cases() -> Vec<Case> {
     let mut all = Vec::new();
-    for (n, d, parts) in [(1, 4, 1), (3, 8, 2), (5, 72, 5), (7, 264, 3), (4, 768, 4), (2, 1024, 1), (2, 8192, 2)] {
+    for (n, d, parts) in
+        [(1, 4, 1), (3, 8, 2), (5, 72, 5), (7, 264, 3), (4, 768, 4), (2, 1024, 1), (2, 8192, 2)]
+    {
         for kind in [0, 1] {
             // an offset of 50 deviations: the variance has to survive it
             for (write, bias, mean) in [(true, true, 0.0), (false, false, 0.3), (true, false, 50.0)] {
@@ -75,7 +77,8 @@ fn forward<S: Storage>(c: &Case, schedule: Schedule) {
         let at = r * d..(r + 1) * d;
         let write: Vec<S> = w.as_ref().map_or(vec![S::new(0.0); d], |w| w[at.clone()].to_vec());
         // one float32 addition and one rounding: to the bit
-        let after: Vec<S> = h[at.clone()].iter().zip(&write).map(|(h, w)| S::new(h.get32() + w.get32())).collect();
+        let after: Vec<S> =
+            h[at.clone()].iter().zip(&write).map(|(h, w)| S::new(h.get32() + w.get32())).collect();
         for (i, v) in after.iter().enumerate() {
             let (before, wi, after) = (h[r * d + i].get(), write[i].get(), v.get());
             assert_eq!(hout[r * d + i].get(), after);
@@ -166,7 +169,8 @@ fn backward<S: Storage>(c: &Case, schedule: Schedule) {
         let mean_of = |f: &dyn Fn(usize) -> f64| (0..d).map(f).sum::<f64>() / d as f64;
         let common = if c.kind == 0 { mean_of(&|i| pull[i]) } else { 0.0 };
         let along = mean_of(&|i| pull[i] * unit[i]);
-        let (common_size, along_size) = (mean_of(&|i| pull[i].abs()), mean_of(&|i| (pull[i] * unit[i]).abs()));
+        let (common_size, along_size) =
+            (mean_of(&|i| pull[i].abs()), mean_of(&|i| (pull[i] * unit[i]).abs()));
         for i in 0..d {
             let res = dres.as_ref().map_or(0.0, |g| g[r * d + i].get());
             let y = res + inverse * (pull[i] - common - unit[i] * along);

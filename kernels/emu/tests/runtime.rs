@@ -85,18 +85,20 @@ fn every_export_is_registered() {
 /// Only under the sanitizer, in a process of its own: it has to end there.
 #[cfg(feature = "sanitize")]
 #[test]
-fn the_sanitizer_sees_the_end_of_shared_memory() {
-    if std::env::var_os("EMU_OVERFLOW").is_some() {
+fn the_sanitizer_sees_the_end_of_shared_and_global_memory() {
+    if let Ok(kernel) = std::env::var("EMU_OVERFLOW") {
         let mut out = vec![0f32; 64];
-        let _ = run("fault_shared_overflow", Schedule::Forward, &[(&mut out).into()]);
+        let _ = run(&kernel, Schedule::Forward, &[(&mut out).into()]);
         return;
     }
-    let me = std::env::current_exe().expect("the test's own path");
-    let child = std::process::Command::new(me)
-        .args(["the_sanitizer_sees_the_end_of_shared_memory", "--nocapture"])
-        .env("EMU_OVERFLOW", "1")
-        .output()
-        .expect("the test runs itself");
-    let text = String::from_utf8_lossy(&child.stderr);
-    assert!(!child.status.success() && text.contains("heap-buffer-overflow"), "{text}");
+    for kernel in ["fault_shared_overflow", "fault_global_overflow"] {
+        let me = std::env::current_exe().expect("the test's own path");
+        let child = std::process::Command::new(me)
+            .args(["the_sanitizer_sees_the_end_of_shared_and_global_memory", "--nocapture"])
+            .env("EMU_OVERFLOW", kernel)
+            .output()
+            .expect("the test runs itself");
+        let text = String::from_utf8_lossy(&child.stderr);
+        assert!(!child.status.success() && text.contains("heap-buffer-overflow"), "{kernel}: {text}");
+    }
 }

@@ -85,9 +85,11 @@ pub fn f64s<S: Storage>(x: &[S]) -> Vec<f64> {
     x.iter().map(|v| v.get()).collect()
 }
 
-/// Fails unless `got` is a number within `tolerance` of `want`.
+/// Fails unless `got` is a number within `tolerance` of `want`, or both are too small for relative error to mean
+/// anything: below the smallest normal float32 (and bf16).
 #[track_caller]
 pub fn close(what: &str, got: f64, want: f64, tolerance: f64) {
+    let tolerance = tolerance + f64::from(f32::MIN_POSITIVE);
     assert!(
         (got - want).abs() <= tolerance,
         "{what}: {got:e}, reference {want:e}, off by {:e}, allowed {tolerance:e}",

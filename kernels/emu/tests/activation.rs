@@ -1,0 +1,178 @@
+//! Activations against float64, ungated and gated, both directions.
+
+mod support;
+
+use growthpath_emu::{Arg, Bf16, Schedule};
+use support::*;
+
+const GELU: i32 = 0;
+const GELU_TANH: i32 = 1;
+const RELU: i32 = 2;
+const RELU2: i32 = 3;
+const SILU: i32 = 4;
+const IDENTITY: i32 = 5;
+
+/// Complementary error function: Taylor series near zero, continued fraction in the tail.
+fn erfc(x: f64) -> f64 {
+    if x < 0.0 {
+        return 2.0 - erfc(-x);
+    }
+    if x < 2.0 {
+        let (mut term, mut sum) = (x, x);
+        for n in 1..80 {
+            term *= -x * x / f64::from(n);
+            sum += term / f64::from(2 * n + 1);
+        }
+        return 1.0 - sum * 2.0 / std::f64::consts::PI.sqrt();
+    }
+    let mut tail = 0.0;
+    for n in (1..120).rev() {
+        tail = f64::from(n) / 2.0 / (x + tail);
+    }
+    (-x * x).exp() / (std::f64::consts::PI.sqrt() * (x + tail))
+}
+
+fn act(x: f64, kind: i32) -> f64 {
+    match kind {
+        GELU => x * 0.5 * erfc(-x / 2f64.sqrt()),
+        GELU_TANH => {
+            0.5 * x * (1.0 + ((2.0 / std::f64::consts::PI).sqrt() * (x + 0.044715 * x.powi(3))).tanh())
+        }
+        RELU => x.max(0.0),
+        RELU2 => x.max(0.0).powi(2),
+        SILU => x / (1.0 + (-x).exp()),
+        _ => x,
+    }
+}
+
+/// Central difference with one Richardson step: error far below float32's.
+fn slope(x: f64, kind: i32) -> f64 {
+    if matches!(kind, RELU | RELU2) {
+        // piecewise: away from the kink by the formula
+        return if x <= 0.0 {
+            0.0
+        } else if kind == RELU {
+            1.0
+        } else {
+            2.0 * x
+        };
+    }
+    let e = 1e-3;
+    let d = |e: f64| (act(x + e, kind) - act(x - e, kind)) / (2.0 * e);
+    (4.0 * d(e / 2.0) - d(e)) / 3.0
+}
+
+/// Error of act and of its slope: exponents of size x^2 / 2 lose that many roundings, on values of size |x| at most.
+fn error(x: f64) -> f64 {
+    16.0 * U32 * (1.0 + x.abs()) * (1.0 + x * x / 2.0).min(30.0)
+}
+
+fn check<S: Storage>(n: usize, f: usize, parts: usize, kind: i32, gated: bool, schedule: Schedule) {
+    let mut rng = Rng((n * 1000 + f) as u64 + kind as u64);
+    let width = if gated { 2 * f } else { f };
+    let mut up = rng.normals::<S>(n * width, 0.0, 2.0);
+    // the far tails, zero and a large value as well
+    for (v, x) in up.iter_mut().zip([0.0, -0.0, -6.0, 6.0, 30.0, -30.0, 1e-20]) {
+        *v = S::new(x);
+    }
+    let sizes: [Arg<'_>; 4] = [(n as i32).into(), (f as i32).into(), kind.into(), i32::from(gated).into()];
+    let grid = [blocks(f, 512), parts as u32, 1];
+    let mut a = unwritten::<S>(n * f);
+    let (mut energy, mut colsum) = (unwritten::<f32>(parts * grid[0] as usize), unwritten::<f32>(parts * f));
+    let mut args: Vec<Arg<'_>> =
+        vec![(&up).into(), (&mut a).into(), (&mut energy).into(), (&mut colsum).into()];
+    args.extend(sizes);
+    launch(&format!("activation_fwd_{}", S::NAME), grid, [128, 1, 1], schedule, &args);
+    let mut squares = 0.0;
+    for r in 0..n {
+        for c in 0..f {
+            let x = up[r * width + c].get();
+            let u = if gated { up[r * width + f + c].get() } else { 1.0 };
+            let want = act(x, kind) * u;
+            let got = a[r * f + c].get();
+            let own = if matches!(kind, RELU | RELU2 | IDENTITY) {
+                4.0 * U32 * want.abs()
+            } else {
+                error(x) * u.abs()
+            };
+            close(&format!("act {kind} of {x}"), got, want, own + 1.01 * S::U * want.abs());
+            squares += got * got;
+        }
+    }
+    // Statistics are of the stored values. Rows a thread adds up, four values each, and ten tree additions.
+    let steps = 4.0 * n.div_ceil(parts) as f64 + 12.0;
+    let total = reduce(&energy, 1, energy.len(), 1, 0)[0].get();
+    close("energy", total, squares, steps * U32 * squares);
+    let sums = reduce(&colsum, 1, parts, f, 0);
+    for c in 0..f {
+        let column = (0..n).map(|r| a[r * f + c].get());
+        let size: f64 = column.clone().map(f64::abs).sum();
+        close("column sum", sums[c].get(), column.sum(), (n as f64 + 1.0) * U32 * size);
+    }
+
+    let da = rng.normals::<S>(n * f, 0.0, 1.0);
+    let mut dup = unwritten::<S>(n * width);
+    let mut dupsum = unwritten::<f32>(parts * width);
+    let mut args: Vec<Arg<'_>> = vec![(&da).into(), (&up).into(), (&mut dup).into(), (&mut dupsum).into()];
+    args.extend(sizes);
+    launch(&format!("activation_bwd_{}", S::NAME), grid, [128, 1, 1], schedule, &args);
+    for r in 0..n {
+        for c in 0..f {
+            let (x, g) = (up[r * width + c].get(), da[r * f + c].get());
+            let u = if gated { up[r * width + f + c].get() } else { 1.0 };
+            let want = g * u * slope(x, kind);
+            // 1e-9: the difference quotient's own error
+            let own = (error(x) + 1e-9) * (g * u).abs();
+            close(
+                &format!("slope {kind} at {x}"),
+                dup[r * width + c].get(),
+                want,
+                own + 1.01 * S::U * want.abs(),
+            );
+            if gated {
+                let want = g * act(x, kind);
+                let own = (error(x) + 4.0 * U32 * act(x, kind).abs()) * g.abs();
+                close("d up", dup[r * width + f + c].get(), want, own + 1.01 * S::U * want.abs());
+            }
+        }
+    }
+    let sums = reduce(&dupsum, 1, parts, width, 0);
+    for c in 0..width {
+        let column = (0..n).map(|r| dup[r * width + c].get());
+        let size: f64 = column.clone().map(f64::abs).sum();
+        close("bias gradient", sums[c].get(), column.sum(), (n as f64 + 1.0) * U32 * size);
+    }
+}
+
+#[test]
+fn reference_erfc_is_right() {
+    // Abramowitz and Stegun, table 7.1
+    for (x, want) in
+        [(0.5, 0.479_500_122_186_953), (1.0, 0.157_299_207_050_285), (3.0, 2.209_049_699_858_544e-5)]
+    {
+        assert!((erfc(x) / want - 1.0).abs() < 1e-12, "{x}");
+    }
+    assert!((erfc(1.999_999_9) / erfc(2.0) - 1.0).abs() < 1e-6);
+}
+
+fn all<S: Storage>() {
+    for (n, f, parts) in [(1, 8, 1), (5, 24, 2), (9, 520, 4), (3, 1032, 3)] {
+        for kind in [GELU, GELU_TANH, RELU, RELU2, SILU, IDENTITY] {
+            for gated in [false, true] {
+                for schedule in Schedule::ALL {
+                    check::<S>(n, f, parts, kind, gated, schedule);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn float() {
+    all::<f32>();
+}
+
+#[test]
+fn bf16() {
+    all::<Bf16>();
+}

@@ -1,0 +1,124 @@
+//! Softmax cross-entropy against float64.
+
+mod support;
+
+use growthpath_emu::{Bf16, Schedule};
+use support::*;
+
+fn run<S: Storage>(
+    logits: &mut [S],
+    targets: &[u32],
+    parts: usize,
+    threads: u32,
+    scale: f32,
+    schedule: Schedule,
+) -> (Vec<f32>, Vec<f32>) {
+    let n = targets.len();
+    let v = logits.len() / n;
+    let (mut partial, mut rows) = (unwritten::<f32>(2 * parts), unwritten::<f32>(n));
+    launch(
+        &format!("cross_entropy_{}", S::NAME),
+        [parts as u32, 1, 1],
+        [threads, 1, 1],
+        schedule,
+        &[
+            logits.into(),
+            (&targets.to_vec()).into(),
+            (&mut partial).into(),
+            (&mut rows).into(),
+            (n as i32).into(),
+            (v as i32).into(),
+            scale.into(),
+        ],
+    );
+    (reduce(&partial, 1, parts, 2, 0b10), rows)
+}
+
+fn check<S: Storage>(n: usize, v: usize, parts: usize, threads: u32, std: f64, schedule: Schedule) {
+    let mut rng = Rng((n * 100_003 + v) as u64);
+    let mut logits = rng.normals::<S>(n * v, 5.0, std);
+    let targets: Vec<u32> = (0..n).map(|_| rng.below(v) as u32).collect();
+    let before = f64s(&logits);
+    let scale = 0.37f32;
+    let (totals, rows) = run(&mut logits, &targets, parts, threads, scale, schedule);
+    let (mut loss, mut loss_error, mut peak) = (0.0, 0.0, f64::NEG_INFINITY);
+    for r in 0..n {
+        let row = &before[r * v..(r + 1) * v];
+        let top = row.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+        let lse = top + row.iter().map(|x| (x - top).exp()).sum::<f64>().ln();
+        peak = peak.max(top);
+        // Sum of positive terms: v / threads additions, rescalings and ten tree levels, each a rounding; arguments
+        // of exp are off by a rounding of the distance.
+        let reach = row.iter().map(|x| (x - top).abs()).fold(0.0, f64::max);
+        let steps = 3.0 * (v as f64 / f64::from(threads)).ceil() + 20.0 + reach;
+        let lse_error = steps * U32 + 2.0 * U32 * (lse.abs() + top.abs());
+        let want = lse - row[targets[r] as usize];
+        let row_error = lse_error + U32 * want.abs();
+        close("row loss", rows[r].get(), want, row_error);
+        loss += want;
+        loss_error += row_error + U32 * n as f64 * want.abs();
+        for c in 0..v {
+            let p = (row[c] - lse).exp();
+            let hot = f64::from(u8::from(c == targets[r] as usize));
+            let want = (p - hot) * f64::from(scale);
+            let own = p * (lse_error + 2.0 * U32 * (row[c] - lse).abs() + 4.0 * U32) + 3.0 * U32 * hot;
+            close(
+                "gradient",
+                logits[r * v + c].get(),
+                want,
+                f64::from(scale) * own + 1.01 * S::U * want.abs(),
+            );
+        }
+    }
+    close("loss", totals[0].get(), loss, loss_error);
+    assert_eq!(totals[1].get(), peak);
+}
+
+fn all<S: Storage>() {
+    for (n, v, parts, threads) in [
+        (1, 1, 1, 32),
+        (2, 3, 1, 512),
+        (5, 257, 2, 64),
+        (3, 1031, 3, 512),
+        (7, 512, 4, 128),
+        (2, 5003, 2, 1024),
+    ] {
+        for std in [0.1, 1.0, 12.0] {
+            for schedule in Schedule::ALL {
+                check::<S>(n, v, parts, threads, std, schedule);
+            }
+        }
+    }
+}
+
+#[test]
+fn float() {
+    all::<f32>();
+}
+
+#[test]
+fn bf16() {
+    all::<Bf16>();
+}
+
+#[test]
+fn a_row_may_hold_minus_infinity() {
+    let mut logits = vec![f32::NEG_INFINITY, 1.0, f32::NEG_INFINITY, 1.0];
+    let (totals, _) = run(&mut logits, &[1], 1, 32, 1.0, Schedule::Forward);
+    close("loss", totals[0].get(), 2f64.ln(), 1e-6);
+    assert_eq!(totals[1], 1.0);
+    for (got, want) in logits.iter().zip([0.0, -0.5, 0.0, 0.5]) {
+        close("gradient", got.get(), want, 1e-6);
+    }
+}
+
+#[test]
+fn a_target_outside_the_vocabulary_or_a_nan_cannot_pass() {
+    let mut logits = vec![0f32; 10];
+    let (totals, rows) = run(&mut logits, &[5, 2], 1, 32, 1.0, Schedule::Forward);
+    assert!(totals[0].is_nan() && rows[0].is_nan() && rows[1].is_finite());
+    assert!(logits[..5].iter().all(|v| v.is_nan()) && logits[5..].iter().all(|v| v.is_finite()));
+    let mut logits = vec![0.0, f32::NAN, 0.0];
+    let (totals, _) = run(&mut logits, &[0], 1, 32, 1.0, Schedule::Forward);
+    assert!(totals[0].is_nan());
+}
