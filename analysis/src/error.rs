@@ -86,21 +86,8 @@ pub enum AnalysisError {
     },
 
     /// Two runs that cannot be set side by side.
-    #[error("the runs cannot be compared: {what} is {a} in {run_a}, but {b} in {run_b}; {mend}")]
-    Incomparable {
-        /// What differs.
-        what: String,
-        /// Name of the first run.
-        run_a: String,
-        /// Its value.
-        a: String,
-        /// Name of the second run.
-        run_b: String,
-        /// Its value.
-        b: String,
-        /// The mend.
-        mend: String,
-    },
+    #[error(transparent)]
+    Incomparable(#[from] Box<Incomparable>),
 
     /// A probe that is not one row for each layer and head.
     #[error(
@@ -134,6 +121,24 @@ pub enum AnalysisError {
         /// What would do.
         range: &'static str,
     },
+}
+
+/// Why two runs cannot be set side by side.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the runs cannot be compared: {what} is {a} in {run_a}, but {b} in {run_b}; {mend}")]
+pub struct Incomparable {
+    /// What differs.
+    pub what: String,
+    /// Name of the first run.
+    pub run_a: String,
+    /// Its value.
+    pub a: String,
+    /// Name of the second run.
+    pub run_b: String,
+    /// Its value.
+    pub b: String,
+    /// The mend.
+    pub mend: String,
 }
 
 /// Result with this crate's [`AnalysisError`].

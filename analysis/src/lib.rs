@@ -54,7 +54,7 @@ pub use accounting::{HeadAccounting, HeadState, account, observe};
 pub use bound::{HeadBound, PathStep, bound, product_bound};
 pub use drift::{DriftSensitivity, drift_shares};
 pub use energy::{EnergySensitivity, energy_shares};
-pub use error::{AnalysisError, Result};
+pub use error::{AnalysisError, Incomparable, Result};
 pub use factors::{Factors, energy_bound, factorize};
 pub use interval::{
     HeadInterval, LayerInterval, LayerProbe, layer_intervals, prepare_layers, probe_interval,

@@ -1,0 +1,86 @@
+//! When two runs cannot be compared, and what weakens a comparison.
+
+use growthpath_trace::Run;
+
+use super::differences;
+use super::probes::run_name;
+use crate::error::{AnalysisError, Incomparable, Result};
+
+/// Refuses runs of different shape, data or tokenizer.
+pub(super) fn different(a: &Run, b: &Run) -> Result<()> {
+    let (x, y) = (a.info(), b.info());
+    let refuse = |what: &str, of_a: String, of_b: String, mend: &str| {
+        if of_a == of_b {
+            return Ok(());
+        }
+        let (run_a, run_b) = (run_name(a), run_name(b));
+        let (what, mend) = (what.to_owned(), mend.to_owned());
+        Err(Box::new(Incomparable { what, run_a, a: of_a, run_b, b: of_b, mend }).into())
+    };
+    let shape = "train both at the same size";
+    refuse("number of layers", x.layers.to_string(), y.layers.to_string(), shape)?;
+    refuse("number of heads a layer", x.heads.to_string(), y.heads.to_string(), shape)?;
+    let tokenizer = |t: &Option<String>| t.clone().unwrap_or_else(|| "not recorded".to_owned());
+    refuse(
+        "tokenizer (blake3)",
+        tokenizer(&x.tokenizer_blake3),
+        tokenizer(&y.tokenizer_blake3),
+        "train both with the same tokenizer",
+    )?;
+    let data = |info: &growthpath_trace::RunInfo| match info.data_blake3.len() {
+        0 => "not recorded".to_owned(),
+        _ => info
+            .data_blake3
+            .iter()
+            .map(|(role, hash)| format!("{role} {hash}"))
+            .collect::<Vec<_>>()
+            .join(", "),
+    };
+    refuse("data (blake3)", data(x), data(y), "train both on the same text")
+}
+
+/// States (steps done) between which an interval lies; none where a run has no further interval.
+type Interval = Option<(u32, u32)>;
+
+/// The refusal where two probe schedules part: the first intervals that differ, and the states between which
+/// all intervals before them agree.
+pub(super) fn schedule(
+    (a, at_a): (&Run, Interval),
+    (b, at_b): (&Run, Interval),
+    agreed: Interval,
+) -> AnalysisError {
+    let show = |i: Interval| match i {
+        Some((from, to)) => format!("steps {from}..{to}"),
+        None => "missing".to_owned(),
+    };
+    let mend = match agreed {
+        Some((from, to)) => format!("they agree in the window {from}..{to}: compare in it"),
+        None => "train both with the same probe schedule, or choose a window in which they agree".to_owned(),
+    };
+    Box::new(Incomparable {
+        what: "the next probe interval".to_owned(),
+        run_a: run_name(a),
+        a: show(at_a),
+        run_b: run_name(b),
+        b: show(at_b),
+        mend,
+    })
+    .into()
+}
+
+/// Differences that do not forbid a comparison but bear on what it means.
+pub(super) fn notes(a: &Run, b: &Run) -> Vec<String> {
+    let about = [
+        ("seed", "the runs have different seeds: part of every difference is chance"),
+        ("probe.sequences", "the probe batches differ in size: cells are not on the same text"),
+        ("probe.length", "the probe batches differ in length: cells are not on the same text"),
+        ("probe.maturity_lag", "maturity is taken over different lags"),
+        ("batch", "the batches differ: the same step stands for different numbers of tokens"),
+        ("model.context", "the contexts differ: the same step stands for different numbers of tokens"),
+        ("eval_sequences", "validation losses are means over different numbers of sequences"),
+        ("steps_planned", "the runs are planned for different lengths: their schedules differ"),
+    ];
+    let found = differences::between(a, b);
+    let differs = |key: &str| found.iter().any(|d| d.key == key);
+    about.iter().filter(|(key, _)| differs(key)).map(|(_, note)| (*note).to_owned()).collect()
+}
