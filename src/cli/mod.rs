@@ -44,6 +44,7 @@ pub enum Command {
     /// Train four small arms (GPT and LLaMA, with and without slowed upper Q/K), analyse them, draw, report
     Demo(demo::Args),
     /// Train one model and record how its attention grows
+    #[command(args_override_self = true, allow_negative_numbers = true)]
     Train(Box<train::Args>),
     /// Train several arms over several seeds from a plan file
     Study(study::Args),

@@ -37,7 +37,7 @@ pub struct Args {
 
 /// Training flags alone, for parsing a plan's.
 #[derive(Debug, Parser)]
-#[command(name = "flags", no_binary_name = true)]
+#[command(name = "flags", no_binary_name = true, args_override_self = true, allow_negative_numbers = true)]
 struct Flags {
     #[command(flatten)]
     train: TrainArgs,

@@ -4,11 +4,12 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use candle_core::Device;
+use growthpath_kernels::optimizer::sum_squares;
 use growthpath_trace::{EvalRow, Run, RunWriter, Status, StepRow};
 
 use super::config::TrainConfig;
 use super::dump::Dump;
-use super::optimizer::Optimizer;
+use super::optimizer::{Optimizer, StepInfo};
 use super::probe::Prober;
 use super::reliance::{self, mean_and_error};
 use super::telemetry::{LayerMeasures, head_rows, write_rows};
@@ -69,6 +70,15 @@ struct Session<'a> {
     step_seconds: f64,
     probe_seconds: f64,
     dump: Option<Dump>,
+    last: Option<Last>,
+}
+
+/// The last step, for the message of a run that diverges.
+struct Last {
+    step: u32,
+    loss: f64,
+    info: StepInfo,
+    measures: Vec<LayerMeasures>,
 }
 
 /// Train from scratch into the new directory `run`.
@@ -151,6 +161,7 @@ impl<'a> Session<'a> {
             step_seconds: 0.0,
             probe_seconds: 0.0,
             dump: None,
+            last: None,
             config,
             data,
             run,
@@ -166,19 +177,20 @@ impl<'a> Session<'a> {
         let c = self.config;
         let mut speed = Speed::default();
         for at in from..c.steps {
-            match self.step(at) {
-                Ok((loss, lr, seconds)) => {
-                    self.step_seconds += seconds;
-                    let tokens_per_second = speed.add(self.batcher.tokens_per_step() as f64, seconds);
-                    on(Event::Step(StepReport { done: at + 1, loss, lr, tokens_per_second }));
-                }
+            let outcome = self.step(at).and_then(|(loss, lr, seconds)| {
+                self.step_seconds += seconds;
+                let tokens_per_second = speed.add(self.batcher.tokens_per_step() as f64, seconds);
+                on(Event::Step(StepReport { done: at + 1, loss, lr, tokens_per_second }));
+                self.boundary(at + 1, on)
+            });
+            match outcome {
+                Ok(()) => {}
                 Err(e @ Error::Diverged(_)) => {
                     self.writer.finish(Status::Diverged)?;
                     return Err(e);
                 }
                 Err(e) => return Err(e),
             }
-            self.boundary(at + 1, on)?;
         }
         let tokens = u64::from(c.steps - from) * self.batcher.tokens_per_step();
         self.writer.finish(Status::Complete)?;
@@ -208,8 +220,10 @@ impl<'a> Session<'a> {
         let measures: Vec<LayerMeasures> = forward.layers.iter().filter_map(LayerMeasures::take).collect();
         let g = self.model.backward(&mut forward, &batch.targets)?;
         let info = self.optimizer.prepare(c, at, &g.grads)?;
-        if !(g.loss.is_finite() && info.grad_norm.is_finite()) {
-            return Err(self.diverged(at, g.loss, &info, &measures));
+        let healthy = g.loss.is_finite() && info.grad_norm.is_finite();
+        self.last = Some(Last { step: at, loss: g.loss, info, measures: measures.clone() });
+        if !healthy {
+            return Err(self.diverged());
         }
         let slots = self.optimizer.apply(c, at, &info, &self.model.params, &g.grads, stats)?.to_vec();
         if let Some(p) = &mut self.prober {
@@ -247,17 +261,14 @@ impl<'a> Session<'a> {
         Ok((g.loss, info.lr, started.elapsed().as_secs_f64()))
     }
 
-    fn diverged(
-        &self,
-        at: u32,
-        loss: f64,
-        info: &super::optimizer::StepInfo,
-        measures: &[LayerMeasures],
-    ) -> Error {
+    fn diverged(&self) -> Error {
+        let Some(Last { step, loss, info, measures }) = &self.last else {
+            return Error::Diverged("the model is not finite before its first step: lower init_std".into());
+        };
         let layers: Vec<String> =
             measures.iter().enumerate().map(|(l, m)| format!("\n  {}", m.describe(l))).collect();
         Error::Diverged(format!(
-            "training diverged at step {at}: loss {loss}, gradient norm {}, learning rate {:.3e}; the trace up to there is whole. Lower --lr, lengthen --warmup or set --clip.{}",
+            "training diverged at step {step}: loss {loss:.4}, gradient norm {:.3e}, learning rate {:.3e}; the trace up to there is whole. Lower --lr, lengthen --warmup or set --clip.{}",
             info.grad_norm,
             info.lr,
             layers.concat()
@@ -267,6 +278,9 @@ impl<'a> Session<'a> {
     /// What is due between steps, with `done` steps done.
     fn boundary(&mut self, done: u32, on: &mut dyn FnMut(Event)) -> Result<()> {
         let c = self.config;
+        if (c.probe_due(done) || c.eval_due(done) || c.checkpoint_due(done)) && !self.finite()? {
+            return Err(self.diverged());
+        }
         if c.probe_due(done) {
             let started = Instant::now();
             self.probe(done)?;
@@ -283,6 +297,17 @@ impl<'a> Session<'a> {
             checkpoint::save(self.run, done, &self.model, &self.optimizer, self.data.tokenizer(), history)?;
         }
         Ok(())
+    }
+
+    /// Whether every parameter and the loss on held-out text are numbers.
+    fn finite(&self) -> Result<bool> {
+        for v in &self.model.params.vars {
+            if !sum_squares(v.as_tensor())?.is_finite() {
+                return Ok(false);
+            }
+        }
+        let one = self.eval_batch.rows(0..1);
+        Ok(self.model.loss(&one.inputs, &one.targets, one.context, &Options::default())?.loss.is_finite())
     }
 
     fn probe(&mut self, done: u32) -> Result<()> {

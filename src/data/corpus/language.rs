@@ -9,9 +9,9 @@
 //! | statement | form | chosen |
 //! |---|---|---|
 //! | bind | `set K=XYZ;` | the first two always; later with probability 0.05 |
-//! | recall | `get K=XYZ;` | 0.45; K uniform among the keys bound in this passage, XYZ its latest value |
-//! | copy | `copy W W W W;` | 0.30; W has 4 letters |
-//! | sentence | `NP VERB NP;` | 0.20; the verb agrees in number with the first noun phrase |
+//! | recall | `get K=XYZ;` | 0.55; K uniform among the keys bound in this passage, XYZ its latest value |
+//! | copy | `copy W W W W;` | 0.25; W has 4 letters |
+//! | sentence | `NP VERB NP;` | 0.15; the verb agrees in number with the first noun phrase |
 //!
 //! Keys are uniform among `A`..`J` when bound; letters of values and words are uniform among `a`..`p`.
 //! After its two bindings a passage has 3, 4 or 5 further statements (probability 1/4, 1/2, 1/4).
@@ -41,13 +41,13 @@ pub(super) const BODY_MIN: usize = 3;
 pub(super) const BODY: [f64; 3] = [0.25, 0.5, 0.25];
 
 /// Probability that a body statement is a recall.
-pub(super) const P_GET: f64 = 0.45;
+pub(super) const P_GET: f64 = 0.55;
 /// Probability that a body statement is a binding.
 pub(super) const P_SET: f64 = 0.05;
 /// Probability that a body statement is a copy.
-pub(super) const P_COPY: f64 = 0.30;
+pub(super) const P_COPY: f64 = 0.25;
 /// Probability that a body statement is a sentence.
-pub(super) const P_SENTENCE: f64 = 0.20;
+pub(super) const P_SENTENCE: f64 = 0.15;
 
 /// Probability that a noun phrase is singular.
 pub(super) const P_SINGULAR: f64 = 0.5;

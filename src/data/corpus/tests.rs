@@ -90,16 +90,16 @@ impl Reader {
                 }
             }
             for (key, value) in &bound {
-                add(&format!("get {key}={value};"), 0.45 / bound.len() as f64);
+                add(&format!("get {key}={value};"), 0.55 / bound.len() as f64);
             }
             self.bindings.iter().for_each(|(text, p)| add(text, 0.05 * p));
-            self.sentences.iter().for_each(|(text, p)| add(text, 0.2 * p));
+            self.sentences.iter().for_each(|(text, p)| add(text, 0.15 * p));
             match partial.strip_prefix("copy ") {
-                None => add("copy ", 0.3),
-                Some(word) if word.len() < 4 => LETTERS.bytes().for_each(|l| out[usize::from(l)] += 0.3),
+                None => add("copy ", 0.25),
+                Some(word) if word.len() < 4 => LETTERS.bytes().for_each(|l| out[usize::from(l)] += 0.25),
                 Some(rest) => {
                     let word = &rest[..4];
-                    add(&format!("copy {word} {word} {word} {word};"), 0.3);
+                    add(&format!("copy {word} {word} {word} {word};"), 0.25);
                 }
             }
         }

@@ -191,7 +191,7 @@ fn training_is_deterministic_and_compresses() {
     let (a, b) = (train_bpe(&text, 400).unwrap(), train_bpe(&text, 400).unwrap());
     assert_eq!(a.json().unwrap(), b.json().unwrap());
     assert_eq!(a.vocab_size(), 400);
-    assert!(a.encode(&text).unwrap().len() * 2 < text.len());
+    assert!(a.encode(&text).unwrap().len() * 3 < text.len() * 2);
     // Nothing repeats: no merge is learned, every byte remains.
     assert_eq!(train_bpe("ab", 300).unwrap().vocab_size(), 256);
     for size in [0, 256, 65_537] {
