@@ -1,6 +1,6 @@
 //! Files that appear whole or not at all, and the guard against two writers.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::fs::{self, File, TryLockError};
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
@@ -64,8 +64,9 @@ pub struct WriterLock {
     _file: Option<File>,
 }
 
-/// Directories that this process has held: a writer that was leaked in this process must not lock out its successor.
-static HELD: Mutex<Option<HashSet<PathBuf>>> = Mutex::new(None);
+/// How many locks of this process a directory has, leaked ones included: a writer that was leaked must not lock out
+/// its successor in the same process. The guard is one between processes.
+static HELD: Mutex<Option<HashMap<PathBuf, usize>>> = Mutex::new(None);
 
 impl WriterLock {
     /// Takes the directory.
@@ -79,22 +80,28 @@ impl WriterLock {
         let held = held.get_or_insert_default();
         let file = match File::open(dir) {
             Ok(file) => match file.try_lock() {
-                Err(TryLockError::WouldBlock) if !held.contains(&name) => {
+                Err(TryLockError::WouldBlock) if !held.contains_key(&name) => {
                     return Err(Error::InUse { path: dir.to_owned() });
                 }
                 _ => Some(file),
             },
             Err(_) => None,
         };
-        held.insert(name.clone());
+        *held.entry(name.clone()).or_default() += 1;
         Ok(Self { dir: name, _file: file })
     }
 }
 
 impl Drop for WriterLock {
     fn drop(&mut self) {
-        if let Some(held) = HELD.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {
-            held.remove(&self.dir);
+        let mut held = HELD.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(held) = held.as_mut()
+            && let Some(count) = held.get_mut(&self.dir)
+        {
+            *count -= 1;
+            if *count == 0 {
+                held.remove(&self.dir);
+            }
         }
     }
 }

@@ -1,11 +1,12 @@
 //! Reading a run directory.
 
 mod integrity;
+mod report;
 mod stream;
 
 use std::path::{Path, PathBuf};
 
-pub use integrity::{IntegrityReport, Problem, ProblemKind};
+pub use report::{IntegrityReport, Problem, ProblemKind};
 pub use stream::{ColumnStream, Columns, RowStream};
 
 use crate::error::{Error, Result};

@@ -3,6 +3,7 @@
 mod buffers;
 mod cut;
 mod options;
+mod pushes;
 mod worker;
 
 use std::fs;
@@ -15,7 +16,7 @@ use crate::disk::{TEMPORARY, WriterLock};
 use crate::error::{Error, Result};
 use crate::info::{RUN_FILE, RunInfo, SCHEMA_VERSION, Status, unix_now};
 use crate::manifest::{MANIFEST_FILE, Manifest};
-use crate::rows::*;
+use crate::rows::{Key, Row, show_key};
 use crate::table::{Keep, Table};
 use buffers::Buffers;
 use worker::Worker;
@@ -254,40 +255,6 @@ impl RunWriter {
             }
         }
     }
-}
-
-macro_rules! named_pushes {
-    ($($(#[$about:meta])* $name:ident($argument:ident: $ty:ty) => $rows:expr;)+) => {
-        impl RunWriter {
-            $($(#[$about])*
-            ///
-            /// # Errors
-            ///
-            /// As [`RunWriter::push`].
-            pub fn $name(&mut self, $argument: $ty) -> Result<()> {
-                self.push($rows)
-            })+
-        }
-    };
-}
-
-named_pushes! {
-    /// Adds one optimizer step.
-    steps(row: StepRow) => &[row];
-    /// Adds heads, in (step, layer, head) order.
-    heads(rows: &[HeadRow]) => rows;
-    /// Adds residual writes, in (step, layer, site) order.
-    writes(rows: &[WriteRow]) => rows;
-    /// Adds one evaluation.
-    evals(row: EvalRow) => &[row];
-    /// Adds probed heads, in (step, layer, head) order.
-    probe(rows: &[ProbeRow]) => rows;
-    /// Adds probed layers, in (step, layer) order.
-    probe_layers(rows: &[ProbeLayerRow]) => rows;
-    /// Adds shares of writes, in (step, layer, write) order.
-    shares(rows: &[ShareRow]) => rows;
-    /// Adds reliances, in (step, scope, layer, head) order.
-    reliance(rows: &[RelianceRow]) => rows;
 }
 
 impl Drop for RunWriter {

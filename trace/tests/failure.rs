@@ -1,0 +1,127 @@
+//! Misuse and failing disks: one clear error, and what was flushed stays.
+
+mod common;
+
+use common::*;
+use growthpath_trace::*;
+
+const MODEL: Model = Model { seed: 31, layers: 2, heads: 2, telemetry_every: 1, probe_every: 3, wild: false };
+
+/// A writer with the steps below 3 flushed.
+fn started() -> (tempfile::TempDir, RunWriter) {
+    let dir = tempfile::tempdir().unwrap();
+    let mut writer = RunWriter::create_with(dir.path().join("run"), &MODEL.info(9), patient()).unwrap();
+    for step in 0..3 {
+        MODEL.push_step(&mut writer, step).unwrap();
+    }
+    writer.flush().unwrap();
+    (dir, writer)
+}
+
+#[test]
+fn occupied_directories_are_refused() {
+    let (dir, writer) = started();
+    writer.finish(Status::Interrupted).unwrap();
+    let run = dir.path().join("run");
+    let error = RunWriter::create(&run, &MODEL.info(9)).unwrap_err();
+    assert!(matches!(error, Error::AlreadyARun { .. }), "{error:?}");
+    let error = RunWriter::create(dir.path(), &MODEL.info(9)).unwrap_err();
+    assert!(matches!(error, Error::NotEmpty { .. }), "{error:?}");
+    std::fs::write(dir.path().join("file"), "x").unwrap();
+    let error = RunWriter::create(dir.path().join("file"), &MODEL.info(9)).unwrap_err();
+    assert!(matches!(error, Error::Io { .. }), "{error:?}");
+    assert_holds(&run, &MODEL, 3);
+}
+
+#[test]
+fn rows_out_of_order_are_refused_and_do_no_harm() {
+    let (dir, mut writer) = started();
+    let again = MODEL.rows::<StepRow>(2);
+    let error = writer.push(&again).unwrap_err();
+    assert!(matches!(error, Error::OutOfOrder { table: Table::Steps, .. }), "{error:?}");
+    assert!(error.to_string().contains("step=2"), "{error}");
+    let mut swapped = MODEL.rows::<HeadRow>(3);
+    swapped.swap(1, 2);
+    let error = writer.heads(&swapped).unwrap_err();
+    assert!(error.to_string().contains("layer=0 head=1"), "{error}");
+    // Nothing of the refused rows was taken, and recording goes on.
+    MODEL.push_step(&mut writer, 3).unwrap();
+    writer.finish(Status::Interrupted).unwrap();
+    assert_holds(&dir.path().join("run"), &MODEL, 4);
+}
+
+#[test]
+fn a_removed_directory_gives_one_clear_error() {
+    let (dir, mut writer) = started();
+    std::fs::remove_dir_all(dir.path().join("run")).unwrap();
+    MODEL.push_step(&mut writer, 3).unwrap();
+    let error = writer.flush().unwrap_err();
+    assert!(matches!(&error, Error::Io { .. }) && error.to_string().contains("run"), "{error:?}");
+    let first = error.to_string();
+    // From here on the first reason is repeated, whatever is tried.
+    for error in [MODEL.push_step(&mut writer, 4).unwrap_err(), writer.flush().unwrap_err()] {
+        assert!(matches!(&error, Error::WriterStopped { reason } if *reason == first), "{error:?}");
+    }
+    assert!(writer.finish(Status::Complete).is_err());
+    assert!(!dir.path().join("run").exists());
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_full_disk_gives_one_clear_error_and_leaves_the_parts() {
+    let (dir, mut writer) = started();
+    let run = dir.path().join("run");
+    // The third table's next temporary file leads to a device that is always full.
+    std::os::unix::fs::symlink("/dev/full", run.join("writes/part-000001.parquet.tmp")).unwrap();
+    MODEL.push_step(&mut writer, 3).unwrap();
+    let error = writer.flush().unwrap_err();
+    let Error::Io { path, source, .. } = &error else { panic!("{error:?}") };
+    assert_eq!(source.kind(), std::io::ErrorKind::StorageFull);
+    assert!(path.ends_with("writes/part-000001.parquet.tmp"));
+    drop(writer);
+    // Step 3 is lost as a whole: the parts already renamed are not in the manifest.
+    assert_holds(&run, &MODEL, 3);
+    assert!(Run::open(&run).unwrap().check_integrity().is_ok());
+    let mut writer = RunWriter::resume(&run, 3).unwrap();
+    for step in 3..9 {
+        MODEL.push_step(&mut writer, step).unwrap();
+    }
+    writer.finish(Status::Complete).unwrap();
+    assert_holds(&run, &MODEL, 9);
+}
+
+#[test]
+fn an_error_in_the_background_surfaces_without_a_flush() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = WriterOptions { flush_rows: 1, ..patient() };
+    let mut writer = RunWriter::create_with(dir.path().join("run"), &MODEL.info(9), options).unwrap();
+    std::fs::remove_dir_all(dir.path().join("run")).unwrap();
+    // Each push hands over; the channel holds two buffers, so the error shows within a few pushes or the third blocks
+    // until it has happened.
+    let failed = (0..1000).find_map(|step| writer.steps(MODEL.rows::<StepRow>(step)[0]).err());
+    assert!(matches!(failed, Some(Error::Io { .. })), "{failed:?}");
+}
+
+#[test]
+fn run_json_is_changed_as_a_whole() {
+    let (dir, mut writer) = started();
+    writer
+        .update_info(|info| {
+            info.label = "gpt".to_owned();
+            info.schema_version = 99;
+        })
+        .unwrap();
+    let info = Run::open(dir.path().join("run")).unwrap().info().clone();
+    assert_eq!((info.label.as_str(), info.schema_version), ("gpt", SCHEMA_VERSION));
+    assert_eq!(&info, writer.info());
+    assert!(!dir.path().join("run/run.json.tmp").exists());
+}
+
+#[test]
+fn a_bad_compression_level_is_an_error() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = WriterOptions { zstd_level: 99, ..patient() };
+    let mut writer = RunWriter::create_with(dir.path(), &MODEL.info(9), options).unwrap();
+    MODEL.push_step(&mut writer, 0).unwrap();
+    assert!(matches!(writer.flush().unwrap_err(), Error::Encode { .. }));
+}
