@@ -38,6 +38,7 @@ fn write(dir: &Path, steps: u32, layers: u16, heads: u16, probe_every: u32) -> R
         telemetry_every: 1,
         probe_every,
         qk_norm: false,
+        part_rows: 0,
         seed: 1,
     };
     let start = Instant::now();

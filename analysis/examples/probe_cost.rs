@@ -61,7 +61,7 @@ fn main() -> growthpath_analysis::Result<()> {
         let prepare = milliseconds(|| prepare_layers(next.clone(), geometry));
         let interval = milliseconds(|| layer_intervals(&before, &after, &eta));
         let energy = milliseconds(|| {
-            prev.iter().zip(&next).map(|(a, b)| EnergySensitivity::new(a, b, &geometry)).collect::<Vec<_>>()
+            before.iter().zip(&after).map(|(a, b)| EnergySensitivity::between(a, b)).collect::<Vec<_>>()
         });
         println!(
             "{name}: prepare {prepare:.1} ms, interval {interval:.1} ms, energy attribution {energy:.1} ms \

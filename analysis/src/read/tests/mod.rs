@@ -2,6 +2,7 @@
 
 mod analyzed;
 mod drawn;
+mod hostile;
 mod synthetic;
 mod verified;
 
@@ -16,6 +17,7 @@ const SMALL: Synthetic = Synthetic {
     telemetry_every: 1,
     probe_every: 7,
     qk_norm: false,
+    part_rows: 0,
     seed: 11,
 };
 

@@ -21,6 +21,8 @@ pub struct Synthetic {
     /// 0 = none; else also the steps 0, 1, 2, 4, 8, ...
     pub probe_every: u32,
     pub qk_norm: bool,
+    /// Rows after which a part ends; 0 = the writer's own.
+    pub part_rows: usize,
     pub seed: u64,
 }
 
@@ -52,7 +54,11 @@ pub fn write(dir: &Path, size: Synthetic, tamper: &mut dyn Tamper) -> Result<()>
     let mut info = RunInfo::new(config, size.steps, size.layers, size.heads);
     info.label = "synthetic".to_owned();
     info.telemetry_every = Some(size.telemetry_every);
-    let mut out = RunWriter::create(dir, &info)?;
+    let mut options = WriterOptions::default();
+    if size.part_rows > 0 {
+        options.flush_rows = size.part_rows;
+    }
+    let mut out = RunWriter::create_with(dir, &info, options)?;
     let mut rng = ChaCha8Rng::seed_from_u64(size.seed);
     let mut heads: Vec<Head> = (0..usize::from(size.layers) * usize::from(size.heads))
         .map(|_| Head {
@@ -63,12 +69,12 @@ pub fn write(dir: &Path, size: Synthetic, tamper: &mut dyn Tamper) -> Result<()>
         .collect();
     let mut last_probe = None;
     for step in 0..=size.steps {
-        let due = size.probe_every > 0 && (step % size.probe_every == 0 || step.is_power_of_two());
+        let due = size.probe_every > 0 && (step.is_multiple_of(size.probe_every) || step.is_power_of_two());
         if due || (size.probe_every > 0 && step == size.steps) {
             probe(&mut out, size, step, last_probe, &mut heads, &mut rng, tamper)?;
             last_probe = Some(step);
         }
-        if step % 50 == 0 || step == size.steps {
+        if step.is_multiple_of(50) || step == size.steps {
             let loss = 5.0 - f64::from(step) / f64::from(size.steps) + rng.random_range(-0.01..0.01);
             out.evals(EvalRow { step, tokens: 64 * u64::from(step), loss, stderr: 0.02, sequences: 8 })?;
         }
@@ -101,7 +107,7 @@ fn telemetry(
     rng: &mut ChaCha8Rng,
     tamper: &mut dyn Tamper,
 ) -> Result<()> {
-    let recorded = size.telemetry_every > 0 && step % size.telemetry_every == 0;
+    let recorded = size.telemetry_every > 0 && step.is_multiple_of(size.telemetry_every);
     let mut rows = Vec::with_capacity(heads.len());
     for (cell, head) in heads.iter_mut().enumerate() {
         // Weights move at every step, recorded or not.
