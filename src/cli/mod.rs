@@ -3,6 +3,7 @@
 //! Exit codes: 0 done, 1 failed, 2 the command line or a value on it cannot be used.
 
 mod analyze;
+mod bench;
 mod compare;
 mod completions;
 mod demo;
@@ -62,6 +63,9 @@ pub enum Command {
     Verify(verify::Args),
     /// Write a table of a run as CSV or JSON lines
     Export(export::Args),
+    /// Measure what telemetry, recording and probes cost on this machine
+    #[command(args_override_self = true, allow_negative_numbers = true)]
+    Bench(Box<bench::Args>),
     /// Print shell completions, or the manual page
     Completions(completions::Args),
 }
@@ -78,6 +82,7 @@ fn dispatch(cli: Cli) -> Result<()> {
         Command::Inspect(a) => inspect::run(&a),
         Command::Verify(a) => verify::run(&a),
         Command::Export(a) => export::run(&a),
+        Command::Bench(a) => bench::run(&a),
         Command::Completions(a) => completions::run(&a, Cli::command()),
     }
 }

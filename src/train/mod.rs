@@ -1,5 +1,6 @@
 //! Training: the loop, the optimizer, interventions, telemetry, probes, checkpoints.
 
+pub mod bench;
 mod capture;
 pub mod checkpoint;
 pub mod config;
@@ -9,7 +10,7 @@ mod looping;
 mod optimizer;
 mod probe;
 pub mod reliance;
-mod run_info;
+pub(crate) mod run_info;
 pub mod schedule;
 mod telemetry;
 

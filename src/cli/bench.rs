@@ -1,0 +1,193 @@
+//! `growthpath bench`: what telemetry, recording and probes cost, as ratios measured in one run.
+
+use growthpath_trace::{Row, Run, RunWriter, Table};
+use serde::Serialize;
+
+use super::output::{self, number, table};
+use super::progress::note;
+use super::train::{load_data, set_threads};
+use super::train_args::TrainArgs;
+use crate::error::{Error, Result};
+use crate::train::bench::{Bench, Mode};
+use crate::train::run_info::describe;
+
+/// Arguments of `growthpath bench`.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Args {
+    #[command(flatten)]
+    train: TrainArgs,
+    /// Rounds; in each, every mode trains a block of steps, in alternating order
+    #[arg(long, default_value_t = 8)]
+    rounds: usize,
+    /// Steps a block
+    #[arg(long, default_value_t = 10)]
+    block: usize,
+    /// Only train, in one mode, and print tokens a second: for pairing with another program
+    #[arg(long, value_name = "off|every")]
+    only: Option<String>,
+    /// Threads [default: all cores]
+    #[arg(long, value_name = "N")]
+    threads: Option<usize>,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Median of paired ratios with the spread over rounds.
+#[derive(Debug, Clone, Copy, Serialize)]
+struct Ratio {
+    median: f64,
+    low: f64,
+    high: f64,
+}
+
+#[derive(Serialize)]
+struct Report {
+    arm: String,
+    size: String,
+    threads: usize,
+    tokens_a_step: u64,
+    step_ms: f64,
+    tokens_per_second: f64,
+    /// Step with statistics over step without.
+    telemetry: Ratio,
+    /// Step with statistics recorded over step with statistics dropped.
+    recording: Ratio,
+    /// Every step recorded over every tenth step recorded.
+    every_over_tenth: Ratio,
+    probe_ms: f64,
+    /// Probe over step.
+    probe_steps: f64,
+    /// Bytes on disk over raw float32, `heads` table.
+    heads_bytes_over_float32: f64,
+    peak_memory_mib: Option<f64>,
+}
+
+fn quantile(mut v: Vec<f64>, q: f64) -> f64 {
+    v.sort_by(f64::total_cmp);
+    let at = q * (v.len() - 1) as f64;
+    let (lo, hi) = (at.floor() as usize, at.ceil() as usize);
+    v[lo] + (v[hi] - v[lo]) * (at - at.floor())
+}
+
+fn ratio(a: &[f64], b: &[f64]) -> Ratio {
+    let r: Vec<f64> = a.iter().zip(b).map(|(a, b)| a / b).collect();
+    Ratio { median: quantile(r.clone(), 0.5), low: quantile(r.clone(), 0.25), high: quantile(r, 0.75) }
+}
+
+/// Largest resident size of this process, from the kernel; none where it does not tell.
+fn peak_memory() -> Option<f64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find(|l| l.starts_with("VmHWM"))?;
+    Some(line.split_whitespace().nth(1)?.parse::<f64>().ok()? / 1024.0)
+}
+
+/// Run the verb.
+pub fn run(args: &Args) -> Result<()> {
+    set_threads(args.threads)?;
+    if args.rounds == 0 || args.block == 0 {
+        return Err(Error::usage("--rounds and --block must be at least 1"));
+    }
+    let mut config = args.train.resolve()?;
+    let data = load_data(&mut config, true)?;
+    let dir = tempfile::tempdir().map_err(Error::io("temporary folder"))?;
+    let path = dir.path().join("run");
+    let writer = RunWriter::create(&path, &describe(&config, &data, "bench")?)?;
+    let mut bench = Bench::new(&config, &data, writer)?;
+    let mut block = |bench: &mut Bench<'_>, mode: &dyn Fn(usize) -> Mode| -> Result<f64> {
+        let mut total = 0.0;
+        for i in 0..args.block {
+            total += bench.step(mode(i))?;
+        }
+        Ok(total / args.block as f64)
+    };
+    // Warm up caches, the allocator and the thread pool.
+    block(&mut bench, &|_| Mode::Record)?;
+    let tokens = bench.tokens();
+    if let Some(only) = &args.only {
+        let mode = match only.as_str() {
+            "off" => Mode::Off,
+            "every" => Mode::Record,
+            o => return Err(Error::usage(format!("--only takes off or every, got `{o}`"))),
+        };
+        let mut times = Vec::new();
+        for _ in 0..args.rounds {
+            times.push(block(&mut bench, &|_| mode)?);
+        }
+        return output::print(&format!("{:.1}\n", tokens as f64 / quantile(times, 0.5)));
+    }
+    let modes: [&dyn Fn(usize) -> Mode; 4] = [&|_| Mode::Off, &|_| Mode::Measure, &|_| Mode::Record, &|i| {
+        if i % 10 == 0 { Mode::Record } else { Mode::Off }
+    }];
+    let mut times: [Vec<f64>; 4] = Default::default();
+    let mut probes = Vec::new();
+    for round in 0..args.rounds {
+        // Every mode takes every place in the order equally often.
+        for k in 0..modes.len() {
+            let m = (k + round) % modes.len();
+            times[m].push(block(&mut bench, modes[m])?);
+        }
+        probes.push(bench.probe()?);
+    }
+    bench.flush()?;
+    let [off, measure, record, tenth] = &times;
+    let run = Run::open(&path)?;
+    let bytes: u64 = std::fs::read_dir(path.join("heads"))
+        .map_err(Error::io(path.join("heads")))?
+        .flatten()
+        .filter_map(|e| e.metadata().ok())
+        .map(|m| m.len())
+        .sum();
+    let cells = run.rows(Table::Heads) * growthpath_trace::HeadRow::COLUMNS.len() as u64;
+    let step = quantile(off.clone(), 0.5);
+    let probe = quantile(probes, 0.5);
+    let report = Report {
+        arm: config.label(),
+        size: args.train.size.clone(),
+        threads: rayon::current_num_threads(),
+        tokens_a_step: tokens,
+        step_ms: 1e3 * step,
+        tokens_per_second: tokens as f64 / step,
+        telemetry: ratio(measure, off),
+        recording: ratio(record, measure),
+        every_over_tenth: ratio(record, tenth),
+        probe_ms: 1e3 * probe,
+        probe_steps: probe / step,
+        heads_bytes_over_float32: bytes as f64 / (4 * cells) as f64,
+        peak_memory_mib: peak_memory(),
+    };
+    if args.json {
+        return output::json(&report);
+    }
+    note(&format!("{} rounds of {} steps a mode, in rotated order", args.rounds, args.block));
+    output::print(&text(&report))
+}
+
+fn text(r: &Report) -> String {
+    let percent = |x: Ratio| {
+        format!(
+            "{:+.2} %  (quartiles {:+.2} .. {:+.2})",
+            100.0 * (x.median - 1.0),
+            100.0 * (x.low - 1.0),
+            100.0 * (x.high - 1.0)
+        )
+    };
+    let rows = [
+        ("step without telemetry", format!("{:.1} ms, {:.0} tokens/s", r.step_ms, r.tokens_per_second)),
+        ("statistics at every step", percent(r.telemetry)),
+        ("recording them", percent(r.recording)),
+        ("every step over every tenth", percent(r.every_over_tenth)),
+        ("one probe", format!("{:.1} ms = {} steps", r.probe_ms, number(r.probe_steps))),
+        ("heads on disk over raw float32", format!("{:.3}", r.heads_bytes_over_float32)),
+        ("peak memory", r.peak_memory_mib.map_or("-".into(), |m| format!("{m:.0} MiB"))),
+    ];
+    let rows: Vec<Vec<String>> = rows.into_iter().map(|(a, b)| vec![a.to_string(), b]).collect();
+    format!(
+        "{} {}, {} threads, {} tokens a step\n{}",
+        r.arm,
+        r.size,
+        r.threads,
+        r.tokens_a_step,
+        table(&["", ""], &rows)
+    )
+}
