@@ -36,7 +36,7 @@ __device__ __forceinline__ void cross_entropy(T* __restrict__ logits, const u32*
             row[c] = from_float<T>((p - (static_cast<u32>(c) == target ? 1.f : 0.f)) * factor);
         }
         loss += here;
-        peak = loud_max(peak, top);
+        peak = loud_max(peak, lse == lse ? top : lse); // `best` passed over a NaN logit, the sum did not
         if (row_loss && threadIdx.x == 0) row_loss[r] = here;
     }
     if (threadIdx.x == 0) partial[blockIdx.x * 2] = loss, partial[blockIdx.x * 2 + 1] = peak;

@@ -3,8 +3,10 @@
 mod support;
 
 use growthpath_emu::{Arg, Bf16, Schedule};
+use proptest::prelude::*;
 use support::*;
 
+#[derive(Debug)]
 struct Case {
     batch: usize,
     heads: usize,
@@ -373,14 +375,14 @@ fn check_backward<S: Storage>(c: &Case, schedule: Schedule) {
             }
             let mut euler = [Bounded::default(); 2];
             for (which, gradient) in d.iter().enumerate() {
-                for i in 0..c.seq {
+                for (i, of_row) in gradient.iter().enumerate() {
                     for e in 0..c.dh {
-                        let mut want = gradient[i][e];
+                        let mut want = of_row[e];
                         // the rotation's transpose takes the gradient back to the raw vector
                         if let (Some((co, si)), true) = (&x.tables, which < 2) {
                             let k = i * half + e % half;
                             let (co, si) = (co[k].get(), si[k].get());
-                            let other = gradient[i][(e + half) % c.dh];
+                            let other = of_row[(e + half) % c.dh];
                             let sign = if e < half { 1.0 } else { -1.0 };
                             want = Bounded {
                                 value: want.value * co + sign * other.value * si,
@@ -461,4 +463,51 @@ fn a_nan_logit_is_loud() {
     assert!(row(19) && !row(20) && row(21));
     let stats = reduce(&f.stats, 1, 1, 6, 0b10_0001);
     assert!(stats.iter().all(|v| v.is_nan()), "{stats:?}");
+}
+
+fn any_case() -> impl Strategy<Value = Case> {
+    let shape =
+        (1usize..3, 1usize..4, 1usize..150, prop::sample::select(vec![32usize, 64, 128]), any::<bool>());
+    (shape, -3.0..1.5f64, 0.0..6.0f64).prop_map(|((batch, heads, seq, dh, rope), log_spread, offset)| Case {
+        batch,
+        heads,
+        seq: if dh == 128 { seq.min(80) } else { seq },
+        dh,
+        rope,
+        spread: log_spread.exp(),
+        offset,
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
+
+    /// Any shape and scale agrees with the reference, both ways.
+    #[test]
+    fn any_shape_agrees(c in any_case(), seed in 0u16..1000) {
+        check_forward::<f32>(&c, Schedule::Permuted(seed));
+        check_forward::<Bf16>(&c, Schedule::Permuted(seed));
+        check_backward::<f32>(&c, Schedule::Permuted(seed));
+        check_backward::<Bf16>(&c, Schedule::Permuted(seed));
+    }
+
+    /// Bounds that no logits can break: the bracket (2.5), entropy within ln(len), the largest weight at least the
+    /// uniform one and at most one, the centred energy at most the whole.
+    #[test]
+    fn statistics_keep_their_bounds(c in any_case()) {
+        let x = inputs::<Bf16>(&c, 4);
+        let f = forward(&c, &x, Schedule::Forward);
+        let tiles = c.seq.div_ceil(rows::<Bf16>(c.dh));
+        let stats = reduce(&f.stats, c.heads * c.batch, tiles, 6, 0b10_0001);
+        let uniform: f64 = (1..=c.seq).map(|len| 1.0 / len as f64).sum();
+        let rows = c.seq as f64;
+        for s in stats.chunks(6).map(f64s) {
+            // log-sum-exp and maximum round at their own size; sums of positive terms at theirs
+            let slack = 1e-5 * rows;
+            prop_assert!(s[5] >= 0.0 && s[5] <= 8.0 * U32 * (s[0].abs() + rows.ln() + 1.0) + 1e-5, "{s:?}");
+            prop_assert!(s[2] >= 0.0 && s[2] <= s[1] * (1.0 + 1e-4), "{s:?}");
+            prop_assert!(s[3] >= -slack && s[3] <= rows - 1.0 + slack, "{s:?}");
+            prop_assert!(s[4] >= uniform - slack && s[4] <= rows + slack, "{s:?}");
+        }
+    }
 }

@@ -57,7 +57,7 @@ fn check<S: Storage>(rule: Rule, max_norm: f32, schedule: Schedule) {
     let (mut param, mut m, mut v) = (before.clone(), m0.clone(), v0.clone());
     let (lr, beta1, beta2, eps, decay) = (0.01f32, 0.9f32, 0.95f32, 1e-8f32, 0.1f32);
     let (bc1, bc2) = (1.0 - beta1.powi(3), 1.0 - beta2.powi(3));
-    let mult = |k: usize| if k % 2 == 0 { 1.0f32 } else { 0.25 };
+    let mult = |k: usize| if k.is_multiple_of(2) { 1.0f32 } else { 0.25 };
     let chunks: Vec<Chunk> = WINDOWS
         .iter()
         .enumerate()
