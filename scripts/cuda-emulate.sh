@@ -14,6 +14,9 @@ if [ "${1-}" = --sanitize ]; then
     # The test harness's own allocations live to the end of the process; fibers that a refused launch leaves behind
     # are not leaks either.
     export ASAN_OPTIONS=${ASAN_OPTIONS:-detect_leaks=0}
+    # The sanitizer has to be loaded before the C library, and the order of libraries is not ours: preload it, into
+    # the test programs alone.
+    features+=(--config "target.'cfg(all())'.runner = ['env', 'LD_PRELOAD=$(g++ -print-file-name=libasan.so)']")
 fi
 # A folder of its own beside the product's build, so that neither waits for the other's lock.
 export CARGO_TARGET_DIR=$root/target/emu

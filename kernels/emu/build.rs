@@ -15,7 +15,6 @@ fn main() {
     if env::var_os("CARGO_FEATURE_SANITIZE").is_some() {
         build.flag("-fsanitize=address,undefined").flag("-fno-sanitize-recover=undefined").flag("-g");
         build.flag("-fno-omit-frame-pointer").opt_level(1);
-        // Named before every other library: the address sanitizer insists on being loaded first.
         println!("cargo:rustc-link-lib=dylib=asan");
         println!("cargo:rustc-link-lib=dylib=ubsan");
     } else {
