@@ -1,6 +1,7 @@
 //! Training: the loop, the optimizer, interventions, telemetry, probes, checkpoints.
 
 pub mod bench;
+mod boundary;
 mod capture;
 pub mod checkpoint;
 pub mod config;
@@ -12,6 +13,7 @@ mod probe;
 pub mod reliance;
 pub(crate) mod run_info;
 pub mod schedule;
+mod step;
 mod telemetry;
 
 pub use config::TrainConfig;
