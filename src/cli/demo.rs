@@ -76,8 +76,8 @@ pub fn run(args: &Args) -> Result<()> {
         let config = parse_flags(&flags)?.resolve()?;
         jobs.push(Job { label: name.into(), folder: args.out.join(name), config });
     }
-    let rate = args.data.is_none().then(entropy_rate);
-    if let Some(r) = &rate {
+    if args.data.is_none() {
+        let r = entropy_rate();
         note(&format!(
             "built-in language: entropy rate {:.4} nats/byte (no model can do better); {:.4} without looking back",
             r.nats_per_byte, r.without_recall
@@ -89,8 +89,8 @@ pub fn run(args: &Args) -> Result<()> {
     let figures = args.out.join("figures");
     crate::report::draw_all(&runs, &pairs, &figures)?;
     let report = args.out.join("report.html");
-    crate::report::write(&runs, &pairs, rate.as_ref(), &report)?;
-    let summary = crate::report::summary(&runs, rate.as_ref())?;
+    crate::report::write(&runs, &pairs, &report)?;
+    let summary = crate::report::summary(&runs)?;
     let report = report.canonicalize().unwrap_or(report);
     output::print(&format!(
         "{summary}\nfigures: {}\n{:.0} s in all. Open the report: {}\n",

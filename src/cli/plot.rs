@@ -46,7 +46,7 @@ pub fn run(args: &Args) -> Result<()> {
         }
     };
     let (runs, pairs) = open(&args.runs)?;
-    let drawn = pictures(&Material::read(&runs, &pairs, None)?, only);
+    let drawn = pictures(&Material::read(&runs, &pairs)?, only);
     save(&drawn, &args.out)?;
     let list: Vec<String> =
         drawn.iter().map(|p| format!("{}\n", args.out.join(format!("{}.png", p.stem)).display())).collect();

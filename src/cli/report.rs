@@ -4,7 +4,6 @@ use std::path::PathBuf;
 
 use super::output;
 use super::plot::open;
-use crate::data::corpus::entropy_rate;
 use crate::error::Result;
 use crate::report;
 
@@ -22,11 +21,6 @@ pub struct Args {
 /// Run the verb.
 pub fn run(args: &Args) -> Result<()> {
     let (runs, pairs) = open(&args.runs)?;
-    let built_in = runs.iter().all(|r| {
-        r.info().config.pointer("/data/source").and_then(|s| s.as_str()) == Some("built-in")
-            && r.info().config.get("tokenizer").and_then(|t| t.as_str()) == Some("bytes")
-    });
-    let rate = built_in.then(entropy_rate);
-    report::write(&runs, &pairs, rate.as_ref(), &args.out)?;
+    report::write(&runs, &pairs, &args.out)?;
     output::print(&format!("{}\n", args.out.display()))
 }

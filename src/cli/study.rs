@@ -129,7 +129,7 @@ pub fn run(args: &Args) -> Result<()> {
         plan.compare.iter().filter_map(|[a, b]| Some((index(&plan, a)?, index(&plan, b)?))).collect();
     let figures = out.join("figures");
     crate::report::draw_all(&first, &pairs, &figures)?;
-    crate::report::write(&first, &pairs, None, &out.join("report.html"))?;
+    crate::report::write(&first, &pairs, &out.join("report.html"))?;
     output::print(&summary(&plan, &out)?)
 }
 

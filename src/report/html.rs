@@ -9,7 +9,6 @@ use growthpath_trace::Run;
 use super::material::{Arm, Material};
 use super::pictures::pictures;
 use crate::cli::number;
-use crate::data::corpus::EntropyRate;
 use crate::error::{Error, Result};
 
 struct Row {
@@ -111,8 +110,8 @@ fn run_row(a: &Arm) -> Vec<String> {
 ///
 /// # Errors
 /// A run that cannot be read.
-pub fn summary(runs: &[Run], rate: Option<&EntropyRate>) -> Result<String> {
-    let m = Material::read(runs, &[], rate)?;
+pub fn summary(runs: &[Run]) -> Result<String> {
+    let m = Material::read(runs, &[])?;
     let rows: Vec<Vec<String>> = m.arms.iter().map(run_row).collect();
     let head = [
         "run",
@@ -126,7 +125,7 @@ pub fn summary(runs: &[Run], rate: Option<&EntropyRate>) -> Result<String> {
         "r(g^, g_D)",
     ];
     let mut out = crate::cli::table(&head, &rows);
-    if let Some(r) = rate {
+    if let Some(r) = m.rate {
         out += &format!("floor (entropy rate): {:.4} nats/byte\n", r.nats_per_byte);
     }
     for a in &m.arms {

@@ -6,7 +6,7 @@ use growthpath_analysis::read::{Analysis, Series, analyze, series};
 use growthpath_trace::Run;
 
 use super::POINTS;
-use crate::data::corpus::EntropyRate;
+use crate::data::corpus::{EntropyRate, entropy_rate};
 use crate::error::Result;
 
 /// One run, read.
@@ -34,11 +34,11 @@ pub struct Material {
 }
 
 impl Material {
-    /// Read runs; `pairs` index into them.
+    /// Read runs; `pairs` index into them. The floor is known when all were trained on the built-in language.
     ///
     /// # Errors
     /// A run that cannot be read. A pair that cannot be compared is kept with its reason.
-    pub fn read(runs: &[Run], pairs: &[(usize, usize)], rate: Option<&EntropyRate>) -> Result<Self> {
+    pub fn read(runs: &[Run], pairs: &[(usize, usize)]) -> Result<Self> {
         let mut arms: Vec<Arm> = Vec::with_capacity(runs.len());
         for run in runs {
             let label = &run.info().label;
@@ -67,6 +67,12 @@ impl Material {
                 Some(((i, j), c))
             })
             .collect();
-        Ok(Self { arms, comparisons, rate: rate.copied() })
+        let rate = runs.iter().all(on_built_in_bytes).then(entropy_rate);
+        Ok(Self { arms, comparisons, rate })
     }
+}
+
+fn on_built_in_bytes(run: &Run) -> bool {
+    let is = |key: &str, value: &str| run.info().config.pointer(key).and_then(|v| v.as_str()) == Some(value);
+    is("/data/source", "built-in") && is("/tokenizer", "bytes")
 }

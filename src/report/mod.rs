@@ -8,7 +8,6 @@ use std::path::Path;
 
 use growthpath_trace::Run;
 
-use crate::data::corpus::EntropyRate;
 use crate::error::{Error, Result};
 
 pub use html::summary;
@@ -23,7 +22,7 @@ const POINTS: usize = 400;
 /// # Errors
 /// A run that cannot be read, or a folder that cannot be written.
 pub fn draw_all(runs: &[Run], pairs: &[(usize, usize)], dir: &Path) -> Result<()> {
-    let material = Material::read(runs, pairs, None)?;
+    let material = Material::read(runs, pairs)?;
     save(&pictures(&material, None), dir)
 }
 
@@ -44,8 +43,8 @@ pub fn save(pictures: &[Picture], dir: &Path) -> Result<()> {
 ///
 /// # Errors
 /// A run that cannot be read, or a file that cannot be written.
-pub fn write(runs: &[Run], pairs: &[(usize, usize)], rate: Option<&EntropyRate>, path: &Path) -> Result<()> {
-    let material = Material::read(runs, pairs, rate)?;
+pub fn write(runs: &[Run], pairs: &[(usize, usize)], path: &Path) -> Result<()> {
+    let material = Material::read(runs, pairs)?;
     let text = html::page(&material)?;
     if let Some(dir) = path.parent().filter(|d| !d.as_os_str().is_empty()) {
         std::fs::create_dir_all(dir).map_err(Error::io(dir))?;

@@ -10,7 +10,7 @@ use crate::style::arm_styles;
 pub struct Arm {
     /// Arm name; decides the colour.
     pub name: String,
-    /// Step-size term eta u: size of the weight change a probe interval.
+    /// Step-size term eta u: size of the weight change a step.
     pub step_size: Halves,
     /// Residual energy e: RMS logit change per unit of weight change.
     pub energy: Halves,
@@ -41,7 +41,7 @@ pub fn factors(input: &Input) -> Figure {
     figure.legend.extend(half_legend());
     type Pick = fn(&Arm) -> &Halves;
     let panels: [(&str, &str, Scale, Pick); 4] = [
-        ("step size", "η·u", Scale::Log, |a| &a.step_size),
+        ("step size", "η·u per step", Scale::Log, |a| &a.step_size),
         ("residual energy", "e (logits per unit weight)", Scale::Log, |a| &a.energy),
         ("coherence", "c", Scale::Linear, |a| &a.coherence),
         ("scale", "â (logit units)", Scale::Log, |a| &a.scale),

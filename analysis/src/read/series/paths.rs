@@ -106,7 +106,9 @@ impl Reader {
         if row.prev_step >= row.step {
             return;
         }
-        point.add(place(Of::StepTerm, half), row.eta * row.u);
+        // Per step: intervals differ in length.
+        let steps = f64::from(row.step - row.prev_step);
+        point.add(place(Of::StepTerm, half), row.eta * row.u / steps);
         point.add(place(Of::Energy, half), row.e);
         point.add(place(Of::Coherence, half), row.c);
         self.tightness[half].push(interval::tightness(row));

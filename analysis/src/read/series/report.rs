@@ -31,7 +31,7 @@ pub struct Series {
     pub rates: RatePairs,
     /// Cumulative growth of each half: measured, predicted, bounded.
     pub growth: GrowthCurves,
-    /// Step-size term `eta u` of (5.1), mean over the half's heads.
+    /// Step-size term `eta u` of (5.1) per optimizer step, mean over the half's heads.
     pub step_term: HalfCurves,
     /// Residual energy e of (5.1).
     pub residual_energy: HalfCurves,
