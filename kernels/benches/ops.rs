@@ -3,7 +3,7 @@
 //! Floors: a large matrix product (operations bound by arithmetic) and a large copy (operations bound by memory), on the
 //! same threads. Small tensors stay in cache, so an operation may beat the copy.
 
-use std::cell::RefCell;
+use std::cell::Cell;
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
@@ -34,7 +34,7 @@ struct Row {
     work: Work,
 }
 
-/// Runs operations through criterion and keeps the median of each.
+/// Runs operations through criterion and keeps the fastest call of each: whatever else the machine does only adds time.
 struct Bench {
     criterion: Criterion,
     rows: Vec<Row>,
@@ -42,22 +42,24 @@ struct Bench {
 
 impl Bench {
     fn run(&mut self, name: String, work: Work, mut op: impl FnMut()) {
-        let samples = RefCell::new(Vec::new());
+        let best = Cell::new(f64::INFINITY);
         self.criterion.bench_function(&name, |b| {
             b.iter_custom(|n| {
-                let start = Instant::now();
-                (0..n).for_each(|_| op());
-                let spent = start.elapsed();
-                samples.borrow_mut().push(spent.as_secs_f64() / n as f64);
-                spent
+                let mut total = Duration::ZERO;
+                for _ in 0..n {
+                    let start = Instant::now();
+                    op();
+                    let spent = start.elapsed();
+                    best.set(best.get().min(spent.as_secs_f64()));
+                    total += spent;
+                }
+                total
             });
         });
-        let mut samples = samples.into_inner();
-        if samples.is_empty() {
+        if best.get().is_infinite() {
             return; // filtered out on the command line
         }
-        samples.sort_by(f64::total_cmp);
-        self.rows.push(Row { name, seconds: samples[samples.len() / 2], work });
+        self.rows.push(Row { name, seconds: best.get(), work });
     }
 
     fn table(&self) {
@@ -103,12 +105,12 @@ fn vector(n: usize, seed: u32) -> Tensor {
 }
 
 fn floors(b: &mut Bench) {
-    const N: usize = 1024;
+    const N: usize = 512;
     let (x, y, mut z) = (random(N * N, 1), random(N * N, 2), vec![0f32; N * N]);
     b.run("floor/gemm".into(), Work::Flops(2.0 * (N as f64).powi(3)), || {
         gemm::gemm(gemm::rows_mut(&mut z, N, N), Accum::Replace, gemm::rows(&x, N, N), gemm::rows(&y, N, N));
     });
-    const BIG: usize = 1 << 24;
+    const BIG: usize = 1 << 22;
     let (from, mut to) = (random(BIG, 3), vec![0f32; BIG]);
     b.run("floor/copy".into(), Work::Bytes(8.0 * BIG as f64), || {
         to.par_chunks_mut(1 << 16).zip(from.par_chunks(1 << 16)).for_each(|(t, f)| t.copy_from_slice(f));
@@ -186,8 +188,10 @@ fn size(b: &mut Bench, name: &str, shape: Shape, vocabulary: usize) {
 
     let len = 12 * d * d;
     let segment = len / 12;
-    let segments: Vec<_> =
-        (0..12).map(|i| Segment { start: i * segment, len: segment, group: 0, slot: Some(i) }).collect();
+    // W_Q and W_K are two of the twelve d x d blocks of a layer
+    let segments: Vec<_> = (0..12)
+        .map(|i| Segment { start: i * segment, len: segment, group: 0, slot: (i < 2).then_some(i) })
+        .collect();
     let (param, grad) = (vector(len, 12), vector(len, 13));
     let rule = Rule::AdamW { beta1: 0.9, beta2: 0.95, eps: 1e-8 };
     let mut moments = Moments::zeros(rule, len);
@@ -195,7 +199,7 @@ fn size(b: &mut Bench, name: &str, shape: Shape, vocabulary: usize) {
         let u =
             Update { rule, lr: 1e-6, multipliers: &[1.0], weight_decay: 0.1, clip_scale: 0.5, t: 9, stats };
         b.run(label(&format!("AdamW{with}")), Work::Bytes(28.0 * len as f64), || {
-            let mut slots = [SliceStats::default(); 12];
+            let mut slots = [SliceStats::default(); 2];
             optimizer::step(&u, &param, &grad, true, &segments, &mut moments, &mut slots).unwrap();
             black_box(slots);
         });

@@ -3,6 +3,8 @@
 //! Everything here is `inline(always)`, so that it compiles to the widest registers of the multiversioned
 //! function that calls it. Reductions run over `LANES` partial sums in a fixed order: same bits on any thread count.
 
+use std::hint::black_box;
+
 /// Partial sums kept by each reduction.
 pub(crate) const LANES: usize = 16;
 
@@ -38,15 +40,46 @@ pub(crate) fn sigmoid(x: f32) -> f32 {
 /// Fold `LANES` partial sums in a fixed tree order.
 #[inline(always)]
 pub(crate) fn fold(acc: [f32; LANES]) -> f32 {
-    let mut a = acc;
-    let mut w = LANES / 2;
-    while w > 0 {
-        for i in 0..w {
-            a[i] += a[i + w];
-        }
-        w /= 2;
+    tree(acc, |x, y| x + y)
+}
+
+/// Largest of `LANES` partial maxima.
+#[inline(always)]
+pub(crate) fn fold_max(acc: [f32; LANES]) -> f32 {
+    tree(acc, |x, y| if x > y { x } else { y })
+}
+
+/// Halves against halves: 16, 8, 4, 2, 1.
+///
+/// Each width passes through memory (`black_box`): the vectorizer would otherwise follow the tree up into the loop
+/// that filled the lanes, and cut its 16-wide registers into pairs.
+#[inline(always)]
+fn tree(a: [f32; LANES], f: impl Fn(f32, f32) -> f32) -> f32 {
+    let a = black_box(a);
+    let mut h = [0f32; LANES / 2];
+    for i in 0..LANES / 2 {
+        h[i] = f(a[i], a[i + LANES / 2]);
     }
-    a[0]
+    let h = black_box(h);
+    let mut q = [0f32; LANES / 4];
+    for i in 0..LANES / 4 {
+        q[i] = f(h[i], h[i + LANES / 4]);
+    }
+    let q = black_box(q);
+    f(f(q[0], q[2]), f(q[1], q[3]))
+}
+
+/// Copy whole lanes as registers, the rest one by one: rows are too short for a call to `memcpy`.
+#[inline(always)]
+pub(crate) fn copy(dst: &mut [f32], src: &[f32]) {
+    let (dc, dt) = dst.as_chunks_mut::<LANES>();
+    let (sc, st) = src.as_chunks::<LANES>();
+    for (d, s) in dc.iter_mut().zip(sc) {
+        *d = *s;
+    }
+    for (d, s) in dt.iter_mut().zip(st) {
+        *d = *s;
+    }
 }
 
 /// Sum of `f(i)` over `0..n`, lane-wise.
@@ -115,7 +148,7 @@ pub(crate) fn max(a: &[f32]) -> f32 {
     for (l, x) in at.iter().enumerate() {
         acc[l] = acc[l].max(*x);
     }
-    acc.iter().copied().fold(f32::NEG_INFINITY, f32::max)
+    fold_max(acc)
 }
 
 #[cfg(test)]

@@ -163,5 +163,4 @@ impl SharedMut {
         // SAFETY: in bounds by the assertion; disjointness is the caller's contract.
         unsafe { std::slice::from_raw_parts_mut(self.ptr.add(start), len) }
     }
-
 }

@@ -4,7 +4,7 @@ use multiversion::multiversion;
 use rayon::prelude::*;
 
 use super::{Activation, HiddenStats};
-use crate::simd::{dot, sigmoid};
+use crate::simd::{LANES, fold, sigmoid};
 
 /// Tokens per task: fixed, so that sums do not depend on the number of threads.
 const BLOCK: usize = 64;
@@ -95,11 +95,9 @@ fn plain_backward<S: Scalar>(u: &[f32], d: &[f32], du: &mut [f32]) {
 }
 
 #[inline(always)]
-fn gated_forward<S: Scalar>(f: usize, u: &[f32], a: &mut [f32]) {
-    for (u, a) in u.chunks_exact(2 * f).zip(a.chunks_exact_mut(f)) {
-        let (gate, up) = u.split_at(f);
-        a.iter_mut().zip(gate.iter().zip(up)).for_each(|(a, (g, u))| *a = S::value(*g) * u);
-    }
+fn gated_forward<S: Scalar>(u: &[f32], a: &mut [f32]) {
+    let (gate, up) = u.split_at(a.len());
+    a.iter_mut().zip(gate.iter().zip(up)).for_each(|(a, (g, u))| *a = S::value(*g) * u);
 }
 
 #[inline(always)]
@@ -116,30 +114,50 @@ fn gated_backward<S: Scalar>(f: usize, u: &[f32], d: &[f32], du: &mut [f32]) {
     }
 }
 
+/// Row by row, so that the statistics read what the first-level cache still holds.
 #[multiversion(targets(
     "x86_64+avx512f+avx512bw+avx512dq+avx512vl+avx2+fma",
     "x86_64+avx2+fma",
     "aarch64+neon"
 ))]
 fn forward_block(act: Activation, f: usize, u: &[f32], a: &mut [f32], columns: &mut [f32]) -> f64 {
-    match act {
-        Activation::Gelu => plain_forward::<Gelu>(u, a),
-        Activation::Relu => plain_forward::<Relu>(u, a),
-        Activation::Relu2 => plain_forward::<Relu2>(u, a),
-        Activation::Silu => plain_forward::<Silu>(u, a),
-        Activation::Geglu => gated_forward::<Gelu>(f, u, a),
-        Activation::Swiglu => gated_forward::<Silu>(f, u, a),
-        Activation::Reglu => gated_forward::<Relu>(f, u, a),
-        Activation::Bilinear => gated_forward::<Identity>(f, u, a),
-    }
     let mut squares = 0.0;
-    if !columns.is_empty() {
-        for row in a.chunks_exact(f) {
-            columns.iter_mut().zip(row).for_each(|(c, v)| *c += v);
-            squares += f64::from(dot(row, row));
+    for (u, a) in u.chunks_exact(input_width(act, f)).zip(a.chunks_exact_mut(f)) {
+        match act {
+            Activation::Gelu => plain_forward::<Gelu>(u, a),
+            Activation::Relu => plain_forward::<Relu>(u, a),
+            Activation::Relu2 => plain_forward::<Relu2>(u, a),
+            Activation::Silu => plain_forward::<Silu>(u, a),
+            Activation::Geglu => gated_forward::<Gelu>(u, a),
+            Activation::Swiglu => gated_forward::<Silu>(u, a),
+            Activation::Reglu => gated_forward::<Relu>(u, a),
+            Activation::Bilinear => gated_forward::<Identity>(u, a),
+        }
+        if !columns.is_empty() {
+            squares += f64::from(sum_squares(a, columns));
         }
     }
     squares
+}
+
+/// Adds a row to the column sums; returns its sum of squares.
+#[inline(always)]
+fn sum_squares(row: &[f32], columns: &mut [f32]) -> f32 {
+    let mut acc = [0f32; LANES];
+    let (rc, rt) = row.as_chunks::<LANES>();
+    let (cc, ct) = columns.as_chunks_mut::<LANES>();
+    for (r, c) in rc.iter().zip(cc) {
+        for l in 0..LANES {
+            c[l] += r[l];
+            acc[l] = r[l].mul_add(r[l], acc[l]);
+        }
+    }
+    let mut rest = [0f32; LANES];
+    for (l, (r, c)) in rt.iter().zip(ct).enumerate() {
+        *c += r;
+        rest[l] = r * r;
+    }
+    fold(acc) + fold(rest)
 }
 
 #[multiversion(targets(

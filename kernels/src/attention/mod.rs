@@ -4,7 +4,9 @@
 //! log-sum-exp.
 
 mod cpu;
+mod head;
 mod row;
+mod tile;
 mod uniform;
 
 use candle_core::Tensor;

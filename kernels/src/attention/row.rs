@@ -3,7 +3,8 @@
 use multiversion::multiversion;
 
 use super::LogitGradStats;
-use crate::simd::{LANES, dot, exp, fold};
+use super::tile::ROWS;
+use crate::simd::{LANES, exp, fold, fold_max};
 
 /// Sums over the rows of one (sequence, head).
 #[derive(Debug, Clone, Copy)]
@@ -22,9 +23,32 @@ impl Default for RowSums {
     }
 }
 
+/// A block of scores: row `r` is query `first + r`, has `first + r + 1` keys and starts at `r * stride`.
+#[derive(Clone, Copy)]
+pub(super) struct Block {
+    /// Whole lanes.
+    pub stride: usize,
+    pub first: usize,
+    pub rows: usize,
+}
+
+impl Block {
+    /// Columns that any row of the block or of its last register tile may read.
+    #[inline(always)]
+    fn width(&self) -> usize {
+        (self.first + self.rows + ROWS).next_multiple_of(LANES).min(self.stride)
+    }
+
+    /// Rows that register tiles read.
+    #[inline(always)]
+    fn padded_rows(&self) -> usize {
+        self.rows.next_multiple_of(ROWS)
+    }
+}
+
 /// Turn logits into `exp(s - max)` in place, zero beyond the diagonal; `inv_z` receives 1 / row sum.
 ///
-/// `s [rows, stride]`, row `r` is query `first + r` and has `first + r + 1` keys.
+/// `ln_len[n - 1] = ln(n)`.
 #[multiversion(targets(
     "x86_64+avx512f+avx512bw+avx512dq+avx512vl+avx2+fma",
     "x86_64+avx2+fma",
@@ -32,39 +56,29 @@ impl Default for RowSums {
 ))]
 pub(super) fn softmax_block(
     s: &mut [f32],
-    stride: usize,
-    first: usize,
+    block: Block,
+    ln_len: &[f32],
     lse: &mut [f32],
     inv_z: &mut [f32],
     sums: &mut RowSums,
 ) {
-    for (r, row) in s.chunks_exact_mut(stride).enumerate() {
-        let len = first + r + 1;
-        let (keys, beyond) = row.split_at_mut(len);
+    let width = block.width();
+    for (r, row) in s.chunks_exact_mut(block.stride).take(block.rows).enumerate() {
+        let len = block.first + r + 1;
+        let (keys, beyond) = row[..width].split_at_mut(len.next_multiple_of(LANES));
         beyond.fill(0.0);
-        let (m, total, s2) = max_sum_squares(keys);
+        let (whole, rest) = (len / LANES, len % LANES);
+        let (chunks, _) = keys.as_chunks_mut::<LANES>();
+        let (m, total, s2) = max_sum_squares(chunks, whole, rest);
         let mean = total / len as f32;
-        let (mut z, mut es, mut c2) = ([0f32; LANES], [0f32; LANES], [0f32; LANES]);
-        let (chunks, tail) = keys.as_chunks_mut::<LANES>();
-        for c in chunks {
-            for l in 0..LANES {
-                let (d, v) = (c[l] - m, c[l] - mean);
-                let e = exp(d);
-                z[l] += e;
-                es[l] = e.mul_add(d, es[l]);
-                c2[l] = v.mul_add(v, c2[l]);
-                c[l] = e;
-            }
+        let mut acc = Softmax { z: [0.0; LANES], es: [0.0; LANES], c2: [0.0; LANES] };
+        for c in &mut chunks[..whole] {
+            acc.add(c, LANES, m, mean);
         }
-        for (l, c) in tail.iter_mut().enumerate() {
-            let (d, v) = (*c - m, *c - mean);
-            let e = exp(d);
-            z[l] += e;
-            es[l] += e * d;
-            c2[l] += v * v;
-            *c = e;
+        if rest > 0 {
+            acc.add(&mut chunks[whole], rest, m, mean);
         }
-        let (z, es, c2) = (fold(z), fold(es), fold(c2));
+        let (z, es, c2) = (fold(acc.z), fold(acc.es), fold(acc.c2));
         let ln_z = z.ln();
         lse[r] = m + ln_z;
         inv_z[r] = 1.0 / z;
@@ -72,36 +86,63 @@ pub(super) fn softmax_block(
         sums.s2 += f64::from(s2);
         sums.c2 += f64::from(c2);
         sums.top1 += f64::from(1.0 / z);
-        let ln_len = (len as f32).ln();
         if len >= 2 {
-            sums.entropy += f64::from((ln_z - es / z) / ln_len);
+            sums.entropy += f64::from((ln_z - es / z) / ln_len[len - 1]);
         }
-        sums.lse_gap = sums.lse_gap.max(lse[r] - ln_len - m).max(m - lse[r]);
+        sums.lse_gap = sums.lse_gap.max(lse[r] - ln_len[len - 1] - m).max(m - lse[r]);
+    }
+}
+
+/// Lane-wise sums of one row: `e = exp(s - max)`, `e (s - max)`, `(s - mean)^2`.
+struct Softmax {
+    z: [f32; LANES],
+    es: [f32; LANES],
+    c2: [f32; LANES],
+}
+
+impl Softmax {
+    /// Adds the first `n` lanes; the others become 0.
+    #[inline(always)]
+    fn add(&mut self, c: &mut [f32; LANES], n: usize, max: f32, mean: f32) {
+        for (l, c) in c.iter_mut().enumerate() {
+            // selected, not multiplied: whatever lies beyond the diagonal must not count
+            let d = if l < n { *c - max } else { f32::MIN };
+            let v = if l < n { *c - mean } else { 0.0 };
+            let e = exp(d);
+            self.z[l] += e;
+            self.es[l] = e.mul_add(d, self.es[l]);
+            self.c2[l] = v.mul_add(v, self.c2[l]);
+            *c = e;
+        }
     }
 }
 
 #[inline(always)]
-fn max_sum_squares(a: &[f32]) -> (f32, f32, f32) {
+fn max_sum_squares(chunks: &[[f32; LANES]], whole: usize, rest: usize) -> (f32, f32, f32) {
     let (mut m, mut s, mut q) = ([f32::NEG_INFINITY; LANES], [0f32; LANES], [0f32; LANES]);
-    let (chunks, tail) = a.as_chunks::<LANES>();
-    for c in chunks {
+    for c in &chunks[..whole] {
         for l in 0..LANES {
             m[l] = if c[l] > m[l] { c[l] } else { m[l] };
             s[l] += c[l];
             q[l] = c[l].mul_add(c[l], q[l]);
         }
     }
-    for (l, c) in tail.iter().enumerate() {
-        m[l] = m[l].max(*c);
-        s[l] += c;
-        q[l] += c * c;
+    if rest > 0 {
+        let c = &chunks[whole];
+        for l in 0..LANES {
+            let x = if l < rest { c[l] } else { 0.0 };
+            m[l] = if l < rest && x > m[l] { x } else { m[l] };
+            s[l] += x;
+            q[l] = x.mul_add(x, q[l]);
+        }
     }
-    (m.iter().copied().fold(f32::NEG_INFINITY, f32::max), fold(s), fold(q))
+    (fold_max(m), fold(s), fold(q))
 }
 
-/// `P = exp(S - lse)` into `p`, `dS = P (dP - delta)` into `dp`, with `sum dS^2` and `sum S dS`.
+/// `P = exp(S - lse)` into `p`, `dS = P (dP - delta)` into `dp`, with `sum dS^2` and `sum S dS`; zero beyond the
+/// diagonal and in the rows that pad the last register tile.
 ///
-/// `p` enters as S and `dp` as dP, both `[rows, stride]`; `delta_r = <dO_r, O_r>`.
+/// `p` enters as S and `dp` as dP; `delta_r = <dO_r, O_r>`.
 #[multiversion(targets(
     "x86_64+avx512f+avx512bw+avx512dq+avx512vl+avx2+fma",
     "x86_64+avx2+fma",
@@ -110,55 +151,55 @@ fn max_sum_squares(a: &[f32]) -> (f32, f32, f32) {
 pub(super) fn grad_block(
     p: &mut [f32],
     dp: &mut [f32],
-    stride: usize,
-    first: usize,
+    block: Block,
     lse: &[f32],
     delta: &[f32],
     sums: &mut LogitGradStats,
 ) {
-    for (r, (p, dp)) in p.chunks_exact_mut(stride).zip(dp.chunks_exact_mut(stride)).enumerate() {
-        let len = first + r + 1;
-        let (p, p_beyond) = p.split_at_mut(len);
-        let (dp, dp_beyond) = dp.split_at_mut(len);
+    let width = block.width();
+    let rows = p.chunks_exact_mut(block.stride).zip(dp.chunks_exact_mut(block.stride));
+    for (r, (p, dp)) in rows.take(block.padded_rows()).enumerate() {
+        let len = if r < block.rows { block.first + r + 1 } else { 0 };
+        let (p, p_beyond) = p[..width].split_at_mut(len.next_multiple_of(LANES));
+        let (dp, dp_beyond) = dp[..width].split_at_mut(len.next_multiple_of(LANES));
         p_beyond.fill(0.0);
         dp_beyond.fill(0.0);
-        let (l_r, d_r) = (lse[r], delta[r]);
-        let (mut g2, mut sg) = ([0f32; LANES], [0f32; LANES]);
-        let (pc, pt) = p.as_chunks_mut::<LANES>();
-        let (dc, dt) = dp.as_chunks_mut::<LANES>();
-        for (pc, dc) in pc.iter_mut().zip(dc) {
-            for l in 0..LANES {
-                let s = pc[l];
-                let prob = exp(s - l_r);
-                let ds = prob * (dc[l] - d_r);
-                pc[l] = prob;
-                dc[l] = ds;
-                g2[l] = ds.mul_add(ds, g2[l]);
-                sg[l] = s.mul_add(ds, sg[l]);
-            }
+        if len == 0 {
+            continue;
         }
-        for (l, (pv, dv)) in pt.iter_mut().zip(dt).enumerate() {
-            let s = *pv;
-            let prob = exp(s - l_r);
-            let ds = prob * (*dv - d_r);
-            *pv = prob;
-            *dv = ds;
-            g2[l] += ds * ds;
-            sg[l] += s * ds;
+        let (whole, rest) = (len / LANES, len % LANES);
+        let (pc, _) = p.as_chunks_mut::<LANES>();
+        let (dc, _) = dp.as_chunks_mut::<LANES>();
+        let mut acc = LogitGradient { g2: [0.0; LANES], sg: [0.0; LANES] };
+        for (p, dp) in pc[..whole].iter_mut().zip(&mut dc[..whole]) {
+            acc.add(p, dp, LANES, lse[r], delta[r]);
         }
-        sums.gs2 += f64::from(fold(g2));
-        sums.sgs += f64::from(fold(sg));
+        if rest > 0 {
+            acc.add(&mut pc[whole], &mut dc[whole], rest, lse[r], delta[r]);
+        }
+        sums.gs2 += f64::from(fold(acc.g2));
+        sums.sgs += f64::from(fold(acc.sg));
     }
 }
 
-/// `out_r = <a_r, b_r>` over rows of width `d`, the second matrix with a row stride.
-#[multiversion(targets(
-    "x86_64+avx512f+avx512bw+avx512dq+avx512vl+avx2+fma",
-    "x86_64+avx2+fma",
-    "aarch64+neon"
-))]
-pub(super) fn row_dots(a: &[f32], b: &[f32], d: usize, out: &mut [f32]) {
-    for ((a, b), o) in a.chunks_exact(d).zip(b.chunks_exact(d)).zip(out) {
-        *o = dot(a, b);
+/// Lane-wise sums of one row: `dS^2`, `S dS`.
+struct LogitGradient {
+    g2: [f32; LANES],
+    sg: [f32; LANES],
+}
+
+impl LogitGradient {
+    /// Adds the first `n` lanes; the others become 0.
+    #[inline(always)]
+    fn add(&mut self, p: &mut [f32; LANES], dp: &mut [f32; LANES], n: usize, lse: f32, delta: f32) {
+        for l in 0..LANES {
+            let s = if l < n { p[l] } else { 0.0 };
+            let prob = exp(if l < n { s - lse } else { f32::MIN });
+            let ds = prob * if l < n { dp[l] - delta } else { 0.0 };
+            p[l] = prob;
+            dp[l] = ds;
+            self.g2[l] = ds.mul_add(ds, self.g2[l]);
+            self.sg[l] = s.mul_add(ds, self.sg[l]);
+        }
     }
 }

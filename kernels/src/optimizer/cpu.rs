@@ -4,7 +4,7 @@ use multiversion::multiversion;
 use rayon::prelude::*;
 
 use super::{Moments, Rule, Segment, SliceStats, Update};
-use crate::simd::{LANES, dot, fold};
+use crate::simd::{LANES, copy, dot, fold, fold_max};
 use crate::tensor::SharedMut;
 
 /// Elements per task: fixed, so that sums do not depend on the number of threads.
@@ -98,7 +98,7 @@ fn piece(c: &Coefficients, w: &mut [f32], g: &[f32], m: &mut [f32], v: &mut [f32
         let at = i * RUN..i * RUN + w.len();
         let (g, m) = (&g[at.clone()], &mut m[at.clone()]);
         if c.stats {
-            old[..w.len()].copy_from_slice(w);
+            copy(&mut old[..w.len()], w);
         }
         match c.rule {
             Rule::AdamW { beta1, beta2, eps } => {
@@ -127,39 +127,70 @@ fn piece(c: &Coefficients, w: &mut [f32], g: &[f32], m: &mut [f32], v: &mut [f32
     total
 }
 
+/// Lane-wise sums of one run, by name: as one nested array some of them would live in memory.
+struct Sums {
+    g2: Lane,
+    w2: Lane,
+    d2: Lane,
+    wg: Lane,
+    wd: Lane,
+    gd: Lane,
+    top: Lane,
+}
+
+type Lane = [f32; LANES];
+
+#[inline(always)]
+fn fma(acc: &mut Lane, a: &Lane, b: &Lane) {
+    for l in 0..LANES {
+        acc[l] = a[l].mul_add(b[l], acc[l]);
+    }
+}
+
+impl Sums {
+    #[inline(always)]
+    fn add(&mut self, w: Lane, new: Lane, g: Lane) {
+        let mut d = new;
+        for l in 0..LANES {
+            d[l] -= w[l];
+        }
+        fma(&mut self.g2, &g, &g);
+        fma(&mut self.w2, &w, &w);
+        fma(&mut self.d2, &d, &d);
+        fma(&mut self.wg, &w, &g);
+        fma(&mut self.wd, &w, &d);
+        fma(&mut self.gd, &g, &d);
+        for l in 0..LANES {
+            let a = g[l].abs();
+            self.top[l] = if a > self.top[l] { a } else { self.top[l] };
+        }
+    }
+}
+
 #[inline(always)]
 fn accumulate(old: &[f32], new: &[f32], g: &[f32], total: &mut SliceStats) {
-    let mut acc = [[0f32; LANES]; 6];
-    let mut top = [0f32; LANES];
+    let zero = [0f32; LANES];
+    let mut s = Sums { g2: zero, w2: zero, d2: zero, wg: zero, wd: zero, gd: zero, top: zero };
     let (oc, ot) = old.as_chunks::<LANES>();
     let (nc, nt) = new.as_chunks::<LANES>();
     let (gc, gt) = g.as_chunks::<LANES>();
     for ((o, n), g) in oc.iter().zip(nc).zip(gc) {
-        for l in 0..LANES {
-            add_lane(&mut acc, &mut top, l, o[l], n[l], g[l]);
-        }
+        s.add(*o, *n, *g);
     }
-    for (l, ((o, n), g)) in ot.iter().zip(nt).zip(gt).enumerate() {
-        add_lane(&mut acc, &mut top, l, *o, *n, *g);
+    if !ot.is_empty() {
+        // zeros add nothing to any of the sums
+        let pad = |v: &[f32]| {
+            let mut lane = zero;
+            copy(&mut lane[..v.len()], v);
+            lane
+        };
+        s.add(pad(ot), pad(nt), pad(gt));
     }
-    let s = acc.map(|a| f64::from(fold(a)));
-    total.g2 += s[0];
-    total.w2 += s[1];
-    total.d2 += s[2];
-    total.wg += s[3];
-    total.wd += s[4];
-    total.gd += s[5];
-    total.g_max = top.iter().copied().fold(total.g_max, f32::max);
-}
-
-#[inline(always)]
-fn add_lane(acc: &mut [[f32; LANES]; 6], top: &mut [f32; LANES], l: usize, w: f32, new: f32, g: f32) {
-    let d = new - w;
-    acc[0][l] = g.mul_add(g, acc[0][l]);
-    acc[1][l] = w.mul_add(w, acc[1][l]);
-    acc[2][l] = d.mul_add(d, acc[2][l]);
-    acc[3][l] = w.mul_add(g, acc[3][l]);
-    acc[4][l] = w.mul_add(d, acc[4][l]);
-    acc[5][l] = g.mul_add(d, acc[5][l]);
-    top[l] = if g.abs() > top[l] { g.abs() } else { top[l] };
+    total.g2 += f64::from(fold(s.g2));
+    total.w2 += f64::from(fold(s.w2));
+    total.d2 += f64::from(fold(s.d2));
+    total.wg += f64::from(fold(s.wg));
+    total.wd += f64::from(fold(s.wd));
+    total.gd += f64::from(fold(s.gd));
+    total.g_max = total.g_max.max(fold_max(s.top));
 }
