@@ -96,16 +96,20 @@ pub fn diagnosis(run: &Run, thresholds: &Thresholds) -> Result<Diagnosis> {
         ));
     }
     let step = |i: Option<usize>| i.map(|i| curves.steps[i]);
-    let sensitivity = thresholds.grid().map(|thresholds| {
-        let times = Times::new(&curves, &thresholds);
-        Sensitivity {
-            thresholds,
-            commitment_step: step(times.commitment),
-            maturity_step: step(times.maturity),
-            prematurity: timing::prematurity(&times, &curves.steps, total),
-            verdict: times.verdict(),
-        }
-    });
+    let sensitivity: Vec<Sensitivity> = thresholds
+        .grid()
+        .map(|thresholds| {
+            let times = Times::new(&curves, &thresholds);
+            Sensitivity {
+                thresholds,
+                commitment_step: step(times.commitment),
+                maturity_step: step(times.maturity),
+                prematurity: timing::prematurity(&times, &curves.steps, total),
+                verdict: times.verdict(),
+            }
+        })
+        .collect();
+    notes.extend(fragile(times.verdict(), &sensitivity));
     Ok(Diagnosis {
         label: run_name(run),
         total_steps: total,
@@ -118,7 +122,7 @@ pub fn diagnosis(run: &Run, thresholds: &Thresholds) -> Result<Diagnosis> {
         sentence: timing::sentence(&times, &curves.steps, total, thresholds),
         recommendation,
         notes,
-        sensitivity: sensitivity.collect(),
+        sensitivity,
         curves,
     })
 }
@@ -138,4 +142,16 @@ fn notes(run: &Run, curves: &Curves, last: u32, total: u32) -> Vec<String> {
         notes.push(format!("this run was itself slowed (intervention: {target})"));
     }
     notes
+}
+
+/// A note where neighbouring thresholds give another verdict.
+fn fragile(verdict: Verdict, sensitivity: &[Sensitivity]) -> Option<String> {
+    let count = |wanted: &[Verdict]| sensitivity.iter().filter(|s| wanted.contains(&s.verdict)).count();
+    let (same, all) = (count(&[verdict]), sensitivity.len());
+    (same < all).then(|| {
+        let premature = count(&[Verdict::Premature, Verdict::NeverSettles]);
+        format!(
+            "the verdict depends on the thresholds: halved or doubled, they give the same one in {same} of {all} settings, and a premature upper half in {premature}"
+        )
+    })
 }

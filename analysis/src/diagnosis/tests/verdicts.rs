@@ -29,6 +29,8 @@ fn premature() {
         "upper half commits at step 38, lower half settles at step 210: premature by 17 % of training"
     );
     assert!(d.notes.iter().all(|n| !n.contains("ends at step")), "{:?}", d.notes);
+    // Sharpness 0.1 and maturity 0.8 both come at step 100, whatever the sigmas.
+    assert!(d.notes.iter().any(|n| n.contains("in 24 of 27 settings")), "{:?}", d.notes);
     assert_eq!(d.curves.steps, [0, 38, 100, 150, 210, 1000]);
     for (i, p) in points.iter().enumerate() {
         // Means over four heads and two layers of values below 1.
@@ -98,6 +100,8 @@ fn neither() {
     assert_eq!(d.verdict, Verdict::Neither);
     assert!(d.sentence.ends_with("lower half never settles: prematurity is undefined"), "{}", d.sentence);
     assert!(d.notes.iter().any(|n| n.contains("maturity is nowhere defined")), "{:?}", d.notes);
+    // No threshold between half and double changes that.
+    assert!(d.notes.iter().all(|n| !n.contains("depends on the thresholds")), "{:?}", d.notes);
 }
 
 #[test]
@@ -162,6 +166,9 @@ fn sensitivity_surrounds_the_thresholds() {
             );
         }
     }
+    // Premature in 3 of 9 pairs of thresholds, at a tie or the other way round in the others; three sigmas each.
+    let note = d.notes.iter().find(|n| n.contains("depends on the thresholds")).unwrap();
+    assert!(note.contains("the same one in 18 of 27") && note.ends_with("in 9"), "{note}");
     let middle = find(0.05, 0.9);
     assert_eq!((middle.thresholds, middle.verdict), (d.thresholds, d.verdict));
 }
