@@ -94,7 +94,7 @@ pub fn run(args: &Args) -> Result<()> {
     let path = dir.path().join("run");
     let writer = RunWriter::create(&path, &describe(&config, &data, "bench")?)?;
     let mut bench = Bench::new(&config, &data, writer)?;
-    let mut block = |bench: &mut Bench<'_>, mode: &dyn Fn(usize) -> Mode| -> Result<f64> {
+    let block = |bench: &mut Bench<'_>, mode: &dyn Fn(usize) -> Mode| -> Result<f64> {
         let mut total = 0.0;
         for i in 0..args.block {
             total += bench.step(mode(i))?;
