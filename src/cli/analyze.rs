@@ -175,9 +175,13 @@ fn text(a: &Analysis, d: Option<&Diagnosis>) -> String {
         number(a.bound.tightness_max)
     );
     out += &format!(
-        "Self-checks: accounting residual {:.1e}, Euler residual {:.1e} (relative)\n",
-        a.accounting.max_abs_residual, a.euler.max_rel_residual
+        "Self-checks: accounting residual {}, Euler residual {} (relative)\n",
+        number(a.accounting.max_abs_residual),
+        number(a.euler.max_rel_residual)
     );
+    if a.accounting.intervals == 0 {
+        out += "note: no probe intervals in the window: growth, prediction and bound are undefined (--probe-every)\n";
+    }
     if let Some(d) = d {
         out += &format!("\nDiagnosis: {}\n", d.sentence);
         if let Some(r) = &d.recommendation {

@@ -56,6 +56,10 @@ impl Progress {
     /// Leave the last state on the screen.
     pub fn finish(&self) {
         self.bar.abandon();
+        if !self.bar.is_hidden() {
+            // The cursor stays behind the bar: what follows starts on a line of its own.
+            note("");
+        }
     }
 }
 
