@@ -19,6 +19,10 @@ use growthpath_kernels::rope::Rope;
 use growthpath_kernels::{embedding, gemm, linear};
 use rayon::prelude::*;
 
+/// The program's allocator: outputs of megabytes would otherwise be mapped and faulted in anew at each call.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// What an operation has to do at least.
 #[derive(Clone, Copy)]
 enum Work {

@@ -82,73 +82,107 @@ pub(crate) fn copy(dst: &mut [f32], src: &[f32]) {
     }
 }
 
-/// Sum of `f(i)` over `0..n`, lane-wise.
+type Lane = [f32; LANES];
+
+/// `f(sum, a, b, c)` lane by lane over three slices of one length, from zero, in two chains (one chain would wait for
+/// each addition to finish).
+///
+/// Slices rather than a function of the index: an index would be checked element by element, which no vector survives.
 #[inline(always)]
-pub(crate) fn sum_by(n: usize, f: impl Fn(usize) -> f32) -> f32 {
-    let mut acc = [0f32; LANES];
-    let whole = n / LANES * LANES;
-    let mut i = 0;
-    while i < whole {
-        for (l, a) in acc.iter_mut().enumerate() {
-            *a += f(i + l);
+pub(crate) fn reduce(a: &[f32], b: &[f32], c: &[f32], f: impl Fn(f32, f32, f32, f32) -> f32) -> f32 {
+    let n = a.len().min(b.len()).min(c.len());
+    let (ac, at) = a[..n].as_chunks::<LANES>();
+    let (bc, bt) = b[..n].as_chunks::<LANES>();
+    let (cc, ct) = c[..n].as_chunks::<LANES>();
+    let (ap, ao) = ac.as_chunks::<2>();
+    let (bp, bo) = bc.as_chunks::<2>();
+    let (cp, co) = cc.as_chunks::<2>();
+    let (mut even, mut odd) = ([0f32; LANES], [0f32; LANES]);
+    for (([a0, a1], [b0, b1]), [c0, c1]) in ap.iter().zip(bp).zip(cp) {
+        step(&f, &mut even, a0, b0, c0);
+        step(&f, &mut odd, a1, b1, c1);
+    }
+    for ((a, b), c) in ao.iter().zip(bo).zip(co) {
+        step(&f, &mut even, a, b, c);
+    }
+    let rest = at.len();
+    if rest > 0 {
+        if n >= LANES {
+            // the last whole lane again, of which only the new elements count
+            let last = |v: &[f32]| -> Lane { std::array::from_fn(|l| v[n - LANES..n][l]) };
+            let (a, b, c) = (last(a), last(b), last(c));
+            for l in 0..LANES {
+                let next = f(odd[l], a[l], b[l], c[l]);
+                odd[l] = if l >= LANES - rest { next } else { odd[l] };
+            }
+        } else {
+            let mut few = [0f32; LANES];
+            for (s, ((a, b), c)) in few.iter_mut().zip(at.iter().zip(bt).zip(ct)) {
+                *s = f(0.0, *a, *b, *c);
+            }
+            odd = black_box(few);
         }
-        i += LANES;
     }
-    for (l, a) in acc.iter_mut().enumerate().take(n - whole) {
-        *a += f(whole + l);
+    for l in 0..LANES {
+        even[l] += odd[l];
     }
-    fold(acc)
+    fold(even)
+}
+
+#[inline(always)]
+fn step(f: &impl Fn(f32, f32, f32, f32) -> f32, s: &mut Lane, a: &Lane, b: &Lane, c: &Lane) {
+    for l in 0..LANES {
+        s[l] = f(s[l], a[l], b[l], c[l]);
+    }
+}
+
+/// The first elements of a lane, zeros after them.
+#[inline(always)]
+pub(crate) fn padded(v: &[f32]) -> Lane {
+    let mut lane = [0f32; LANES];
+    for (l, v) in lane.iter_mut().zip(v) {
+        *l = *v;
+    }
+    lane
 }
 
 /// `<a, b>` over the shorter length.
 #[inline(always)]
 pub(crate) fn dot(a: &[f32], b: &[f32]) -> f32 {
-    let n = a.len().min(b.len());
-    let (a, b) = (&a[..n], &b[..n]);
-    let mut acc = [0f32; LANES];
-    let (ac, at) = a.as_chunks::<LANES>();
-    let (bc, bt) = b.as_chunks::<LANES>();
-    for (x, y) in ac.iter().zip(bc) {
-        for l in 0..LANES {
-            acc[l] = x[l].mul_add(y[l], acc[l]);
-        }
-    }
-    for (l, (x, y)) in at.iter().zip(bt).enumerate() {
-        acc[l] = x.mul_add(*y, acc[l]);
-    }
-    fold(acc)
+    reduce(a, b, b, |s, a, b, _| a.mul_add(b, s))
 }
 
 /// Plain sum.
 #[inline(always)]
 pub(crate) fn sum(a: &[f32]) -> f32 {
-    let mut acc = [0f32; LANES];
-    let (ac, at) = a.as_chunks::<LANES>();
-    for x in ac {
-        for l in 0..LANES {
-            acc[l] += x[l];
-        }
-    }
-    for (l, x) in at.iter().enumerate() {
-        acc[l] += x;
-    }
-    fold(acc)
+    reduce(a, a, a, |s, a, _, _| s + a)
 }
 
 /// Largest element (`-inf` when empty; NaN is ignored unless all are NaN).
 #[inline(always)]
 pub(crate) fn max(a: &[f32]) -> f32 {
-    let mut acc = [f32::NEG_INFINITY; LANES];
-    let (ac, at) = a.as_chunks::<LANES>();
-    for x in ac {
+    let larger = |m: f32, x: f32| if x > m { x } else { m };
+    let (mut even, mut odd) = ([f32::NEG_INFINITY; LANES], [f32::NEG_INFINITY; LANES]);
+    let (chunks, tail) = a.as_chunks::<LANES>();
+    let (pairs, rest) = chunks.as_chunks::<2>();
+    for [x, y] in pairs {
         for l in 0..LANES {
-            acc[l] = if x[l] > acc[l] { x[l] } else { acc[l] };
+            even[l] = larger(even[l], x[l]);
+            odd[l] = larger(odd[l], y[l]);
         }
     }
-    for (l, x) in at.iter().enumerate() {
-        acc[l] = acc[l].max(*x);
+    for x in rest {
+        for l in 0..LANES {
+            even[l] = larger(even[l], x[l]);
+        }
     }
-    fold_max(acc)
+    for (m, x) in odd.iter_mut().zip(tail) {
+        *m = larger(*m, *x);
+    }
+    for l in 0..LANES {
+        even[l] = larger(even[l], odd[l]);
+    }
+    fold_max(even)
 }
 
 #[cfg(test)]
@@ -179,7 +213,11 @@ mod tests {
             // n/LANES additions per lane plus the tree: error <= (n/16 + 5) eps sum|terms|
             let tol = (n as f64 / 16.0 + 5.0) * f32::EPSILON as f64 * abs;
             assert!((dot(&a, &b) as f64 - want).abs() <= tol);
-            assert!((sum_by(n, |i| a[i] * b[i]) as f64 - want).abs() <= tol);
+            let twice = reduce(&a, &b, &a, |s, a, b, _| s + a * b);
+            assert!((twice as f64 - want).abs() <= tol);
+            // lanes beyond the end take no part, whatever the function makes of zeros
+            let ones = reduce(&a, &a, &a, |s, _, _, _| s + 1.0);
+            assert_eq!(ones, n as f32);
             let s: f64 = a.iter().map(|x| *x as f64).sum();
             let sa: f64 = a.iter().map(|x| x.abs() as f64).sum();
             assert!((sum(&a) as f64 - s).abs() <= (n as f64 / 16.0 + 5.0) * f32::EPSILON as f64 * sa);

@@ -4,7 +4,7 @@ use multiversion::multiversion;
 use rayon::prelude::*;
 
 use super::{Activation, HiddenStats};
-use crate::simd::{LANES, fold, sigmoid};
+use crate::simd::{dot, sigmoid};
 
 /// Tokens per task: fixed, so that sums do not depend on the number of threads.
 const BLOCK: usize = 64;
@@ -134,30 +134,11 @@ fn forward_block(act: Activation, f: usize, u: &[f32], a: &mut [f32], columns: &
             Activation::Bilinear => gated_forward::<Identity>(u, a),
         }
         if !columns.is_empty() {
-            squares += f64::from(sum_squares(a, columns));
+            columns.iter_mut().zip(&*a).for_each(|(c, v)| *c += v);
+            squares += f64::from(dot(a, a));
         }
     }
     squares
-}
-
-/// Adds a row to the column sums; returns its sum of squares.
-#[inline(always)]
-fn sum_squares(row: &[f32], columns: &mut [f32]) -> f32 {
-    let mut acc = [0f32; LANES];
-    let (rc, rt) = row.as_chunks::<LANES>();
-    let (cc, ct) = columns.as_chunks_mut::<LANES>();
-    for (r, c) in rc.iter().zip(cc) {
-        for l in 0..LANES {
-            c[l] += r[l];
-            acc[l] = r[l].mul_add(r[l], acc[l]);
-        }
-    }
-    let mut rest = [0f32; LANES];
-    for (l, (r, c)) in rt.iter().zip(ct).enumerate() {
-        *c += r;
-        rest[l] = r * r;
-    }
-    fold(acc) + fold(rest)
 }
 
 #[multiversion(targets(

@@ -4,7 +4,7 @@ use multiversion::multiversion;
 use rayon::prelude::*;
 
 use super::{NormKind, WriteStats};
-use crate::simd::{LANES, dot, fold, sum};
+use crate::simd::{LANES, dot, fold, reduce, sum};
 
 /// Tokens per task: fixed, so that sums do not depend on the number of threads.
 const BLOCK: usize = 64;
@@ -134,7 +134,7 @@ fn normalize_block(a: &Forward<'_>, h: &[f32], x: &mut [f32], mean: &mut [f32], 
             NormKind::LayerNorm => sum(h) * inv,
             NormKind::RmsNorm => 0.0,
         };
-        let var = crate::simd::sum_by(d, |i| (h[i] - mu) * (h[i] - mu)) * inv;
+        let var = reduce(h, h, h, |s, h, _, _| (h - mu).mul_add(h - mu, s)) * inv;
         let r = 1.0 / (var + a.eps).sqrt();
         mean[t] = mu;
         rstd[t] = r;
@@ -234,7 +234,7 @@ fn backward_block(
         };
         // sum(g y) = r (sum(g h) - mu sum(g))
         let mean_gy = match kind {
-            NormKind::LayerNorm => crate::simd::sum_by(d, |i| dh[i] * (h[i] - mu)) * r * inv,
+            NormKind::LayerNorm => reduce(dh, h, h, |s, g, h, _| g.mul_add(h - mu, s)) * r * inv,
             NormKind::RmsNorm => dot(dh, h) * r * inv,
         };
         match residual {

@@ -4,7 +4,7 @@ use multiversion::multiversion;
 use rayon::prelude::*;
 
 use super::{Moments, Rule, Segment, SliceStats, Update};
-use crate::simd::{LANES, copy, dot, fold, fold_max};
+use crate::simd::{LANES, copy, dot, fold, fold_max, padded};
 use crate::tensor::SharedMut;
 
 /// Elements per task: fixed, so that sums do not depend on the number of threads.
@@ -179,12 +179,7 @@ fn accumulate(old: &[f32], new: &[f32], g: &[f32], total: &mut SliceStats) {
     }
     if !ot.is_empty() {
         // zeros add nothing to any of the sums
-        let pad = |v: &[f32]| {
-            let mut lane = zero;
-            copy(&mut lane[..v.len()], v);
-            lane
-        };
-        s.add(pad(ot), pad(nt), pad(gt));
+        s.add(padded(ot), padded(nt), padded(gt));
     }
     total.g2 += f64::from(fold(s.g2));
     total.w2 += f64::from(fold(s.w2));

@@ -6,7 +6,7 @@ use rayon::prelude::*;
 
 use crate::attention::Shape;
 use crate::error::{Result, shape_error};
-use crate::simd::{dot, sum_by};
+use crate::simd::{dot, reduce};
 use crate::tensor::{expect_dims, read_as, scratch, wrap};
 
 const EPS: f32 = 1e-6;
@@ -145,7 +145,7 @@ fn backward_block(
             let at = i * dh..(i + 1) * dh;
             let (x, dy, dx) = (&x[at.clone()], &dy[at.clone()], &mut dx[at]);
             let (gain, which) = gains.of(i);
-            let inner = sum_by(dh, |c| dy[c] * gain[c] * x[c]);
+            let inner = reduce(dy, gain, x, |s, dy, g, x| (dy * g).mul_add(x, s));
             let k = inner * r * r / dh as f32;
             for c in 0..dh {
                 dx[c] = r * (dy[c] * gain[c] - x[c] * k);
