@@ -23,8 +23,11 @@ pub struct Args {
     out: PathBuf,
 }
 
+/// Pairs of indices into runs shown together: reference first.
+pub type Pairs = Vec<(usize, usize)>;
+
 /// Open runs, and pair the first with every other.
-pub fn open(paths: &[PathBuf]) -> Result<(Vec<Run>, Vec<(usize, usize)>)> {
+pub fn open(paths: &[PathBuf]) -> Result<(Vec<Run>, Pairs)> {
     let runs = paths.iter().map(|p| Ok(Run::open(p)?)).collect::<Result<Vec<_>>>()?;
     let pairs = (1..runs.len()).map(|j| (0, j)).collect();
     Ok((runs, pairs))

@@ -235,13 +235,13 @@ impl ModelConfig {
         if self.context < 2 {
             return bad(format!("context must be at least 2, got {}", self.context));
         }
-        if self.width % self.heads != 0 {
+        if !self.width.is_multiple_of(self.heads) {
             return bad(format!(
                 "{} heads do not divide the width {}: choose heads or width so that they do",
                 self.heads, self.width
             ));
         }
-        if self.pos == Positions::Rope && self.head_dim() % 2 != 0 {
+        if self.pos == Positions::Rope && !self.head_dim().is_multiple_of(2) {
             return bad(format!("rotary positions need an even head width, got {}", self.head_dim()));
         }
         if self.vocab == 0 || self.vocab > u32::MAX as usize {

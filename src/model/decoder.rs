@@ -240,7 +240,7 @@ impl Decoder {
 
     fn shape(&self, tokens: &[u32], seq_len: usize) -> Result<Shape> {
         let c = &self.config;
-        if seq_len == 0 || seq_len > c.context || tokens.is_empty() || tokens.len() % seq_len != 0 {
+        if seq_len == 0 || seq_len > c.context || tokens.is_empty() || !tokens.len().is_multiple_of(seq_len) {
             return Err(Error::usage(format!(
                 "{} tokens do not make sequences of {seq_len} (context {})",
                 tokens.len(),

@@ -5,14 +5,14 @@ use candle_core::{D, DType, Device, Result, Tensor, Var};
 use growthpath::model::config::{Ffn, ModelConfig, Norm, Positions};
 use growthpath::model::params::{Params, Role};
 
+/// What the composed model computed; each test reads a part of it.
+#[allow(dead_code)]
 pub struct Reference {
     pub vars: Vec<Var>,
     pub loss: Tensor,
     /// Post-scale logits of each layer, `[B, H, T, T]`, the future masked by -1e30.
-    #[allow(dead_code)]
     pub logits: Vec<Tensor>,
     /// Zeros added to the logits: their gradients are G_S.
-    #[allow(dead_code)]
     pub taps: Vec<Var>,
 }
 

@@ -106,7 +106,7 @@ fn vocabulary_logits_of_ten_thousand_give_finite_accurate_losses() {
     let (dx, dw) = h.grads.unwrap();
     let (dx, dw) = (values(&dx), values(&dw));
     // first token: p = onehot; second: (e_5 - e_9) / 2
-    assert_eq!(dx[0].abs() < 1e-30, true, "{dx:?}");
+    assert!(dx[0].abs() < 1e-30, "{dx:?}");
     assert_eq!(dx[1], 100.0);
     for (v, g) in dw.iter().enumerate() {
         let want = [(5, 50.0), (9, -50.0)].iter().find(|(i, _)| *i == v).map_or(0.0, |(_, g)| *g);
