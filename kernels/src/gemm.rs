@@ -1,7 +1,8 @@
 //! Matrix products on the CPU: faer's sequential kernels under our own split of the output.
 //!
-//! Each element of the output is one dot product computed by one task, so the result does not depend on the
-//! number of threads.
+//! Each element of the output is one dot product computed by one task. Its bits depend on the order of that sum alone,
+//! which faer's x86-64 vector kernels cut at fixed depths whatever the size of the output; elsewhere the order follows
+//! from the size of the task, and tasks are cut alike on any number of threads. So the result never depends on it.
 
 use faer::linalg::matmul::matmul;
 use faer::{Accum, MatMut, MatRef, Par};
@@ -12,9 +13,23 @@ const MIN_TASK: usize = 1 << 20;
 /// `c = a b` or `c += a b`, in parallel over blocks of `c`.
 pub fn gemm(c: MatMut<'_, f32>, accum: Accum, a: MatRef<'_, f32>, b: MatRef<'_, f32>) {
     let work = c.nrows() * c.ncols() * a.ncols();
-    let threads = rayon::current_num_threads();
-    let tasks = if threads == 1 { 1 } else { (work / MIN_TASK).clamp(1, 2 * threads) };
-    split(c, accum, a, b, tasks);
+    let most = match rayon::current_num_threads() {
+        _ if !fixed_depth() => FIXED_TASKS,
+        1 => 1,
+        threads => 2 * threads,
+    };
+    split(c, accum, a, b, (work / MIN_TASK).clamp(1, most));
+}
+
+/// Most tasks where their number must not follow the number of threads.
+const FIXED_TASKS: usize = 16;
+
+/// Whether faer takes the kernels that sum in an order which does not depend on the output's size.
+fn fixed_depth() -> bool {
+    #[cfg(target_arch = "x86_64")]
+    return is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma");
+    #[cfg(not(target_arch = "x86_64"))]
+    false
 }
 
 /// The same on the calling thread (inside a parallel region).
