@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::Result;
 use crate::layer::{Geometry, LayerState};
-use crate::linear::dot;
+use crate::linear::{dot, max_abs, subtract};
 use crate::logits::{Block, HeadPair, LogitBlock};
 use crate::pairs::causal_pairs;
 use crate::projection::project;
@@ -229,8 +229,8 @@ fn account_head(
                     s.row(block, c),
                     d.row(block, c),
                     d2.row(block, c),
-                    s_moved.row(block, c),
-                    s_next.row(block, c),
+                    s_moved.row_mut(block, c),
+                    s_next.row_mut(block, c),
                 );
             }
         }
@@ -239,26 +239,26 @@ fn account_head(
 }
 
 impl Sums {
-    fn add_row(&mut self, s: &[f64], d: &[f64], d2: &[f64], s_moved: &[f64], s_next: &[f64]) {
-        // F = S~(X', W') - S~(X, W'), by linearity without a buffer of its own.
-        let fused = |f: fn(f64, f64) -> f64, a: &[f64], b: &[f64]| -> f64 {
-            a.iter().zip(b).map(|(&a, &b)| f(a, b)).sum()
-        };
+    /// Adds one centred row. Overwrites the last two: what they hold is used up on the way.
+    fn add_row(&mut self, s: &[f64], d: &[f64], d2: &[f64], s_moved: &mut [f64], s_next: &mut [f64]) {
         self.ss += dot(s, s);
         self.sd += dot(s, d);
         self.sd2 += dot(s, d2);
         self.dd += dot(d, d);
         self.d2d2 += dot(d2, d2);
         self.after += dot(s_next, s_next);
-        self.ff += fused(|a, b| (a - b) * (a - b), s_next, s_moved);
-        self.moved += fused(|a, b| (a - b) * (a - b), s_next, s);
-        let mut sf = 0.0;
-        for j in 0..s.len() {
-            let f = s_next[j] - s_moved[j];
-            sf += s[j] * f;
-            self.residual = self.residual.max((s_next[j] - s[j] - d[j] - d2[j] - f).abs());
-        }
-        self.sf += sf;
+        // -F = S~(X, W') - S~(X', W')
+        subtract(s_moved, s_next);
+        let minus_f: &[f64] = s_moved;
+        self.sf -= dot(s, minus_f);
+        self.ff += dot(minus_f, minus_f);
+        // S~' - S~, and from it what D, D2 and F leave.
+        subtract(s_next, s);
+        self.moved += dot(s_next, s_next);
+        subtract(s_next, d);
+        subtract(s_next, d2);
+        s_next.iter_mut().zip(minus_f).for_each(|(r, f)| *r += f);
+        self.residual = self.residual.max(max_abs(s_next));
     }
 
     fn finish(&self, rows: &RowStatistics, pairs: f64) -> HeadAccounting {

@@ -11,12 +11,13 @@
 //! The change of the input is the sum of the changes of the writes' contributions, so the parts add
 //! up to the predicted feature path exactly.
 
-use faer::Mat;
+use faer::{Accum, Mat};
 
 use crate::accounting::Projected;
 use crate::error::{Result, shape};
+use crate::interval::LayerProbe;
 use crate::layer::{Geometry, LayerState};
-use crate::linear::inner;
+use crate::linear::{inner, mul_into};
 use crate::prediction::SideFactors;
 use crate::projection::Forms;
 use crate::writes::{InputGradient, WriteShares};
@@ -40,9 +41,32 @@ impl DriftSensitivity {
     pub fn new(prev: &LayerState, next: &LayerState, geometry: &Geometry) -> Result<Self> {
         prev.validate_pair(next, geometry)?;
         let forms = Forms::new(*geometry, prev.lengths());
-        let start = SideFactors::new(&forms, &Projected::new(&prev.x, &prev.wq, &prev.wk));
-        let old = SideFactors::new(&forms, &Projected::new(&prev.x, &next.wq, &next.wk));
-        let new = SideFactors::new(&forms, &Projected::new(&next.x, &next.wq, &next.wk));
+        let project = |state: &LayerState| Projected::new(&state.x, &state.wq, &state.wk);
+        Ok(Self::build(prev, next, geometry, &forms, [&project(prev), &project(next)]))
+    }
+
+    /// [`DriftSensitivity::new`] with the projections that prepared probes already hold.
+    ///
+    /// # Errors
+    /// [`crate::AnalysisError::Geometry`] or [`crate::AnalysisError::Shape`] when the probes do not
+    /// belong together.
+    pub fn between(prev: &LayerProbe, next: &LayerProbe) -> Result<Self> {
+        prev.check_follows(next)?;
+        let projected = [prev.projected(), next.projected()];
+        Ok(Self::build(prev.state(), next.state(), prev.geometry(), prev.forms(), projected))
+    }
+
+    /// `projected`: each state's inputs by its own weights.
+    fn build(
+        prev: &LayerState,
+        next: &LayerState,
+        geometry: &Geometry,
+        forms: &Forms,
+        projected: [&Projected; 2],
+    ) -> Self {
+        let start = SideFactors::new(forms, projected[0]);
+        let old = SideFactors::new(forms, &Projected::new(&prev.x, &next.wq, &next.wk));
+        let new = SideFactors::new(forms, projected[1]);
         let keys = old.k.midpoint(&new.k);
         let queries = midpoint(&old.q, &new.q);
         let mut by_key = keys.zeros_like();
@@ -59,9 +83,9 @@ impl DriftSensitivity {
             let (a_mean, n_mean) = (midpoint(&a, &a_next), midpoint(&n, &n_next));
             forms.pull_back(head, &keys, &a_mean, 2.0 * weight, &mut by_key);
             let (first, width) = (head * geometry.head_dim, geometry.head_dim);
-            crate::linear::mul_into(
+            mul_into(
                 by_query.as_mut().subcols_mut(first, width),
-                faer::Accum::Add,
+                Accum::Add,
                 queries.subcols(first, width),
                 n_mean.as_ref(),
                 2.0 * weight,
@@ -70,7 +94,7 @@ impl DriftSensitivity {
         let mut gradient = InputGradient::new(&prev.lengths(), prev.width());
         gradient.add_projected(&forms.key_adjoint(&by_key), &next.wk);
         gradient.add_projected(&forms.query_adjoint(&by_query), &next.wq);
-        Ok(Self { whole: gradient.dot_input(&next.x) - gradient.dot_input(&prev.x), gradient, total })
+        Self { whole: gradient.dot_input(&next.x) - gradient.dot_input(&prev.x), gradient, total }
     }
 
     /// Mean over heads of the predicted feature path (4.2): what the parts add up to.

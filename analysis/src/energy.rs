@@ -12,6 +12,7 @@ use faer::Mat;
 
 use crate::accounting::Projected;
 use crate::error::Result;
+use crate::interval::LayerProbe;
 use crate::layer::{Geometry, LayerState};
 use crate::prediction::{SideFactors, WeightStep, predicted_step};
 use crate::projection::Forms;
@@ -36,9 +37,30 @@ impl EnergySensitivity {
     pub fn new(prev: &LayerState, next: &LayerState, geometry: &Geometry) -> Result<Self> {
         prev.validate_pair(next, geometry)?;
         let forms = Forms::new(*geometry, prev.lengths());
+        let projected = Projected::new(&prev.x, &prev.wq, &prev.wk);
+        Ok(Self::build(prev, next, geometry, &forms, &projected))
+    }
+
+    /// [`EnergySensitivity::new`] with the projections that prepared probes already hold.
+    ///
+    /// # Errors
+    /// [`crate::AnalysisError::Geometry`] or [`crate::AnalysisError::Shape`] when the probes do not
+    /// belong together.
+    pub fn between(prev: &LayerProbe, next: &LayerProbe) -> Result<Self> {
+        prev.check_follows(next)?;
+        Ok(Self::build(prev.state(), next.state(), prev.geometry(), prev.forms(), prev.projected()))
+    }
+
+    fn build(
+        prev: &LayerState,
+        next: &LayerState,
+        geometry: &Geometry,
+        forms: &Forms,
+        projected: &Projected,
+    ) -> Self {
         let step = WeightStep::new(prev, next);
-        let w = SideFactors::new(&forms, &Projected::new(&prev.x, &prev.wq, &prev.wk));
-        let d = SideFactors::new(&forms, &Projected::new(&prev.x, &step.dq, &step.dk));
+        let w = SideFactors::new(forms, projected);
+        let d = SideFactors::new(forms, &Projected::new(&prev.x, &step.dq, &step.dk));
         let (mut by_w, mut by_d) = (w.k.zeros_like(), d.k.zeros_like());
         let alpha = 1.0 / geometry.head_dim as f64;
         let mut total = 0.0;
@@ -52,12 +74,12 @@ impl EnergySensitivity {
             forms.pull_back(head, &d.k, &a_wd, alpha, &mut by_w);
             forms.pull_back(head, &w.k, &a_dw, alpha, &mut by_d);
             forms.pull_back(head, &d.k, &a_ww, alpha, &mut by_d);
-            total += predicted_step(&forms, head, &w, &d) * alpha;
+            total += predicted_step(forms, head, &w, &d) * alpha;
         }
         let mut gradient = InputGradient::new(&prev.lengths(), prev.width());
         gradient.add_projected(&forms.key_adjoint(&by_w), &prev.wk);
         gradient.add_projected(&forms.key_adjoint(&by_d), &step.dk);
-        Ok(Self { whole: gradient.dot_input(&prev.x), gradient, total })
+        Self { whole: gradient.dot_input(&prev.x), gradient, total }
     }
 
     /// Sum over heads of `r^2`: the denominator of the shares.

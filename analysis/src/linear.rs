@@ -4,9 +4,11 @@ use faer::linalg::matmul::matmul;
 use faer::linalg::matmul::triangular::{BlockStructure, matmul as triangular_matmul};
 use faer::{Accum, Mat, MatMut, MatRef, Par};
 
-/// Dot product in eight independent lanes, so that it vectorises.
+/// Lanes of the reductions below: sums in independent lanes vectorise, strict order does not.
+const LANES: usize = 8;
+
+/// Dot product.
 pub(crate) fn dot(a: &[f64], b: &[f64]) -> f64 {
-    const LANES: usize = 8;
     let mut lanes = [0.0; LANES];
     let (a_main, a_rest) = a.as_chunks::<LANES>();
     let (b_main, b_rest) = b.as_chunks::<LANES>();
@@ -17,6 +19,34 @@ pub(crate) fn dot(a: &[f64], b: &[f64]) -> f64 {
     }
     let rest: f64 = a_rest.iter().zip(b_rest).map(|(x, y)| x * y).sum();
     lanes.iter().sum::<f64>() + rest
+}
+
+/// Sum.
+pub(crate) fn sum(a: &[f64]) -> f64 {
+    let mut lanes = [0.0; LANES];
+    let (main, rest) = a.as_chunks::<LANES>();
+    for x in main {
+        for (lane, x) in lanes.iter_mut().zip(x) {
+            *lane += x;
+        }
+    }
+    lanes.iter().sum::<f64>() + rest.iter().sum::<f64>()
+}
+
+/// Largest absolute value; zero for none.
+pub(crate) fn max_abs(a: &[f64]) -> f64 {
+    let mut lanes = [0.0_f64; LANES];
+    for x in a.chunks(LANES) {
+        for (lane, x) in lanes.iter_mut().zip(x) {
+            *lane = if x.abs() > *lane { x.abs() } else { *lane };
+        }
+    }
+    lanes.into_iter().fold(0.0, f64::max)
+}
+
+/// `a -= b`.
+pub(crate) fn subtract(a: &mut [f64], b: &[f64]) {
+    a.iter_mut().zip(b).for_each(|(a, b)| *a -= b);
 }
 
 /// `sum_ab A_ab B_ab`.
@@ -90,14 +120,19 @@ pub(crate) fn scale_rows(m: &mut Mat<f64>, weights: &[f64]) {
 
 /// Puts matrices of equal width below one another.
 pub(crate) fn stack(parts: &[Mat<f64>]) -> Mat<f64> {
+    stack_with(parts, |_, source, target| target.copy_from_slice(source))
+}
+
+/// As [`stack`], with each part's columns written by `fill(part, column, target)`.
+pub(crate) fn stack_with(parts: &[Mat<f64>], fill: impl Fn(usize, &[f64], &mut [f64])) -> Mat<f64> {
     let rows = parts.iter().map(Mat::nrows).sum();
     let cols = parts.first().map_or(0, Mat::ncols);
     let mut out = Mat::zeros(rows, cols);
     for j in 0..cols {
         let mut rest = out.col_as_slice_mut(j);
-        for part in parts {
+        for (n, part) in parts.iter().enumerate() {
             let (head, tail) = rest.split_at_mut(part.nrows());
-            head.copy_from_slice(part.col_as_slice(j));
+            fill(n, part.col_as_slice(j), head);
             rest = tail;
         }
     }

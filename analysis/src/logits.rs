@@ -3,7 +3,7 @@
 use faer::{Accum, Mat, MatRef};
 
 use crate::layer::Geometry;
-use crate::linear::mul_into;
+use crate::linear::{mul_into, sum};
 use crate::projection::head_columns;
 use crate::rotation::Rotation;
 
@@ -80,10 +80,15 @@ impl LogitBlock {
         &self.values.col_as_slice(c)[..=block.first + c]
     }
 
+    /// As [`LogitBlock::row`], to be changed.
+    pub(crate) fn row_mut(&mut self, block: Block, c: usize) -> &mut [f64] {
+        &mut self.values.col_as_slice_mut(c)[..=block.first + c]
+    }
+
     /// As [`LogitBlock::row`], centred in place: projection P for one row.
     pub(crate) fn centre(&mut self, block: Block, c: usize) {
-        let row = &mut self.values.col_as_slice_mut(c)[..=block.first + c];
-        let mean = row.iter().sum::<f64>() / row.len() as f64;
+        let row = self.row_mut(block, c);
+        let mean = sum(row) / row.len() as f64;
         row.iter_mut().for_each(|v| *v -= mean);
     }
 }

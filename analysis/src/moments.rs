@@ -45,8 +45,9 @@ impl Moments {
         let mut queries = stack(x);
         let roots: Vec<f64> = lengths.iter().flat_map(|&t| query_weights(t, pairs)).map(f64::sqrt).collect();
         scale_rows(&mut queries, &roots);
-        let keys: Vec<Mat<f64>> = x.iter().map(|m| innovations(m, &key_weights(m.nrows(), pairs))).collect();
-        let (sq, sk) = rayon::join(|| gram(queries.as_ref()), || gram(stack(&keys).as_ref()));
+        let weights: Vec<Vec<f64>> = lengths.iter().map(|&t| key_weights(t, pairs)).collect();
+        let keys = innovations(x, &weights);
+        let (sq, sk) = rayon::join(|| gram(queries.as_ref()), || gram(keys.as_ref()));
         Ok(Self { sq, sk, mean_key: mean_key(x, pairs), pairs, augmented: is_augmented(x) })
     }
 

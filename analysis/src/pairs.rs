@@ -8,6 +8,8 @@
 
 use faer::Mat;
 
+use crate::linear::{dot, stack_with};
+
 /// Number of causal pairs `sum_b T_b (T_b + 1) / 2`.
 pub fn causal_pairs(lengths: &[usize]) -> f64 {
     lengths.iter().map(|&t| t as f64 * (t as f64 + 1.0) / 2.0).sum()
@@ -36,26 +38,29 @@ fn innovation_scale(j: usize, weight: f64) -> f64 {
     (weight * j as f64 / (j as f64 + 1.0)).sqrt()
 }
 
-/// Weighted innovations: row `j` is `sqrt(w_j j/(j+1)) (x_j - mean of the rows before it)`; row 0
-/// is zero. `Y^T Y` is the pair-weighted scatter about each row's own mean key.
-pub(crate) fn innovations(m: &Mat<f64>, weights: &[f64]) -> Mat<f64> {
-    let mut out = Mat::zeros(m.nrows(), m.ncols());
-    let scales: Vec<f64> = weights.iter().enumerate().map(|(j, &w)| innovation_scale(j, w)).collect();
-    for col in 0..m.ncols() {
-        let (source, target) = (m.col_as_slice(col), out.col_as_slice_mut(col));
+/// Weighted innovations of sequences, one below another: row `j` of a sequence is
+/// `sqrt(w_j j/(j+1)) (x_j - mean of the rows before it)`; row 0 is zero. `Y^T Y` is the
+/// pair-weighted scatter about each row's own mean key. `weights`: one list a sequence.
+pub(crate) fn innovations(x: &[Mat<f64>], weights: &[Vec<f64>]) -> Mat<f64> {
+    let scales: Vec<Vec<f64>> = weights
+        .iter()
+        .map(|w| w.iter().enumerate().map(|(j, &w)| innovation_scale(j, w)).collect())
+        .collect();
+    let longest = x.iter().map(Mat::nrows).max().unwrap_or(0);
+    let inverses: Vec<f64> = (0..longest).map(|j| 1.0 / (j as f64 + 1.0)).collect();
+    stack_with(x, |b, source, target| {
         // Row 0 has no rows before it; its scale is zero.
         let mut mean = 0.0;
-        for (j, ((&x, y), &scale)) in source.iter().zip(target).zip(&scales).enumerate() {
+        for (((&x, y), &scale), &inverse) in source.iter().zip(target).zip(&scales[b]).zip(&inverses) {
             let step = x - mean;
             *y = scale * step;
             // A running mean stays accurate where a prefix sum over a large offset would not.
-            mean += step / (j as f64 + 1.0);
+            mean += step * inverse;
         }
-    }
-    out
+    })
 }
 
-/// The transpose of [`innovations`] as a linear map: `<G, innovations(X)> = <adjoint(G), X>`.
+/// The transpose of [`innovations`] for one sequence, as a linear map: `<G, innovations(X)> = <adjoint(G), X>`.
 pub(crate) fn innovations_adjoint(g: &Mat<f64>, weights: &[f64]) -> Mat<f64> {
     let mut out = Mat::zeros(g.nrows(), g.ncols());
     let scales: Vec<f64> = weights.iter().enumerate().map(|(j, &w)| innovation_scale(j, w)).collect();
@@ -78,6 +83,6 @@ pub(crate) fn innovations_adjoint(g: &Mat<f64>, weights: &[f64]) -> Mat<f64> {
 pub(crate) fn mean_key(x: &[Mat<f64>], pairs: f64) -> Vec<f64> {
     let weights: Vec<Vec<f64>> = x.iter().map(|m| key_weights(m.nrows(), pairs)).collect();
     (0..x.first().map_or(0, Mat::ncols))
-        .map(|col| x.iter().zip(&weights).map(|(m, w)| crate::linear::dot(m.col_as_slice(col), w)).sum())
+        .map(|col| x.iter().zip(&weights).map(|(m, w)| dot(m.col_as_slice(col), w)).sum())
         .collect()
 }

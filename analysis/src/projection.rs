@@ -37,7 +37,8 @@ pub(crate) struct Forms {
 struct RopeForms {
     rotation: Rotation,
     average: OffsetAverage,
-    offsets: Vec<f64>,
+    /// Weight of every offset; one list, as of a single sequence.
+    offsets: [Vec<f64>; 1],
 }
 
 /// Key-side factor for one weight matrix, all heads (`H*d_h` columns).
@@ -56,7 +57,7 @@ impl Forms {
         let rope = Rotation::new(&geometry, offsets.len()).map(|rotation| RopeForms {
             average: rotation.offset_average(&offsets),
             rotation,
-            offsets,
+            offsets: [offsets],
         });
         Self {
             geometry,
@@ -88,9 +89,7 @@ impl Forms {
     /// Key factor of projected keys.
     pub(crate) fn key(&self, projected: &[Mat<f64>]) -> KeyFactor {
         let Some(rope) = &self.rope else {
-            let parts: Vec<Mat<f64>> =
-                projected.iter().zip(&self.key_weights).map(|(m, w)| innovations(m, w)).collect();
-            return KeyFactor { rows: stack(&parts), mean_rows: None };
+            return KeyFactor { rows: innovations(projected, &self.key_weights), mean_rows: None };
         };
         let mean = self.mean(projected);
         let mut rows = stack(projected);
@@ -100,9 +99,9 @@ impl Forms {
                 *v = (*v - mu) * root;
             }
         }
-        let repeated = Mat::from_fn(rope.offsets.len(), mean.len(), |_, col| mean[col]);
+        let repeated = Mat::from_fn(rope.offsets[0].len(), mean.len(), |_, col| mean[col]);
         let turned = self.turn_all(rope, &repeated, true);
-        KeyFactor { rows, mean_rows: Some(innovations(&turned, &rope.offsets)) }
+        KeyFactor { rows, mean_rows: Some(innovations(&[turned], &rope.offsets)) }
     }
 
     /// Transpose of [`Forms::key`].
@@ -114,7 +113,7 @@ impl Forms {
                 .map(|(m, w)| innovations_adjoint(m, w))
                 .collect();
         };
-        let turned = self.turn_all(rope, &innovations_adjoint(mean_rows, &rope.offsets), false);
+        let turned = self.turn_all(rope, &innovations_adjoint(mean_rows, &rope.offsets[0]), false);
         let roots = self.key_roots();
         let mut rows = g.rows.clone();
         scale_rows(&mut rows, &roots);

@@ -1,6 +1,6 @@
 //! Contributions of upstream writes to an attention input, and sums against them.
 
-use faer::Mat;
+use faer::{Accum, Mat};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Result, shape};
@@ -30,7 +30,7 @@ pub(crate) struct InputGradient {
 }
 
 impl InputGradient {
-    /// Adds gradients with respect to `X V` into the gradient with respect to `X`.
+    /// The zero gradient.
     pub(crate) fn new(lengths: &[usize], width: usize) -> Self {
         let rows = lengths.iter().sum();
         Self { parts: unstack(&Mat::zeros(rows, width), lengths) }
@@ -39,7 +39,7 @@ impl InputGradient {
     /// Adds `g V^T`, the pull-back of a gradient with respect to `X V`.
     pub(crate) fn add_projected(&mut self, g: &[Mat<f64>], v: &Mat<f64>) {
         for (part, g) in self.parts.iter_mut().zip(g) {
-            mul_into(part.as_mut(), faer::Accum::Add, g.as_ref(), v.transpose(), 1.0);
+            mul_into(part.as_mut(), Accum::Add, g.as_ref(), v.transpose(), 1.0);
         }
     }
 

@@ -139,7 +139,7 @@ fn shares_of_a_window_add_up_to_its_growth() {
     let mut rng = common::rng(8);
     let mut state = shape.state(&mut rng);
     let first = observe(&state, &shape.geometry).unwrap();
-    let mut total = vec![growthpath_analysis::PathShares::default(); 2];
+    let mut total = [growthpath_analysis::PathShares::default(); 2];
     for _ in 0..6 {
         let next = shape.moved(&mut rng, &state, 0.1);
         for (t, f) in total.iter_mut().zip(account(&state, &next, &shape.geometry).unwrap()) {

@@ -217,13 +217,15 @@ pub struct Reference {
     pub sk: Mat<f64>,
     pub sk_global: Mat<f64>,
     pub mu: Vec<f64>,
+    /// Mean key of the second factor.
+    pub mu_y: Vec<f64>,
 }
 
 pub fn moments(x: &[Mat<f64>]) -> Reference {
     cross_moments(x, x)
 }
 
-/// Moments with the second key factor taken from `y` (and the mean key from `x`).
+/// Moments with the second factor of each product taken from `y`.
 pub fn cross_moments(x: &[Mat<f64>], y: &[Mat<f64>]) -> Reference {
     let d = x[0].ncols();
     let zero = || Mat::<f64>::zeros(d, d);
@@ -253,7 +255,7 @@ pub fn cross_moments(x: &[Mat<f64>], y: &[Mat<f64>]) -> Reference {
             for j in 0..=i {
                 for a in 0..d {
                     for b in 0..d {
-                        sq[(a, b)] += x[(i, a)] * x[(i, b)] / pairs;
+                        sq[(a, b)] += x[(i, a)] * y[(i, b)] / pairs;
                         sk[(a, b)] += (x[(j, a)] - m[a]) * (y[(j, b)] - m_y[b]) / pairs;
                         skg[(a, b)] += (x[(j, a)] - mu[a]) * (y[(j, b)] - mu_y[b]) / pairs;
                     }
@@ -261,5 +263,59 @@ pub fn cross_moments(x: &[Mat<f64>], y: &[Mat<f64>]) -> Reference {
             }
         }
     }
-    Reference { sq, sk, sk_global: skg, mu }
+    Reference { sq, sk, sk_global: skg, mu, mu_y }
+}
+
+/// `<U V^T, U' V'^T>_S / d_h` from the definitions.
+pub fn metric(
+    r: &Reference,
+    lengths: &[usize],
+    g: &Geometry,
+    left: (&Mat<f64>, &Mat<f64>),
+    right: (&Mat<f64>, &Mat<f64>),
+) -> f64 {
+    let ((u, v), (u2, v2)) = (left, right);
+    let width = g.head_dim;
+    let scale = width as f64;
+    if g.positions == Positions::Plain {
+        let (m, m2) = (times(u, &transposed(v)), times(u2, &transposed(v2)));
+        return trace(&times(&times(&times(&m, &r.sk), &transposed(&m2)), &r.sq)) / scale;
+    }
+    let a = times(&times(&transposed(u), &r.sq), u2);
+    let b = times(&times(&transposed(v), &r.sk_global), v2);
+    let rotation = |delta: f64| {
+        let columns: Vec<Vec<f64>> = (0..width)
+            .map(|c| turn(&(0..width).map(|i| f64::from(u8::from(i == c))).collect::<Vec<_>>(), g, delta))
+            .collect();
+        Mat::from_fn(width, width, |i, j| columns[j][i])
+    };
+    let key = |v: &Mat<f64>, mu: &[f64]| -> Vec<f64> {
+        (0..width).map(|c| (0..mu.len()).map(|k| v[(k, c)] * mu[k]).sum()).collect()
+    };
+    let (k, k2) = (key(v, &r.mu), key(v2, &r.mu_y));
+    let mut sum = 0.0;
+    let mut pairs = 0.0;
+    for &t in lengths {
+        for i in 0..t {
+            let n = i as f64 + 1.0;
+            pairs += n;
+            let at = |k: &[f64]| (0..=i).map(|delta| turn(k, g, -(delta as f64))).collect::<Vec<_>>();
+            let (rows, rows2) = (at(&k), at(&k2));
+            let mean = |rows: &[Vec<f64>]| {
+                (0..width).map(|c| rows.iter().map(|r| r[c]).sum::<f64>() / n).collect::<Vec<f64>>()
+            };
+            let (m, m2) = (mean(&rows), mean(&rows2));
+            for delta in 0..=i {
+                let turned = rotation(delta as f64);
+                let inner = times(&times(&transposed(&turned), &b), &turned);
+                sum += trace(&times(&transposed(&a), &inner));
+                for p in 0..width {
+                    for q in 0..width {
+                        sum += a[(p, q)] * (rows[delta][p] - m[p]) * (rows2[delta][q] - m2[q]);
+                    }
+                }
+            }
+        }
+    }
+    sum / pairs / scale
 }

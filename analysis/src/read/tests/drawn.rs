@@ -65,7 +65,7 @@ fn probed(run: &Run, s: &Series) {
             let now =
                 |of: fn(&ProbeRow) -> f64| mean(rows.iter().filter(mine).filter(|r| r.step == step).map(of));
             assert_close!(pick(&s.scale, i), now(|r| r.a_hat));
-            assert_close!(pick(&s.step_term, i), now(|r| r.eta * r.u));
+            assert_close!(pick(&s.step_term, i), now(|r| r.eta * r.u / f64::from(r.step - r.prev_step)));
             assert_close!(pick(&s.residual_energy, i), now(|r| r.e));
             assert_close!(pick(&s.coherence, i), now(|r| r.c));
             assert_close!(pick(&s.sharpness, i), now(|r| r.sharpness));
