@@ -87,7 +87,7 @@ class GPT(nn.Module):
         for block in self.blocks:
             h = block(h)
         logits = F.linear(self.ln(h), self.wte.weight)
-        return F.cross_entropy(logits.view(-1, V), y.view(-1))
+        return F.cross_entropy(logits.view(-1, V), y.reshape(-1))
 
 
 model = GPT()
