@@ -185,10 +185,9 @@ impl Prober {
             .map(|l| {
                 let before = contributions(norm, &prev.forward, l, &prev.gains[l])?;
                 let after = contributions(norm, &now.forward, l, &now.gains[l])?;
-                let (old, new) = (prev.layers[l].state(), now.layers[l].state());
-                let energy = EnergySensitivity::new(old, new, &self.geometry)?.shares(&before.writes)?;
-                let drift =
-                    DriftSensitivity::new(old, new, &self.geometry)?.parts(&before.writes, &after.writes)?;
+                let (old, new) = (&prev.layers[l], &now.layers[l]);
+                let energy = EnergySensitivity::between(old, new)?.shares(&before.writes)?;
+                let drift = DriftSensitivity::between(old, new)?.parts(&before.writes, &after.writes)?;
                 let row = |write, stream_share, energy_share, drift_share| ShareRow {
                     step: now.step,
                     layer: l as u16,
