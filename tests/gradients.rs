@@ -13,6 +13,9 @@ use rand_chacha::ChaCha8Rng;
 /// 4 blocks chain: 48 * 6e-8 * 23 = 7e-5. Gradients of near-cancelled sums sit at that limit.
 const TOLERANCE: f64 = 1e-4;
 
+/// Float32's error of an activation's input: eps sqrt(64) times its size of about 1, chained over 4 blocks.
+const KINK: f64 = 4e-6;
+
 fn arms() -> Vec<ModelConfig> {
     let mut arms: Vec<ModelConfig> =
         PRESETS.iter().map(|p| ModelConfig::preset(p.0, "nano").unwrap().0).collect();
@@ -41,8 +44,6 @@ fn loss_and_gradients_match_float64_in_every_arm() {
     for config in arms() {
         let name = format!("{} {:?} qk_norm={}", config.preset, config.ffn, config.qk_norm);
         let (b, t) = (3, 37);
-        let mut draw = || -> Vec<u32> { (0..b * t).map(|_| rng.random_range(0..61)).collect() };
-        let (tokens, targets) = (draw(), draw());
         let model = Decoder::new(config.clone(), 7, &Device::Cpu).unwrap();
         // Biases and gains start at 0 and 1, where a wrong gradient can hide: move them.
         for v in &model.params.vars {
@@ -50,9 +51,18 @@ fn loss_and_gradients_match_float64_in_every_arm() {
             let noise = candle_core::Tensor::from_vec(noise, v.shape(), &Device::Cpu).unwrap();
             v.set(&(v.as_tensor() + noise).unwrap()).unwrap();
         }
+        // ReLU's derivative jumps at 0: where an input lies within float32's rounding of it, the two models may
+        // rightly differ. Such draws (about every third, of some 80,000 inputs) say nothing and are drawn anew.
+        let (tokens, targets, want) = loop {
+            let mut draw = || -> Vec<u32> { (0..b * t).map(|_| rng.random_range(0..61)).collect() };
+            let (tokens, targets) = (draw(), draw());
+            let want = reference::reference(&config, &model.params, &tokens, &targets, t).unwrap();
+            if want.kink > KINK {
+                break (tokens, targets, want);
+            }
+        };
         let mut f = model.forward(&tokens, t, &Options { stats: true, ..Options::default() }).unwrap();
         let got = model.backward(&mut f, &targets).unwrap();
-        let want = reference::reference(&config, &model.params, &tokens, &targets, t).unwrap();
         let loss = want.loss.to_scalar::<f64>().unwrap();
         assert!((got.loss - loss).abs() < 1e-5 * loss, "{name}: loss {} against {loss}", got.loss);
         let store = want.loss.backward().unwrap();

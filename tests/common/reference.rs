@@ -12,6 +12,8 @@ pub struct Reference {
     pub loss: Tensor,
     /// Post-scale logits of each layer, `[B, H, T, T]`, the future masked by -1e30.
     pub logits: Vec<Tensor>,
+    /// Smallest distance of a ReLU's input from its kink; infinite for smooth arms.
+    pub kink: f64,
     /// Zeros added to the logits: their gradients are G_S.
     pub taps: Vec<Var>,
 }
@@ -20,6 +22,7 @@ struct Net<'a> {
     config: &'a ModelConfig,
     params: &'a Params,
     vars: &'a [Var],
+    kink: std::cell::Cell<f64>,
 }
 
 impl Net<'_> {
@@ -86,6 +89,15 @@ impl Net<'_> {
         let u = self.linear(x, Role::Up, Role::UpBias, l)?;
         let f = self.config.hidden_width();
         let parts = || -> Result<(Tensor, Tensor)> { Ok((u.narrow(1, 0, f)?, u.narrow(1, f, f)?)) };
+        let gate = match self.config.ffn {
+            Ffn::Relu => Some(u.clone()),
+            Ffn::Reglu => Some(parts()?.0),
+            _ => None,
+        };
+        if let Some(g) = gate {
+            let nearest = g.abs()?.flatten_all()?.min(0)?.to_scalar::<f64>()?;
+            self.kink.set(self.kink.get().min(nearest));
+        }
         let a = match self.config.ffn {
             Ffn::Gelu => u.gelu()?,
             Ffn::Relu => u.relu()?,
@@ -111,7 +123,7 @@ pub fn reference(
     let dev = &Device::Cpu;
     let vars: Vec<Var> =
         params.vars.iter().map(|v| Var::from_tensor(&v.to_dtype(DType::F64)?)).collect::<Result<_>>()?;
-    let net = Net { config, params, vars: &vars };
+    let net = Net { config, params, vars: &vars, kink: std::cell::Cell::new(f64::INFINITY) };
     let n = tokens.len();
     let mut h = net.get(Role::TokenEmbedding, None).unwrap().index_select(&Tensor::new(tokens, dev)?, 0)?;
     if let Some(p) = net.get(Role::PositionEmbedding, None) {
@@ -148,5 +160,6 @@ pub fn reference(
     let lse = (logits.broadcast_sub(&m)?.exp()?.sum_keepdim(D::Minus1)?.log()? + m)?;
     let target = logits.gather(&Tensor::new(targets, dev)?.unsqueeze(1)?, 1)?;
     let loss = (lse - target)?.mean_all()?;
-    Ok(Reference { vars, loss, logits: all_logits, taps })
+    let kink = net.kink.get();
+    Ok(Reference { vars, loss, logits: all_logits, kink, taps })
 }
