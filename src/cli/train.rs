@@ -40,14 +40,17 @@ pub struct Args {
 
 /// Set the number of threads once for the process.
 pub fn set_threads(threads: Option<usize>) -> Result<()> {
-    let Some(n) = threads else { return Ok(()) };
-    if n == 0 || n > 1024 {
+    if let Some(n) = threads.filter(|n| *n == 0 || *n > 1024) {
         return Err(Error::usage(format!("--threads must be between 1 and 1024, got {n}")));
     }
-    rayon::ThreadPoolBuilder::new()
-        .num_threads(n)
-        .build_global()
-        .map_err(|e| Error::usage(format!("--threads {n}: {e}")))
+    // A step is hundreds of short parallel regions: a caller outside the pool would sleep through each of them and be
+    // woken after it, which costs more than many of them take.
+    let built =
+        rayon::ThreadPoolBuilder::new().num_threads(threads.unwrap_or(0)).use_current_thread().build_global();
+    match (threads, built) {
+        (Some(n), Err(e)) => Err(Error::usage(format!("--threads {n}: {e}"))),
+        _ => Ok(()),
+    }
 }
 
 /// Refuse a device that this build or machine lacks.
