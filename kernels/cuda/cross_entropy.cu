@@ -1,16 +1,17 @@
 // Softmax cross-entropy: loss and gradient from one read and one rewrite of the logits.
 #include "common.cuh"
 
-// logits [n, V], any V, replaced by (softmax - onehot(target)) * scale; targets [n] in 0..V (anything else: that
-// row's loss and gradient are NaN, so that it cannot pass unnoticed); partial [gridDim.x, 2] = sum of the losses,
-// largest logit, over this block's rows; row_loss [n] (null: not wanted).
+// logits [n, pitch], of which the first V columns count (any V), replaced by (softmax - onehot(target)) * scale, the
+// others by zeros; targets [n] in 0..V (anything else: that row's loss and gradient are NaN, so that it cannot pass
+// unnoticed); partial [gridDim.x, 2] = sum of the losses, largest logit, over this block's rows; row_loss [n] (null:
+// not wanted). The pitch keeps rows aligned for the matrix products on both sides.
 // Launch: block 512 (any multiple of 32), grid = any number of blocks P <= n.
 template <class T>
-__device__ __forceinline__ void cross_entropy(T* __restrict__ logits, const u32* __restrict__ targets, float* __restrict__ partial, float* __restrict__ row_loss, int n, int V, float scale) {
+__device__ __forceinline__ void cross_entropy(T* __restrict__ logits, const u32* __restrict__ targets, float* __restrict__ partial, float* __restrict__ row_loss, int n, int V, int pitch, float scale) {
     SHARED(scratch, Array<float, WARP>);
     float loss = 0.f, peak = -infinity();
     for (int r = blockIdx.x; r < n; r += gridDim.x) {
-        T* row = logits + static_cast<size_t>(r) * V;
+        T* row = logits + static_cast<size_t>(r) * pitch;
         float best = -infinity(), sum[1] = {0.f};
         for (int c = threadIdx.x; c < V; c += blockDim.x) {
             const float v = to_float(row[c]);
@@ -35,6 +36,7 @@ __device__ __forceinline__ void cross_entropy(T* __restrict__ logits, const u32*
             const float p = expf(to_float(row[c]) - lse);
             row[c] = from_float<T>((p - (static_cast<u32>(c) == target ? 1.f : 0.f)) * factor);
         }
+        for (int c = V + threadIdx.x; c < pitch; c += blockDim.x) row[c] = from_float<T>(0.f);
         loss += here;
         peak = loud_max(peak, lse == lse ? top : lse); // `best` passed over a NaN logit, the sum did not
         if (row_loss && threadIdx.x == 0) row_loss[r] = here;
@@ -44,8 +46,8 @@ __device__ __forceinline__ void cross_entropy(T* __restrict__ logits, const u32*
 
 #define EXPORT_CROSS_ENTROPY(NAME, T)                                                                                   \
     extern "C" __global__ void __launch_bounds__(1024) NAME(                                                            \
-        T* logits, const u32* targets, float* partial, float* row_loss, int n, int V, float scale) {                    \
-        cross_entropy<T>(logits, targets, partial, row_loss, n, V, scale);                                              \
+        T* logits, const u32* targets, float* partial, float* row_loss, int n, int V, int pitch, float scale) {         \
+        cross_entropy<T>(logits, targets, partial, row_loss, n, V, pitch, scale);                                       \
     }
 EXPORT_CROSS_ENTROPY(cross_entropy_f32, float)
 EXPORT_CROSS_ENTROPY(cross_entropy_bf16, bf16)

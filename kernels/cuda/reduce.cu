@@ -29,17 +29,29 @@ extern "C" __global__ void __launch_bounds__(256) reduce_partials(const float* _
     out[static_cast<size_t>(blockIdx.y) * C + c] = static_cast<float>(total);
 }
 
-// out[0] = sum of (scale * x[i])^2: the common-mode energy |token mean|^2 of column sums, with scale = 1 / tokens.
-// Launch: block 256, grid 1.
+// out[row] = sum of (scale * x[row, i])^2: the common-mode energy |token mean|^2 of column sums, with scale = 1 / tokens.
+// x [gridDim.x, n]. Launch: block 256, grid = rows.
 extern "C" __global__ void __launch_bounds__(256) column_energy(const float* __restrict__ x, float* __restrict__ out, int n, float scale) {
     SHARED(scratch, Array<float, WARP>);
+    const float* row = x + static_cast<size_t>(blockIdx.x) * n;
     float sum[1] = {0.f};
     for (int i = threadIdx.x; i < n; i += blockDim.x) {
-        const float v = scale * x[i];
+        const float v = scale * row[i];
         sum[0] += v * v;
     }
     block_sum(sum, scratch);
-    if (threadIdx.x == 0) out[0] = sum[0];
+    if (threadIdx.x == 0) out[blockIdx.x] = sum[0];
+}
+
+// to[i] = from[i] rounded to bf16: the copy of the parameters that products read. n a multiple of 4.
+// Launch: block 256, grid = any number of blocks.
+extern "C" __global__ void __launch_bounds__(256) round_bf16(const float* __restrict__ from, bf16* __restrict__ to, size_t n) {
+    const size_t step = static_cast<size_t>(gridDim.x) * blockDim.x * 4;
+    for (size_t i = (static_cast<size_t>(blockIdx.x) * blockDim.x + threadIdx.x) * 4; i < n; i += step) {
+        float v[4];
+        load4(from + i, v);
+        store4(to + i, v);
+    }
 }
 
 // partial[p, c] = sum of x[r, c] over the rows r = p, p + gridDim.y, ...: the bias gradient's first pass.

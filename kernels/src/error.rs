@@ -23,6 +23,14 @@ pub enum Error {
         /// What is not supported, and what is.
         message: String,
     },
+    /// A CUDA device that is missing, or a call that its driver refused.
+    #[error("{what}: {message}")]
+    Gpu {
+        /// What was being done.
+        what: String,
+        /// What the driver said, and the mend where there is one.
+        message: String,
+    },
     /// An error from candle (device, dtype, storage).
     #[error(transparent)]
     Candle(#[from] candle_core::Error),

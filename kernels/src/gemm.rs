@@ -5,6 +5,7 @@
 //! from the size of the task, and tasks are cut alike on any number of threads. So the result never depends on it.
 
 use faer::linalg::matmul::matmul;
+use faer::prelude::ReborrowMut;
 use faer::{Accum, MatMut, MatRef, Par};
 
 /// Work below this many multiply-adds stays on one thread: handing it over would cost more than it saves.
@@ -12,13 +13,32 @@ const MIN_TASK: usize = 1 << 20;
 
 /// `c = a b` or `c += a b`, in parallel over blocks of `c`.
 pub fn gemm(c: MatMut<'_, f32>, accum: Accum, a: MatRef<'_, f32>, b: MatRef<'_, f32>) {
-    let work = c.nrows() * c.ncols() * a.ncols();
+    let tasks = tasks(c.nrows() * c.ncols() * a.ncols());
+    split(c, a, b, 0, tasks, &|c, a, b, _| matmul(c, accum, a, b, 1.0, Par::Seq));
+}
+
+/// `c = a b`, plus `bias` in every row: each task writes its own rows of the bias just before it adds to them.
+pub(crate) fn gemm_bias(c: MatMut<'_, f32>, bias: &[f32], a: MatRef<'_, f32>, b: MatRef<'_, f32>) {
+    let tasks = tasks(c.nrows() * c.ncols() * a.ncols());
+    split(c, a, b, 0, tasks, &|mut c, a, b, first| {
+        let bias = &bias[first..first + c.ncols()];
+        for i in 0..c.nrows() {
+            match c.rb_mut().row_mut(i).try_as_row_major_mut() {
+                Some(row) => row.as_slice_mut().copy_from_slice(bias),
+                None => bias.iter().enumerate().for_each(|(j, v)| c[(i, j)] = *v),
+            }
+        }
+        matmul(c, Accum::Add, a, b, 1.0, Par::Seq);
+    });
+}
+
+fn tasks(work: usize) -> usize {
     let most = match rayon::current_num_threads() {
         _ if !fixed_depth() => FIXED_TASKS,
         1 => 1,
         threads => 2 * threads,
     };
-    split(c, accum, a, b, (work / MIN_TASK).clamp(1, most));
+    (work / MIN_TASK).clamp(1, most)
 }
 
 /// Most tasks where their number must not follow the number of threads.
@@ -38,9 +58,19 @@ pub fn gemm_seq(c: MatMut<'_, f32>, accum: Accum, a: MatRef<'_, f32>, b: MatRef<
     matmul(c, accum, a, b, 1.0, Par::Seq);
 }
 
-fn split(c: MatMut<'_, f32>, accum: Accum, a: MatRef<'_, f32>, b: MatRef<'_, f32>, tasks: usize) {
+/// What a task does with its block of `c`, the rows and columns behind it, and the block's first column.
+type Task<'a> = dyn Fn(MatMut<'_, f32>, MatRef<'_, f32>, MatRef<'_, f32>, usize) + Sync + 'a;
+
+fn split(
+    c: MatMut<'_, f32>,
+    a: MatRef<'_, f32>,
+    b: MatRef<'_, f32>,
+    first: usize,
+    tasks: usize,
+    task: &Task<'_>,
+) {
     if tasks <= 1 || c.nrows().max(c.ncols()) < 32 {
-        return matmul(c, accum, a, b, 1.0, Par::Seq);
+        return task(c, a, b, first);
     }
     let left = tasks / 2;
     // Cut at a multiple of the widest register tile so that no task has a ragged edge inside.
@@ -48,12 +78,15 @@ fn split(c: MatMut<'_, f32>, accum: Accum, a: MatRef<'_, f32>, b: MatRef<'_, f32
         let at = cut(c.nrows(), left, tasks);
         let (c0, c1) = c.split_at_row_mut(at);
         let (a0, a1) = a.split_at_row(at);
-        rayon::join(|| split(c0, accum, a0, b, left), || split(c1, accum, a1, b, tasks - left));
+        rayon::join(|| split(c0, a0, b, first, left, task), || split(c1, a1, b, first, tasks - left, task));
     } else {
         let at = cut(c.ncols(), left, tasks);
         let (c0, c1) = c.split_at_col_mut(at);
         let (b0, b1) = b.split_at_col(at);
-        rayon::join(|| split(c0, accum, a, b0, left), || split(c1, accum, a, b1, tasks - left));
+        rayon::join(
+            || split(c0, a, b0, first, left, task),
+            || split(c1, a, b1, first + at, tasks - left, task),
+        );
     }
 }
 

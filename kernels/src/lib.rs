@@ -14,6 +14,8 @@ pub mod cross_entropy;
 pub mod embedding;
 mod error;
 pub mod gemm;
+#[cfg(feature = "cuda")]
+pub mod gpu;
 pub mod linear;
 pub mod norm;
 pub mod optimizer;

@@ -146,6 +146,31 @@ pub(crate) fn padded(v: &[f32]) -> Lane {
     lane
 }
 
+/// Add every row of a row-major matrix to `sums`, one row after the other.
+///
+/// Columns in groups whose sums stay in registers: row by row, each sum would be loaded and stored at every row.
+#[inline(always)]
+pub(crate) fn add_columns(sums: &mut [f32], rows: &[f32]) {
+    let width = sums.len();
+    let (groups, rest) = sums.as_chunks_mut::<{ 4 * LANES }>();
+    for (g, sums) in groups.iter_mut().enumerate() {
+        let mut acc = *sums;
+        for row in rows.chunks_exact(width) {
+            let row = &row[g * 4 * LANES..][..4 * LANES];
+            for (a, v) in acc.iter_mut().zip(row) {
+                *a += v;
+            }
+        }
+        *sums = acc;
+    }
+    let done = width - rest.len();
+    for row in rows.chunks_exact(width) {
+        for (a, v) in rest.iter_mut().zip(&row[done..]) {
+            *a += v;
+        }
+    }
+}
+
 /// `<a, b>` over the shorter length.
 #[inline(always)]
 pub(crate) fn dot(a: &[f32], b: &[f32]) -> f32 {

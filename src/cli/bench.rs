@@ -92,7 +92,7 @@ pub fn run(args: &Args) -> Result<()> {
     let data = load_data(&mut config, true)?;
     let dir = tempfile::tempdir().map_err(Error::io("temporary folder"))?;
     let path = dir.path().join("run");
-    let writer = RunWriter::create(&path, &describe(&config, &data, "bench")?)?;
+    let writer = RunWriter::create(&path, &describe(&config, &data, "bench", &crate::train::Device::Cpu)?)?;
     let mut bench = Bench::new(&config, &data, writer)?;
     let block = |bench: &mut Bench<'_>, mode: &dyn Fn(usize) -> Mode| -> Result<f64> {
         let mut total = 0.0;

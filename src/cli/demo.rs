@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use growthpath_trace::Run;
 
+use super::device::DeviceArg;
 use super::output;
 use super::progress::note;
 use super::study::{parse_flags, train_all};
@@ -34,6 +35,9 @@ pub struct Args {
     /// Threads [default: all cores]
     #[arg(long, value_name = "N")]
     threads: Option<usize>,
+    /// Where to train
+    #[arg(long, value_enum, default_value = "auto")]
+    device: DeviceArg,
     /// No progress display
     #[arg(long, short)]
     quiet: bool,
@@ -83,7 +87,7 @@ pub fn run(args: &Args) -> Result<()> {
             r.nats_per_byte, r.without_recall
         ));
     }
-    train_all(&mut jobs, args.quiet)?;
+    train_all(&mut jobs, args.device, args.quiet)?;
     let runs: Vec<Run> = jobs.iter().map(|j| Ok(Run::open(&j.folder)?)).collect::<Result<_>>()?;
     let pairs = [(0, 1), (2, 3), (0, 2)];
     let figures = args.out.join("figures");

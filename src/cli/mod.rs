@@ -7,6 +7,7 @@ mod bench;
 mod compare;
 mod completions;
 mod demo;
+mod device;
 mod export;
 mod inspect;
 mod output;

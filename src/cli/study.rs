@@ -7,6 +7,7 @@ use clap::Parser;
 use growthpath_analysis::compare::{Comparison, Layers, compare, seeds};
 use growthpath_trace::Run;
 
+use super::device::{DeviceArg, pick};
 use super::output::{self, number, table};
 use super::progress::{Progress, note};
 use super::train::{load_data, set_threads, train_shown};
@@ -14,7 +15,7 @@ use super::train_args::TrainArgs;
 use crate::data::Dataset;
 use crate::error::{Error, Result};
 use crate::study::{Job, Plan, State, state};
-use crate::train::resume;
+use crate::train::{Device, resume};
 
 /// Arguments of `growthpath study`.
 #[derive(Debug, Clone, clap::Args)]
@@ -30,6 +31,9 @@ pub struct Args {
     /// Threads [default: all cores]
     #[arg(long, value_name = "N")]
     threads: Option<usize>,
+    /// Where to train
+    #[arg(long, value_enum, default_value = "auto")]
+    device: DeviceArg,
     /// No progress display
     #[arg(long, short)]
     quiet: bool,
@@ -53,7 +57,7 @@ pub fn parse_flags(flags: &[String]) -> Result<TrainArgs> {
 }
 
 /// Train what is not trained yet; texts that runs share are loaded once.
-pub fn train_all(jobs: &mut [Job], quiet: bool) -> Result<()> {
+pub fn train_all(jobs: &mut [Job], device: DeviceArg, quiet: bool) -> Result<()> {
     let mut loaded: Option<(String, Arc<Dataset>)> = None;
     for job in jobs {
         let key = format!("{:?} {} {}", job.config.data, job.config.tokenizer, job.config.model.context);
@@ -66,16 +70,17 @@ pub fn train_all(jobs: &mut [Job], quiet: bool) -> Result<()> {
         };
         loaded = Some((key, Arc::clone(&data)));
         job.config.validate()?;
+        let device = pick(device, &job.config)?;
         match state(&job.folder, &job.config)? {
             State::Done => note(&format!("{}: done", job.folder.display())),
             State::Restart => {
                 std::fs::remove_dir_all(&job.folder).map_err(Error::io(&job.folder))?;
-                train_one(job, &data, quiet)?;
+                train_one(job, &data, &device, quiet)?;
             }
-            State::New => train_one(job, &data, quiet)?,
+            State::New => train_one(job, &data, &device, quiet)?,
             State::Resumable => {
                 let mut bar = Progress::new(&job.label, job.config.steps, 0, quiet);
-                resume(&job.config, &data, &job.folder, &mut |e| bar.on(e))?;
+                resume(&job.config, &data, &job.folder, &device, &mut |e| bar.on(e))?;
                 bar.finish();
             }
         }
@@ -84,8 +89,8 @@ pub fn train_all(jobs: &mut [Job], quiet: bool) -> Result<()> {
 }
 
 /// A diverged arm is a result of the study, not its end.
-fn train_one(job: &Job, data: &Dataset, quiet: bool) -> Result<()> {
-    match train_shown(&job.config, data, &job.folder, &job.label, quiet) {
+fn train_one(job: &Job, data: &Dataset, device: &Device, quiet: bool) -> Result<()> {
+    match train_shown(&job.config, data, &job.folder, &job.label, device, quiet) {
         Err(Error::Diverged(why)) => {
             note(&format!("{}: {why}", job.label));
             Ok(())
@@ -119,7 +124,7 @@ pub fn run(args: &Args) -> Result<()> {
             jobs.push(Job { label: arm.name.clone(), folder: Plan::folder(&out, arm, *seed), config });
         }
     }
-    train_all(&mut jobs, args.quiet)?;
+    train_all(&mut jobs, args.device, args.quiet)?;
     let first: Vec<Run> = plan
         .arms
         .iter()

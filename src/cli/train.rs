@@ -5,13 +5,14 @@ use std::time::Instant;
 
 use growthpath_trace::Run;
 
+use super::device::{DeviceArg, pick};
 use super::output;
 use super::progress::{Progress, note};
-use super::train_args::{Device, TrainArgs, data_source, tokenizer};
+use super::train_args::{TrainArgs, data_source, tokenizer};
 use crate::data::{Dataset, Stage};
 use crate::error::{Error, Result};
 use crate::model::params::count;
-use crate::train::{Outcome, TrainConfig, checkpoint, resume, train};
+use crate::train::{Device, Outcome, TrainConfig, checkpoint, resume, train};
 
 /// Arguments of `growthpath train`.
 #[derive(Debug, Clone, clap::Args)]
@@ -29,7 +30,10 @@ pub struct Args {
     threads: Option<usize>,
     /// Where to train
     #[arg(long, value_enum, default_value = "auto")]
-    device: Device,
+    device: DeviceArg,
+    /// With --device cuda: print how often each kernel was launched and how long it took
+    #[arg(long)]
+    profile: bool,
     /// Name of the run in figures and tables [default: the arm]
     #[arg(long)]
     label: Option<String>,
@@ -50,17 +54,6 @@ pub fn set_threads(threads: Option<usize>) -> Result<()> {
     match (threads, built) {
         (Some(n), Err(e)) => Err(Error::usage(format!("--threads {n}: {e}"))),
         _ => Ok(()),
-    }
-}
-
-/// Refuse a device that this build or machine lacks.
-pub fn check_device(device: Device) -> Result<()> {
-    match device {
-        Device::Auto | Device::Cpu => Ok(()),
-        Device::Cuda => Err(Error::Format {
-            path: "--device cuda".into(),
-            message: "training on a GPU is not available in this build; use --device cpu or auto".into(),
-        }),
     }
 }
 
@@ -86,10 +79,11 @@ pub fn train_shown(
     data: &Dataset,
     out: &std::path::Path,
     label: &str,
+    device: &Device,
     quiet: bool,
 ) -> Result<Outcome> {
     let mut bar = Progress::new(label, config.steps, 0, quiet);
-    let outcome = train(config, data, out, label, &mut |e| bar.on(e));
+    let outcome = train(config, data, out, label, device, &mut |e| bar.on(e));
     bar.finish();
     outcome
 }
@@ -97,7 +91,6 @@ pub fn train_shown(
 /// Run the verb.
 pub fn run(args: &Args) -> Result<()> {
     set_threads(args.threads)?;
-    check_device(args.device)?;
     let (mut config, from, label) = if args.resume {
         let run = Run::open(&args.out)?;
         let config: TrainConfig = serde_json::from_value(run.info().config.clone())
@@ -109,6 +102,10 @@ pub fn run(args: &Args) -> Result<()> {
         let label = args.label.clone().unwrap_or_else(|| config.label());
         (config, 0, label)
     };
+    let device = pick(args.device, &config)?;
+    if args.profile {
+        profile_start(&device)?;
+    }
     let stored = config.model.vocab;
     let data = load_data(&mut config, args.quiet)?;
     if args.resume && stored != config.model.vocab {
@@ -119,19 +116,64 @@ pub fn run(args: &Args) -> Result<()> {
     }
     config.validate()?;
     if !args.quiet {
-        note(&describe(&config, &data));
+        note(&describe(&config, &data, &device));
     }
     let outcome = if args.resume {
         check_same_data(args, &data)?;
         note(&format!("resuming at step {from}"));
         let mut bar = Progress::new(&label, config.steps, from, args.quiet);
-        let outcome = resume(&config, &data, &args.out, &mut |e| bar.on(e));
+        let outcome = resume(&config, &data, &args.out, &device, &mut |e| bar.on(e));
         bar.finish();
         outcome?
     } else {
-        train_shown(&config, &data, &args.out, &label, args.quiet)?
+        train_shown(&config, &data, &args.out, &label, &device, args.quiet)?
     };
-    output::print(&summary(&config, &outcome, args))
+    let mut text = summary(&config, &outcome, args);
+    if args.profile {
+        text += &profile_end(&device, &outcome)?;
+    }
+    output::print(&text)
+}
+
+fn profile_start(device: &Device) -> Result<()> {
+    match device {
+        Device::Cpu => Err(Error::usage("--profile counts a device's launches: it needs --device cuda")),
+        #[cfg(feature = "cuda")]
+        Device::Cuda(gpu) => {
+            gpu.profile_start(true);
+            Ok(())
+        }
+    }
+}
+
+/// Launches and time by kernel over the whole run, validation included.
+fn profile_end(device: &Device, outcome: &Outcome) -> Result<String> {
+    match device {
+        Device::Cpu => Ok(format!("{} launches a training step\n", outcome.launches_a_step)),
+        #[cfg(feature = "cuda")]
+        Device::Cuda(gpu) => {
+            let uses = gpu.profile_end()?;
+            let all: f64 = uses.iter().map(|u| u.milliseconds).sum();
+            let rows: Vec<Vec<String>> = uses
+                .iter()
+                .map(|u| {
+                    vec![
+                        u.kernel.clone(),
+                        u.launches.to_string(),
+                        format!("{:.1}", u.milliseconds),
+                        format!("{:.1}", 1e3 * u.milliseconds / u.launches.max(1) as f64),
+                        format!("{:.1}", 100.0 * u.milliseconds / all.max(f64::MIN_POSITIVE)),
+                    ]
+                })
+                .collect();
+            let header = ["kernel", "launches", "ms in all", "us a launch", "% of the time"];
+            Ok(format!(
+                "\n{}{} launches a training step, 1 copy to the host\n",
+                output::table(&header, &rows),
+                outcome.launches_a_step
+            ))
+        }
+    }
 }
 
 fn check_same_data(args: &Args, data: &Dataset) -> Result<()> {
@@ -144,13 +186,13 @@ fn check_same_data(args: &Args, data: &Dataset) -> Result<()> {
     }
 }
 
-fn describe(c: &TrainConfig, data: &Dataset) -> String {
+fn describe(c: &TrainConfig, data: &Dataset, device: &Device) -> String {
     let (all, body) = count(&c.model);
     let d = data.info();
     let tokens = c.batch * c.model.context;
     format!(
         "{}: {} layers, width {}, {} heads, context {}; {} parameters ({} without embeddings)\n\
-         data: {} ({} training tokens, vocabulary {}); {} tokens a step, {:.2} epochs; {} threads",
+         data: {} ({} training tokens, vocabulary {}); {} tokens a step, {:.2} epochs; {}",
         c.label(),
         c.model.layers,
         c.model.width,
@@ -163,7 +205,7 @@ fn describe(c: &TrainConfig, data: &Dataset) -> String {
         d.vocab_size,
         thousands(tokens),
         tokens as f64 * f64::from(c.steps) / d.train_tokens as f64,
-        rayon::current_num_threads(),
+        device.describe(),
     )
 }
 

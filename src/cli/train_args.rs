@@ -8,7 +8,7 @@ use crate::data::{Source, TokenizerSpec};
 use crate::error::{Error, Result};
 use crate::model::ModelConfig;
 use crate::train::TrainConfig;
-use crate::train::config::{DataConfig, Optimizer, ProbeConfig};
+use crate::train::config::{DataConfig, Optimizer, Precision, ProbeConfig};
 use crate::train::intervention::{Hold, Intervention, Target};
 use crate::train::schedule::{Schedule, Shape};
 
@@ -30,17 +30,6 @@ pub enum ScheduleArg {
     Wsd,
     /// No decay.
     Constant,
-}
-
-/// Devices on the command line.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Device {
-    /// A GPU if this build and this machine have one, else the CPU.
-    Auto,
-    /// The CPU.
-    Cpu,
-    /// An NVIDIA GPU.
-    Cuda,
 }
 
 /// Flags that decide what a run computes.
@@ -79,6 +68,9 @@ pub struct TrainArgs {
     /// Peak learning rate [default: by size, 3e-3 for micro; 0.3 for sgd]
     #[arg(long)]
     pub lr: Option<f64>,
+    /// Type of the stored activations; bf16 needs --device cuda
+    #[arg(long, value_enum, default_value = "f32")]
+    pub precision: Precision,
     /// Schedule after warm-up
     #[arg(long, value_enum, default_value = "cosine")]
     pub schedule: ScheduleArg,
@@ -229,6 +221,7 @@ impl TrainArgs {
             batch: self.batch.unwrap_or(batch),
             steps: self.steps,
             seed: self.seed,
+            precision: self.precision,
             optimizer,
             schedule: Schedule { shape, lr, warmup, final_fraction: self.lr_final },
             weight_decay: self.weight_decay,

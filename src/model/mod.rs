@@ -3,10 +3,14 @@
 mod backward;
 pub mod config;
 mod decoder;
+#[cfg(feature = "cuda")]
+pub mod device;
 pub mod foreign;
 pub mod hf;
 pub mod params;
+mod stats;
 
 pub use backward::Gradients;
 pub use config::ModelConfig;
 pub use decoder::{Decoder, Forward, LayerState, Options};
+pub use stats::{LayerStats, StepStats};

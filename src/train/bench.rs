@@ -8,10 +8,10 @@ use growthpath_trace::{RunWriter, StepRow};
 use super::config::TrainConfig;
 use super::optimizer::Optimizer;
 use super::probe::Prober;
-use super::telemetry::{LayerMeasures, head_rows, write_rows};
+use super::telemetry::{head_rows, write_rows};
 use crate::data::{Batcher, Dataset};
 use crate::error::Result;
-use crate::model::{Decoder, Options};
+use crate::model::{Decoder, LayerStats, Options};
 
 /// What a timed step does beside training.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -71,19 +71,19 @@ impl<'a> Bench<'a> {
         let stats = mode != Mode::Off;
         let mut forward =
             self.model.forward(&batch.inputs, batch.context, &Options { stats, ..Options::default() })?;
-        let measures: Vec<LayerMeasures> = forward.layers.iter().filter_map(LayerMeasures::take).collect();
+        let measures: Vec<LayerStats> = forward.layers.iter().filter_map(LayerStats::take).collect();
         let g = self.model.backward(&mut forward, &batch.targets)?;
         let info = self.optimizer.prepare(c, at, &g.grads)?;
         let slots = self.optimizer.apply(c, at, &info, &self.model.params, &g.grads, stats)?.to_vec();
+        let qk_lr = self.optimizer.qk_lr(info.lr);
         if mode == Mode::Record {
-            let optimizer = &self.optimizer;
-            let rows = head_rows(at, &c.model, &measures, &g.logit_grads, &slots, optimizer, &info);
+            let rows = head_rows(at, &c.model, &measures, &g.logit_grads, &slots, &qk_lr);
             self.writer.heads(&rows)?;
             self.writer.writes(&write_rows(at, &measures))?;
             self.writer.steps(StepRow { step: at, loss: g.loss as f32, ..StepRow::default() })?;
         }
-        for l in 0..c.model.layers {
-            self.prober.add_step(l, self.optimizer.qk_lr(&info, l));
+        for (l, lr) in qk_lr.iter().enumerate() {
+            self.prober.add_step(l, f64::from(*lr));
         }
         self.at += 1;
         Ok(started.elapsed().as_secs_f64())

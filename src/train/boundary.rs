@@ -9,6 +9,7 @@ use super::checkpoint;
 use super::looping::{Event, Session};
 use super::probe::Prober;
 use super::reliance::{self, mean_and_error};
+use crate::data::Batch;
 use crate::error::Result;
 use crate::model::Options;
 
@@ -16,7 +17,22 @@ impl Session<'_> {
     /// What is due between steps, with `done` steps done.
     pub(super) fn boundary(&mut self, done: u32, on: &mut dyn FnMut(Event)) -> Result<()> {
         let c = self.config;
-        if (c.probe_due(done) || c.eval_due(done) || c.checkpoint_due(done)) && !self.finite()? {
+        if !(c.probe_due(done) || c.eval_due(done) || c.checkpoint_due(done)) {
+            return Ok(());
+        }
+        if let Some(mut device) = self.device.take() {
+            let outcome = self.catch_up(&mut *device, c.checkpoint_due(done), on);
+            self.device = Some(device);
+            outcome?;
+        }
+        let outcome = self.due(done, on);
+        self.clock = None; // what was due is no part of the next step's time
+        outcome
+    }
+
+    fn due(&mut self, done: u32, on: &mut dyn FnMut(Event)) -> Result<()> {
+        let c = self.config;
+        if !self.finite()? {
             return Err(self.diverged());
         }
         if c.probe_due(done) {
@@ -38,14 +54,25 @@ impl Session<'_> {
     }
 
     /// Whether every parameter and the loss on held-out text are numbers.
-    fn finite(&self) -> Result<bool> {
+    fn finite(&mut self) -> Result<bool> {
         for v in &self.model.params.vars {
             if !sum_squares(v.as_tensor())?.is_finite() {
                 return Ok(false);
             }
         }
         let one = self.eval_batch.rows(0..1);
-        Ok(self.model.loss(&one.inputs, &one.targets, one.context, &Options::default())?.loss.is_finite())
+        Ok(self.losses(&one)?.iter().all(|l| l.is_finite()))
+    }
+
+    /// Losses of each token of a batch, on the device where there is one.
+    fn losses(&mut self, batch: &Batch) -> Result<Vec<f32>> {
+        match &mut self.device {
+            Some(d) => d.losses(batch),
+            None => {
+                let (inputs, targets) = (&batch.inputs, &batch.targets);
+                Ok(self.model.loss(inputs, targets, batch.context, &Options::default())?.losses)
+            }
+        }
     }
 
     fn probe(&mut self, done: u32) -> Result<()> {
@@ -70,13 +97,13 @@ impl Session<'_> {
     }
 
     fn evaluate(&mut self, done: u32) -> Result<()> {
-        let (batch, size) = (&self.eval_batch, self.config.batch);
-        let mut losses = Vec::with_capacity(batch.rows);
-        for start in (0..batch.rows).step_by(size) {
-            let part = batch.rows(start..start + size);
-            let out = self.model.loss(&part.inputs, &part.targets, part.context, &Options::default())?;
+        let (rows, size) = (self.eval_batch.rows, self.config.batch);
+        let mut losses = Vec::with_capacity(rows);
+        for start in (0..rows).step_by(size) {
+            let part = self.eval_batch.rows(start..start + size);
+            let each = self.losses(&part)?;
             let mean = |s: &[f32]| s.iter().map(|l| f64::from(*l)).sum::<f64>() / s.len() as f64;
-            losses.extend(out.losses.chunks_exact(part.context).map(mean));
+            losses.extend(each.chunks_exact(part.context).map(mean));
         }
         let (loss, stderr) = mean_and_error(&losses);
         self.valid_loss = loss;

@@ -27,6 +27,17 @@ pub enum Optimizer {
     },
 }
 
+/// Type that activations are stored in; parameters, moments and statistics are float32 in either.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Precision {
+    /// 32-bit floats.
+    #[default]
+    F32,
+    /// The upper half of a 32-bit float; on a device only.
+    Bf16,
+}
+
 /// Where the text comes from.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "source", rename_all = "kebab-case")]
@@ -77,6 +88,9 @@ pub struct TrainConfig {
     pub steps: u32,
     /// Seed of the initial weights and of the data order.
     pub seed: u64,
+    /// Type of the stored activations.
+    #[serde(default)]
+    pub precision: Precision,
     /// Update rule.
     pub optimizer: Optimizer,
     /// Learning rate over time.

@@ -1,19 +1,21 @@
 //! The training loop.
 
+use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
-use candle_core::Device;
 use growthpath_trace::{Run, RunWriter, Status};
 
+use super::accelerator::{Accelerator, Device};
 use super::config::TrainConfig;
+use super::device_step::Started;
 use super::dump::Dump;
 use super::optimizer::{Optimizer, StepInfo};
 use super::probe::Prober;
-use super::telemetry::LayerMeasures;
 use super::{checkpoint, run_info};
 use crate::data::{Batch, Batcher, Dataset};
 use crate::error::{Error, Result};
-use crate::model::Decoder;
+use crate::model::{Decoder, LayerStats};
 
 /// One step, for a progress display.
 #[derive(Debug, Clone, Copy)]
@@ -50,6 +52,8 @@ pub struct Outcome {
     pub probe_seconds: f64,
     /// Tokens trained on by this process.
     pub tokens: u64,
+    /// Kernel launches of a training step; 0 on the host.
+    pub launches_a_step: u64,
 }
 
 /// A run in progress.
@@ -69,6 +73,13 @@ pub(super) struct Session<'a> {
     pub(super) probe_seconds: f64,
     pub(super) dump: Option<Dump>,
     pub(super) last: Option<Last>,
+    pub(super) speed: Speed,
+    /// Where the steps run, when not on the host; taken out while it works.
+    pub(super) device: Option<Box<dyn Accelerator>>,
+    /// Steps started on the device and not yet recorded.
+    pub(super) started: VecDeque<Started>,
+    /// When the device's last step was recorded; none after other work.
+    pub(super) clock: Option<Instant>,
 }
 
 /// The last step, for the message of a run that diverges.
@@ -76,7 +87,7 @@ pub(super) struct Last {
     pub(super) step: u32,
     pub(super) loss: f64,
     pub(super) info: StepInfo,
-    pub(super) measures: Vec<LayerMeasures>,
+    pub(super) layers: Vec<LayerStats>,
 }
 
 /// Train from scratch into the new directory `run`.
@@ -89,13 +100,16 @@ pub fn train(
     data: &Dataset,
     run: &Path,
     label: &str,
+    device: &Device,
     on: &mut dyn FnMut(Event),
 ) -> Result<Outcome> {
     config.validate()?;
-    let model = Decoder::new(config.model.clone(), config.seed, &Device::Cpu)?;
+    let model = Decoder::new(config.model.clone(), config.seed, &candle_core::Device::Cpu)?;
     let optimizer = Optimizer::new(config, &model.params);
-    let writer = RunWriter::create(run, &run_info::describe(config, data, label)?)?;
+    let accelerator = device.accelerate(config, &model, optimizer.rule())?;
+    let writer = RunWriter::create(run, &run_info::describe(config, data, label, device)?)?;
     let mut s = Session::new(config, data, run, model, optimizer, writer)?;
+    s.device = accelerator;
     s.boundary(0, on)?;
     s.steps(0, on)
 }
@@ -108,6 +122,7 @@ pub fn resume(
     config: &TrainConfig,
     data: &Dataset,
     run: &Path,
+    device: &Device,
     on: &mut dyn FnMut(Event),
 ) -> Result<Outcome> {
     config.validate()?;
@@ -122,8 +137,13 @@ pub fn resume(
         )));
     };
     let restored = checkpoint::load(&dir, config)?;
+    let accelerator = device.accelerate(config, &restored.model, restored.optimizer.rule())?;
+    if let Some(d) = &accelerator {
+        d.push_moments(&restored.optimizer.moments)?;
+    }
     let writer = RunWriter::resume(run, step)?;
     let mut s = Session::new(config, data, run, restored.model, restored.optimizer, writer)?;
+    s.device = accelerator;
     if let Some(p) = &mut s.prober {
         p.restore(&s.model, step, restored.history)?;
     }
@@ -160,6 +180,10 @@ impl<'a> Session<'a> {
             probe_seconds: 0.0,
             dump: None,
             last: None,
+            speed: Speed::default(),
+            device: None,
+            started: VecDeque::new(),
+            clock: None,
             config,
             data,
             run,
@@ -171,16 +195,17 @@ impl<'a> Session<'a> {
         })
     }
 
+    fn step(&mut self, at: u32, on: &mut dyn FnMut(Event)) -> Result<()> {
+        let Some(mut device) = self.device.take() else { return self.host_step(at, on) };
+        let outcome = self.device_step(&mut *device, at, on);
+        self.device = Some(device);
+        outcome
+    }
+
     fn steps(mut self, from: u32, on: &mut dyn FnMut(Event)) -> Result<Outcome> {
         let c = self.config;
-        let mut speed = Speed::default();
         for at in from..c.steps {
-            let outcome = self.step(at).and_then(|(loss, lr, seconds)| {
-                self.step_seconds += seconds;
-                let tokens_per_second = speed.add(self.batcher.tokens_per_step() as f64, seconds);
-                on(Event::Step(StepReport { done: at + 1, loss, lr, tokens_per_second }));
-                self.boundary(at + 1, on)
-            });
+            let outcome = self.step(at, on).and_then(|()| self.boundary(at + 1, on));
             match outcome {
                 Ok(()) => {}
                 Err(e @ Error::Diverged(_)) => {
@@ -198,18 +223,19 @@ impl<'a> Session<'a> {
             step_seconds: self.step_seconds,
             probe_seconds: self.probe_seconds,
             tokens,
+            launches_a_step: self.device.as_ref().map_or(0, |d| d.launches()),
         })
     }
 }
 
 /// Tokens a second, smoothed over about ten steps.
 #[derive(Default)]
-struct Speed {
+pub(super) struct Speed {
     rate: Option<f64>,
 }
 
 impl Speed {
-    fn add(&mut self, tokens: f64, seconds: f64) -> f64 {
+    pub(super) fn add(&mut self, tokens: f64, seconds: f64) -> f64 {
         let now = tokens / seconds.max(1e-9);
         let rate = self.rate.map_or(now, |r| 0.9 * r + 0.1 * now);
         self.rate = Some(rate);

@@ -54,18 +54,8 @@ impl Optimizer {
         }
     }
 
-    /// Global norm of the gradients and the schedule's and intervention's numbers for step `step`.
-    ///
-    /// # Errors
-    /// When a gradient cannot be read.
-    pub fn prepare(&mut self, config: &TrainConfig, at: u32, grads: &[Tensor]) -> Result<StepInfo> {
-        let mut total = 0.0;
-        for g in grads {
-            total += sum_squares(g)?;
-        }
-        let grad_norm = total.sqrt();
-        let clip_scale =
-            if config.clip > 0.0 && grad_norm > config.clip { config.clip / grad_norm } else { 1.0 };
+    /// The schedule's and intervention's numbers for step `at`: learning rate and the target's multiplier.
+    pub fn schedule(&mut self, config: &TrainConfig, at: u32) -> (f64, f64) {
         let multiplier = match &config.intervention {
             Some(i) => {
                 let m = self.hold.multiplier(i, at, config.steps);
@@ -78,7 +68,33 @@ impl Optimizer {
             }
             None => 1.0,
         };
-        Ok(StepInfo { lr: config.schedule.at(at, config.steps), multiplier, grad_norm, clip_scale })
+        (config.schedule.at(at, config.steps), multiplier)
+    }
+
+    /// Global norm of the gradients, beside what [`Optimizer::schedule`] says.
+    ///
+    /// # Errors
+    /// When a gradient cannot be read.
+    pub fn prepare(&mut self, config: &TrainConfig, at: u32, grads: &[Tensor]) -> Result<StepInfo> {
+        let mut total = 0.0;
+        for g in grads {
+            total += sum_squares(g)?;
+        }
+        let grad_norm = total.sqrt();
+        let clip_scale =
+            if config.clip > 0.0 && grad_norm > config.clip { config.clip / grad_norm } else { 1.0 };
+        let (lr, multiplier) = self.schedule(config, at);
+        Ok(StepInfo { lr, multiplier, grad_norm, clip_scale })
+    }
+
+    /// Which rule.
+    pub fn rule(&self) -> Rule {
+        self.rule
+    }
+
+    /// What is common to every parameter in update number `at`.
+    pub fn update(&self, config: &TrainConfig, at: u32, lr: f64, clip_scale: f64, stats: bool) -> Update<'_> {
+        update(self.rule, &self.multipliers, config, at, (lr, clip_scale), stats)
     }
 
     /// Update every parameter; returns the per-head sums where `stats`.
@@ -95,15 +111,8 @@ impl Optimizer {
         stats: bool,
     ) -> Result<&[SliceStats]> {
         self.slots.fill(SliceStats::default());
-        let update = Update {
-            rule: self.rule,
-            lr: info.lr as f32,
-            multipliers: &self.multipliers,
-            weight_decay: config.weight_decay as f32,
-            clip_scale: info.clip_scale as f32,
-            t: at + 1,
-            stats,
-        };
+        let scales = (info.lr, info.clip_scale);
+        let update = update(self.rule, &self.multipliers, config, at, scales, stats);
         for (i, (spec, var)) in params.specs.iter().zip(&params.vars).enumerate() {
             let (segments, moments) = (&self.segments[i], &mut self.moments[i]);
             step(&update, var.as_tensor(), &grads[i], spec.decays(), segments, moments, &mut self.slots)?;
@@ -111,8 +120,28 @@ impl Optimizer {
         Ok(&self.slots)
     }
 
-    /// Effective learning rate of a layer's W_Q and W_K after [`Optimizer::prepare`].
-    pub fn qk_lr(&self, info: &StepInfo, layer: usize) -> f64 {
-        f64::from(info.lr as f32 * self.multipliers[Group::Qk(layer).index()])
+    /// Effective learning rate of each layer's W_Q and W_K after [`Optimizer::schedule`] said `lr`.
+    pub fn qk_lr(&self, lr: f64) -> Vec<f32> {
+        let layers = (self.multipliers.len() - 1) / 2;
+        (0..layers).map(|l| lr as f32 * self.multipliers[Group::Qk(l).index()]).collect()
+    }
+}
+
+fn update<'a>(
+    rule: Rule,
+    multipliers: &'a [f32],
+    config: &TrainConfig,
+    at: u32,
+    (lr, clip_scale): (f64, f64),
+    stats: bool,
+) -> Update<'a> {
+    Update {
+        rule,
+        lr: lr as f32,
+        multipliers,
+        weight_decay: config.weight_decay as f32,
+        clip_scale: clip_scale as f32,
+        t: at + 1,
+        stats,
     }
 }

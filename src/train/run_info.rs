@@ -2,6 +2,7 @@
 
 use growthpath_trace::RunInfo;
 
+use super::accelerator::Device;
 use super::config::TrainConfig;
 use crate::data::Dataset;
 use crate::error::{Error, Result};
@@ -10,7 +11,7 @@ use crate::error::{Error, Result};
 ///
 /// # Errors
 /// When the configuration cannot be stored.
-pub fn describe(config: &TrainConfig, data: &Dataset, label: &str) -> Result<RunInfo> {
+pub fn describe(config: &TrainConfig, data: &Dataset, label: &str, device: &Device) -> Result<RunInfo> {
     let (layers, heads) = (config.model.layers as u16, config.model.heads as u16);
     let json = serde_json::to_value(config).map_err(|e| Error::usage(e.to_string()))?;
     let mut info = RunInfo::new(json, config.steps, layers, heads);
@@ -20,7 +21,7 @@ pub fn describe(config: &TrainConfig, data: &Dataset, label: &str) -> Result<Run
     let d = data.info();
     info.data_blake3.insert("streams".into(), d.fingerprint.clone());
     info.tokenizer_blake3 = Some(d.tokenizer_fingerprint.clone());
-    info.device = format!("cpu ({} threads)", rayon::current_num_threads());
+    info.device = device.describe();
     info.versions.insert("growthpath".into(), env!("CARGO_PKG_VERSION").into());
     info.versions.insert("candle-core".into(), "0.11.1".into());
     info.telemetry_every = Some(config.telemetry_every);

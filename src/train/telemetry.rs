@@ -4,50 +4,21 @@ use growthpath_kernels::attention::LogitGradStats;
 use growthpath_kernels::optimizer::SliceStats;
 use growthpath_trace::{HeadRow, WriteRow};
 
-use super::optimizer::{Optimizer, StepInfo};
 use crate::model::params::slot;
-use crate::model::{LayerState, ModelConfig};
+use crate::model::{LayerStats, ModelConfig};
 
-/// What the forward measured in one layer, kept while its activations are freed.
-#[derive(Debug, Clone)]
-pub struct LayerMeasures {
-    logits: Vec<growthpath_kernels::attention::LogitStats>,
-    writes: [growthpath_kernels::norm::WriteStats; 2],
-    hidden: growthpath_kernels::activation::HiddenStats,
-}
-
-impl LayerMeasures {
-    /// The side outputs of one layer; none when they were not asked for.
-    pub fn take(layer: &LayerState) -> Option<Self> {
-        let [attn, ffn] = layer.write_stats();
-        Some(Self { logits: layer.logits()?.to_vec(), writes: [attn?, ffn?], hidden: layer.hidden_stats? })
-    }
-
-    /// One line for error messages.
-    pub fn describe(&self, layer: usize) -> String {
-        let s_max = self.logits.iter().map(|l| l.s_max).fold(f64::NEG_INFINITY, f64::max);
-        let spread = self.logits.iter().map(|l| l.spread).fold(0.0, f64::max);
-        let [a, f] = &self.writes;
-        format!(
-            "layer {layer}: max logit {s_max:.3e}, max spread {spread:.3e}, |w_attn|^2 {:.3e}, |w_ffn|^2 {:.3e}, |h|^2 {:.3e}",
-            a.energy, f.energy, f.h2_after
-        )
-    }
-}
-
-/// Rows of `heads` for one step, in (layer, head) order.
+/// Rows of `heads` for one step, in (layer, head) order; `qk_lr` is each layer's effective learning rate of W_Q, W_K.
 pub fn head_rows(
     step: u32,
     config: &ModelConfig,
-    measures: &[LayerMeasures],
+    measures: &[LayerStats],
     logit_grads: &[Vec<LogitGradStats>],
     slots: &[SliceStats],
-    optimizer: &Optimizer,
-    info: &StepInfo,
+    qk_lr: &[f32],
 ) -> Vec<HeadRow> {
     let mut rows = Vec::with_capacity(config.layers * config.heads);
     for (l, (m, grads)) in measures.iter().zip(logit_grads).enumerate() {
-        let lr = optimizer.qk_lr(info, l) as f32;
+        let lr = qk_lr[l];
         for (h, (s, g)) in m.logits.iter().zip(grads).enumerate() {
             let (q, k) = (&slots[slot(config, l, h, false)], &slots[slot(config, l, h, true)]);
             rows.push(HeadRow {
@@ -84,7 +55,7 @@ pub fn head_rows(
 }
 
 /// Rows of `writes` for one step, in (layer, site) order.
-pub fn write_rows(step: u32, measures: &[LayerMeasures]) -> Vec<WriteRow> {
+pub fn write_rows(step: u32, measures: &[LayerStats]) -> Vec<WriteRow> {
     let mut rows = Vec::with_capacity(2 * measures.len());
     for (l, m) in measures.iter().enumerate() {
         for (site, w) in m.writes.iter().enumerate() {

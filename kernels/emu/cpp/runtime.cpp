@@ -345,13 +345,20 @@ extern "C" const char* emu_kernel_name(size_t i) {
     return i < kernels.size() ? kernels[i].name : nullptr;
 }
 
+// Size of argument i of a kernel, 0 past the last; -1: no such kernel.
+extern "C" long emu_argument_size(const char* name, size_t i) {
+    for (const emu::Kernel& k : emu::table().kernels)
+        if (std::strcmp(k.name, name) == 0) return i < k.arguments.size() ? static_cast<long>(k.arguments[i]) : 0;
+    return -1;
+}
+
 // Runs a kernel to its end; 0, or 1 with a message of at most `capacity` bytes, its end included.
 extern "C" int emu_launch(const char* name, const unsigned* grid, const unsigned* block, unsigned schedule, const emu::Argument* arguments, size_t count, char* message, size_t capacity) {
     std::string error = "no such kernel";
     for (const emu::Kernel& k : emu::table().kernels) {
         if (std::strcmp(k.name, name) != 0) continue;
-        error = "takes " + std::to_string(k.arguments) + " arguments, not " + std::to_string(count);
-        if (k.arguments != count) break;
+        error = "takes " + std::to_string(k.arguments.size()) + " arguments, not " + std::to_string(count);
+        if (k.arguments.size() != count) break;
         auto body = k.bind(arguments);
         error = body ? emu::launch(dim3{grid[0], grid[1], grid[2]}, dim3{block[0], block[1], block[2]}, schedule, std::move(body)) : "an argument has the wrong size";
         break;

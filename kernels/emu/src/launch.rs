@@ -50,6 +50,7 @@ enum Value {
     Int(i32),
     Uint(u32),
     Float(f32),
+    Size(u64),
 }
 
 /// One kernel argument, borrowed for as long as a slice stands behind it.
@@ -106,6 +107,11 @@ impl From<u32> for Arg<'_> {
         Self::new(Value::Uint(v))
     }
 }
+impl From<u64> for Arg<'_> {
+    fn from(v: u64) -> Self {
+        Self::new(Value::Size(v))
+    }
+}
 impl From<f32> for Arg<'_> {
     fn from(v: f32) -> Self {
         Self::new(Value::Float(v))
@@ -119,6 +125,7 @@ struct RawArg {
 }
 
 unsafe extern "C" {
+    fn emu_argument_size(name: *const c_char, i: usize) -> std::ffi::c_long;
     fn emu_kernel_name(i: usize) -> *const c_char;
     fn emu_launch(
         name: *const c_char,
@@ -144,6 +151,17 @@ pub fn kernels() -> Vec<String> {
         .collect()
 }
 
+/// Sizes in bytes of a kernel's arguments; none: there is no such kernel.
+pub fn argument_sizes(kernel: &str) -> Option<Vec<usize>> {
+    let name = CString::new(kernel).ok()?;
+    // SAFETY: a C string; the callee only reads it.
+    let size = |i| unsafe { emu_argument_size(name.as_ptr(), i) };
+    if size(0) < 0 {
+        return None;
+    }
+    Some((0..).map(size).take_while(|s| *s > 0).map(|s| s as usize).collect())
+}
+
 /// The shape of a launch.
 #[derive(Debug, Clone, Copy)]
 pub struct Launch {
@@ -165,8 +183,6 @@ impl Launch {
     /// # Safety
     /// The slices behind `args` have to be as long as the kernel's documentation says, and those it writes mutable.
     pub unsafe fn run(&self, kernel: &str, args: &[Arg<'_>]) -> Result<(), Error> {
-        let error = |message: String| Error { kernel: kernel.to_owned(), message };
-        let name = CString::new(kernel).map_err(|_| error("a name with a NUL".into()))?;
         let raw: Vec<RawArg> = args
             .iter()
             .map(|a| match &a.value {
@@ -175,11 +191,47 @@ impl Launch {
                 }
                 Value::Int(v) => RawArg { value: std::ptr::from_ref(v).cast(), size: 4 },
                 Value::Uint(v) => RawArg { value: std::ptr::from_ref(v).cast(), size: 4 },
+                Value::Size(v) => RawArg { value: std::ptr::from_ref(v).cast(), size: 8 },
                 Value::Float(v) => RawArg { value: std::ptr::from_ref(v).cast(), size: 4 },
             })
             .collect();
+        // SAFETY: `raw` points into `args`; the rest is the caller's promise.
+        unsafe { self.run_raw(kernel, &raw) }
+    }
+
+    /// Runs `kernel` with the bytes of its arguments, one vector each.
+    ///
+    /// # Errors
+    /// As [`Launch::run`].
+    ///
+    /// # Safety
+    /// As [`Launch::run`], of the addresses among the bytes.
+    pub unsafe fn run_bytes(&self, kernel: &str, args: &[Vec<u8>]) -> Result<(), Error> {
+        // The runtime reads whole arguments where they lie: give each the alignment of the widest.
+        let aligned: Vec<[u64; 2]> = args
+            .iter()
+            .map(|a| {
+                let mut words = [0u64; 2];
+                for (i, b) in a.iter().enumerate().take(16) {
+                    words[i / 8] |= u64::from(*b) << (i % 8 * 8);
+                }
+                words
+            })
+            .collect();
+        let raw: Vec<RawArg> = aligned
+            .iter()
+            .zip(args)
+            .map(|(w, a)| RawArg { value: std::ptr::from_ref(w).cast(), size: a.len() })
+            .collect();
+        // SAFETY: `raw` points into `aligned`; the rest is the caller's promise.
+        unsafe { self.run_raw(kernel, &raw) }
+    }
+
+    unsafe fn run_raw(&self, kernel: &str, raw: &[RawArg]) -> Result<(), Error> {
+        let error = |message: String| Error { kernel: kernel.to_owned(), message };
+        let name = CString::new(kernel).map_err(|_| error("a name with a NUL".into()))?;
         let mut message: [c_char; 512] = [0; 512];
-        // SAFETY: `raw` points into `args`; the message holds its capacity; the rest is the caller's promise.
+        // SAFETY: the message holds its capacity; the rest is the caller's promise.
         let failed = unsafe {
             emu_launch(
                 name.as_ptr(),

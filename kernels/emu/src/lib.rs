@@ -10,4 +10,4 @@ mod bf16;
 mod launch;
 
 pub use bf16::Bf16;
-pub use launch::{Arg, Error, Launch, Schedule, kernels};
+pub use launch::{Arg, Error, Launch, Schedule, argument_sizes, kernels};

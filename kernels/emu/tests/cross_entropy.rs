@@ -7,6 +7,7 @@ use support::*;
 
 fn run<S: Storage>(
     logits: &mut [S],
+    v: usize,
     targets: &[u32],
     parts: usize,
     threads: u32,
@@ -14,7 +15,7 @@ fn run<S: Storage>(
     schedule: Schedule,
 ) -> (Vec<f32>, Vec<f32>) {
     let n = targets.len();
-    let v = logits.len() / n;
+    let pitch = logits.len() / n;
     let (mut partial, mut rows) = (unwritten::<f32>(2 * parts), unwritten::<f32>(n));
     launch(
         &format!("cross_entropy_{}", S::NAME),
@@ -28,6 +29,7 @@ fn run<S: Storage>(
             (&mut rows).into(),
             (n as i32).into(),
             (v as i32).into(),
+            (pitch as i32).into(),
             scale.into(),
         ],
     );
@@ -36,14 +38,17 @@ fn run<S: Storage>(
 
 fn check<S: Storage>(n: usize, v: usize, parts: usize, threads: u32, std: f64, schedule: Schedule) {
     let mut rng = Rng((n * 100_003 + v) as u64);
-    let mut logits = rng.normals::<S>(n * v, 5.0, std);
+    // Columns past the vocabulary hold anything before and zeros after.
+    let pitch = v + v % 3;
+    let mut logits = rng.normals::<S>(n * pitch, 5.0, std);
     let targets: Vec<u32> = (0..n).map(|_| rng.below(v) as u32).collect();
     let before = f64s(&logits);
     let scale = 0.37f32;
-    let (totals, rows) = run(&mut logits, &targets, parts, threads, scale, schedule);
+    let (totals, rows) = run(&mut logits, v, &targets, parts, threads, scale, schedule);
     let (mut loss, mut loss_error, mut peak) = (0.0, 0.0, f64::NEG_INFINITY);
     for r in 0..n {
-        let row = &before[r * v..(r + 1) * v];
+        let row = &before[r * pitch..r * pitch + v];
+        assert!(logits[r * pitch + v..(r + 1) * pitch].iter().all(|x| x.get() == 0.0), "padding");
         let top = row.iter().copied().fold(f64::NEG_INFINITY, f64::max);
         let lse = top + row.iter().map(|x| (x - top).exp()).sum::<f64>().ln();
         peak = peak.max(top);
@@ -64,7 +69,7 @@ fn check<S: Storage>(n: usize, v: usize, parts: usize, threads: u32, std: f64, s
             let own = p * (lse_error + 2.0 * U32 * (row[c] - lse).abs() + 4.0 * U32) + 3.0 * U32 * hot;
             close(
                 "gradient",
-                logits[r * v + c].get(),
+                logits[r * pitch + c].get(),
                 want,
                 f64::from(scale) * own + 1.01 * S::U * want.abs(),
             );
@@ -104,7 +109,7 @@ fn bf16() {
 #[test]
 fn a_row_may_hold_minus_infinity() {
     let mut logits = vec![f32::NEG_INFINITY, 1.0, f32::NEG_INFINITY, 1.0];
-    let (totals, _) = run(&mut logits, &[1], 1, 32, 1.0, Schedule::Forward);
+    let (totals, _) = run(&mut logits, 4, &[1], 1, 32, 1.0, Schedule::Forward);
     close("loss", totals[0].get(), 2f64.ln(), 1e-6);
     assert_eq!(totals[1], 1.0);
     for (got, want) in logits.iter().zip([0.0, -0.5, 0.0, 0.5]) {
@@ -115,10 +120,10 @@ fn a_row_may_hold_minus_infinity() {
 #[test]
 fn a_target_outside_the_vocabulary_or_a_nan_cannot_pass() {
     let mut logits = vec![0f32; 10];
-    let (totals, rows) = run(&mut logits, &[5, 2], 1, 32, 1.0, Schedule::Forward);
+    let (totals, rows) = run(&mut logits, 5, &[5, 2], 1, 32, 1.0, Schedule::Forward);
     assert!(totals[0].is_nan() && rows[0].is_nan() && rows[1].is_finite());
     assert!(logits[..5].iter().all(|v| v.is_nan()) && logits[5..].iter().all(|v| v.is_finite()));
     let mut logits = vec![0.0, f32::NAN, 0.0];
-    let (totals, _) = run(&mut logits, &[0], 1, 32, 1.0, Schedule::Forward);
+    let (totals, _) = run(&mut logits, 3, &[0], 1, 32, 1.0, Schedule::Forward);
     assert!(totals[0].is_nan() && totals[1].is_nan());
 }

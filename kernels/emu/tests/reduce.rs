@@ -56,19 +56,40 @@ fn a_nan_partial_is_not_lost_in_a_maximum() {
 #[test]
 fn column_energy_is_the_squared_norm_of_the_mean() {
     let mut rng = Rng(2);
-    for n in [1, 255, 256, 1000] {
-        let x = rng.normals::<f32>(n, 3.0, 1.0);
-        let mut out = unwritten::<f32>(1);
+    for (rows, n) in [(1, 1), (3, 255), (2, 256), (5, 1000)] {
+        let x = rng.normals::<f32>(rows * n, 3.0, 1.0);
+        let mut out = unwritten::<f32>(rows);
         launch(
             "column_energy",
-            [1, 1, 1],
+            [rows as u32, 1, 1],
             [256, 1, 1],
             Schedule::Permuted(1),
             &[(&x).into(), (&mut out).into(), (n as i32).into(), 0.125f32.into()],
         );
-        let want: f64 = x.iter().map(|v| (v.get() / 8.0).powi(2)).sum();
-        // scaling, squaring, n / 256 additions a thread, ten in the trees
-        close("energy", out[0].get(), want, (n as f64 / 256.0 + 13.0) * U32 * want);
+        for (x, out) in x.chunks(n).zip(&out) {
+            let want: f64 = x.iter().map(|v| (v.get() / 8.0).powi(2)).sum();
+            // scaling, squaring, n / 256 additions a thread, ten in the trees
+            close("energy", out.get(), want, (n as f64 / 256.0 + 13.0) * U32 * want);
+        }
+    }
+}
+
+#[test]
+fn rounding_to_bf16_is_to_nearest_even() {
+    let mut rng = Rng(8);
+    for (n, blocks) in [(4, 1), (1024, 1), (4100, 3), (12, 5)] {
+        let x = rng.normals::<f32>(n, 0.1, 7.0);
+        let mut out = unwritten::<Bf16>(n);
+        launch(
+            "round_bf16",
+            [blocks, 1, 1],
+            [256, 1, 1],
+            Schedule::Reverse,
+            &[(&x).into(), (&mut out).into(), (n as u64).into()],
+        );
+        for (x, out) in x.iter().zip(&out) {
+            assert_eq!(*out, Bf16::from_f32(*x));
+        }
     }
 }
 

@@ -1,6 +1,8 @@
 //! Feed-forward activations, gated and ungated.
 
 mod cpu;
+#[cfg(feature = "cuda")]
+pub mod gpu;
 
 use candle_core::Tensor;
 

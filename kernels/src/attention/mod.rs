@@ -4,6 +4,8 @@
 //! log-sum-exp.
 
 mod cpu;
+#[cfg(feature = "cuda")]
+pub mod gpu;
 mod head;
 mod row;
 mod tile;

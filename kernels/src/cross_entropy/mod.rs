@@ -1,6 +1,8 @@
 //! Vocabulary projection fused with cross-entropy: logits exist only for a chunk of tokens at a time.
 
 mod cpu;
+#[cfg(feature = "cuda")]
+pub mod gpu;
 
 use candle_core::Tensor;
 use faer::Accum;

@@ -1,5 +1,8 @@
 //! Token (and learned position) embedding: gather forward, ordered scatter-add backward.
 
+#[cfg(feature = "cuda")]
+pub mod gpu;
+
 use candle_core::Tensor;
 use rayon::prelude::*;
 

@@ -1,6 +1,8 @@
 //! Residual addition fused with the next normalization, and what the write did to the stream.
 
 mod cpu;
+#[cfg(feature = "cuda")]
+pub mod gpu;
 
 use candle_core::Tensor;
 

@@ -1,6 +1,8 @@
 //! AdamW and SGD over whole tensors in one pass, with the statistics of W_Q and W_K per head on the way.
 
 mod cpu;
+#[cfg(feature = "cuda")]
+pub mod gpu;
 
 use candle_core::Tensor;
 

@@ -1,5 +1,8 @@
 //! Optional RMS normalization of queries and keys, head by head, before the rotation.
 
+#[cfg(feature = "cuda")]
+pub mod gpu;
+
 use candle_core::Tensor;
 use multiversion::multiversion;
 use rayon::prelude::*;

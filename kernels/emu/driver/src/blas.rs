@@ -1,0 +1,139 @@
+//! cuBLAS's entry points: column-major products with float32 sums.
+
+use std::ffi::{c_int, c_uint, c_void};
+
+use growthpath_emu::Bf16;
+
+use crate::memory;
+use crate::queue;
+
+const SUCCESS: c_int = 0;
+const INVALID_VALUE: c_int = 7;
+const NOT_SUPPORTED: c_int = 15;
+const EXECUTION_FAILED: c_int = 13;
+
+const R_32F: c_uint = 0;
+const R_16BF: c_uint = 14;
+const COMPUTE_32F: c_uint = 68;
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn cublasCreate_v2(handle: *mut usize) -> c_int {
+    unsafe { *handle = 0x2000 };
+    SUCCESS
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn cublasDestroy_v2(_handle: usize) -> c_int {
+    SUCCESS
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn cublasSetStream_v2(_handle: usize, _stream: usize) -> c_int {
+    SUCCESS
+}
+
+/// A column-major matrix in device memory.
+#[derive(Clone, Copy)]
+struct Matrix {
+    address: u64,
+    bf16: bool,
+    pitch: usize,
+    transposed: bool,
+}
+
+impl Matrix {
+    fn new(address: u64, kind: c_uint, pitch: c_int, operation: c_uint) -> Option<Self> {
+        let bf16 = match kind {
+            R_32F => false,
+            R_16BF => true,
+            _ => return None,
+        };
+        Some(Self { address, bf16, pitch: usize::try_from(pitch).ok()?, transposed: operation == 1 })
+    }
+
+    /// Whether `[rows, columns]`, after the transposition, lie inside one block.
+    fn fits(&self, rows: usize, columns: usize) -> bool {
+        let (r, c) = if self.transposed { (columns, rows) } else { (rows, columns) };
+        let size = if self.bf16 { 2 } else { 4 };
+        r <= self.pitch && memory::holds(self.address, size * (self.pitch * (c - 1) + r))
+    }
+
+    fn place(&self, i: usize, j: usize) -> usize {
+        if self.transposed { i * self.pitch + j } else { j * self.pitch + i }
+    }
+
+    /// # Safety
+    /// The element lies inside a live block.
+    unsafe fn get(&self, i: usize, j: usize) -> f32 {
+        let at = self.place(i, j);
+        if self.bf16 {
+            unsafe { *(self.address as *const Bf16).add(at) }.to_f32()
+        } else {
+            unsafe { *(self.address as *const f32).add(at) }
+        }
+    }
+
+    /// # Safety
+    /// As [`Matrix::get`].
+    unsafe fn set(&self, i: usize, j: usize, v: f32) {
+        let at = self.place(i, j);
+        if self.bf16 {
+            unsafe { *(self.address as *mut Bf16).add(at) = Bf16::from_f32(v) };
+        } else {
+            unsafe { *(self.address as *mut f32).add(at) = v };
+        }
+    }
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn cublasGemmEx(
+    _handle: usize,
+    operation_a: c_uint,
+    operation_b: c_uint,
+    m: c_int,
+    n: c_int,
+    k: c_int,
+    alpha: *const c_void,
+    a: u64,
+    a_type: c_uint,
+    lda: c_int,
+    b: u64,
+    b_type: c_uint,
+    ldb: c_int,
+    beta: *const c_void,
+    c: u64,
+    c_type: c_uint,
+    ldc: c_int,
+    compute: c_uint,
+    _algorithm: c_int,
+) -> c_int {
+    let (alpha, beta) = unsafe { (*alpha.cast::<f32>(), *beta.cast::<f32>()) };
+    let matrices = Matrix::new(a, a_type, lda, operation_a)
+        .zip(Matrix::new(b, b_type, ldb, operation_b))
+        .zip(Matrix::new(c, c_type, ldc, 0));
+    let Some(((a, b), c)) = matrices else { return NOT_SUPPORTED };
+    if compute != COMPUTE_32F || a_type != b_type || (c.bf16 && !a.bf16) {
+        return NOT_SUPPORTED;
+    }
+    if m <= 0 || n <= 0 || k <= 0 {
+        return INVALID_VALUE;
+    }
+    let (m, n, k) = (m as usize, n as usize, k as usize);
+    if !(a.fits(m, k) && b.fits(k, n) && c.fits(m, n)) {
+        return INVALID_VALUE;
+    }
+    let code = queue::push(Box::new(move || {
+        for j in 0..n {
+            for i in 0..m {
+                // SAFETY: all three were checked to lie inside blocks, which live until the queue has run.
+                unsafe {
+                    let sum = (0..k).map(|p| a.get(i, p) * b.get(p, j)).sum::<f32>();
+                    let old = if beta == 0.0 { 0.0 } else { beta * c.get(i, j) };
+                    c.set(i, j, alpha * sum + old);
+                }
+            }
+        }
+        Ok(())
+    }));
+    if code == 0 { SUCCESS } else { EXECUTION_FAILED }
+}

@@ -1,0 +1,330 @@
+//! The driver's entry points.
+
+use std::ffi::{CStr, c_char, c_int, c_uint, c_void};
+use std::sync::OnceLock;
+
+use growthpath_emu::{Launch, Schedule, argument_sizes, kernels};
+
+use crate::memory::{self, TOTAL};
+use crate::queue;
+use crate::status::{INVALID_CONTEXT, INVALID_DEVICE, INVALID_VALUE, NOT_FOUND, OUT_OF_MEMORY, SUCCESS};
+
+/// Compute capability and multiprocessors of the pretended device.
+const CAPABILITY: (c_int, c_int) = (9, 0);
+const PROCESSORS: c_int = 2;
+const ATTRIBUTE_PROCESSORS: c_uint = 16;
+const ATTRIBUTE_MAJOR: c_uint = 75;
+const ATTRIBUTE_MINOR: c_uint = 76;
+/// What handles that nobody looks into are made of.
+const HANDLE: usize = 0x1000;
+
+thread_local! {
+    static CURRENT: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
+}
+
+fn in_context(f: impl FnOnce() -> c_int) -> c_int {
+    if CURRENT.get() { f() } else { INVALID_CONTEXT }
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn cuInit(_flags: c_uint) -> c_int {
+    SUCCESS
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn cuDeviceGetCount(count: *mut c_int) -> c_int {
+    unsafe { *count = 1 };
+    SUCCESS
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn cuDeviceGet(device: *mut c_int, ordinal: c_int) -> c_int {
+    if ordinal != 0 {
+        return INVALID_DEVICE;
+    }
+    unsafe { *device = 0 };
+    SUCCESS
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn cuDeviceGetName(name: *mut c_char, len: c_int, _device: c_int) -> c_int {
+    let text = c"host emulator";
+    let bytes = text.to_bytes_with_nul();
+    if len < bytes.len() as c_int {
+        return INVALID_VALUE;
+    }
+    unsafe { std::ptr::copy_nonoverlapping(text.as_ptr(), name, bytes.len()) };
+    SUCCESS
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn cuDeviceGetAttribute(value: *mut c_int, attribute: c_uint, _device: c_int) -> c_int {
+    let v = match attribute {
+        ATTRIBUTE_PROCESSORS => PROCESSORS,
+        ATTRIBUTE_MAJOR => CAPABILITY.0,
+        ATTRIBUTE_MINOR => CAPABILITY.1,
+        _ => return INVALID_VALUE,
+    };
+    unsafe { *value = v };
+    SUCCESS
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn cuDevicePrimaryCtxRetain(context: *mut usize, _device: c_int) -> c_int {
+    unsafe { *context = HANDLE };
+    SUCCESS
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn cuDevicePrimaryCtxRelease_v2(_device: c_int) -> c_int {
+    SUCCESS
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn cuCtxSetCurrent(context: usize) -> c_int {
+    CURRENT.set(context == HANDLE);
+    SUCCESS
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn cuStreamCreate(stream: *mut usize, _flags: c_uint) -> c_int {
+    unsafe { *stream = HANDLE };
+    SUCCESS
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn cuStreamSynchronize(_stream: usize) -> c_int {
+    in_context(queue::synchronize)
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn cuStreamDestroy_v2(_stream: usize) -> c_int {
+    SUCCESS
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn cuMemGetInfo_v2(free: *mut usize, total: *mut usize) -> c_int {
+    in_context(|| {
+        unsafe { (*free, *total) = (memory::free_bytes(), TOTAL) };
+        SUCCESS
+    })
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn cuMemAlloc_v2(address: *mut u64, bytes: usize) -> c_int {
+    in_context(|| match memory::reserve(bytes) {
+        Some(a) => {
+            unsafe { *address = a };
+            SUCCESS
+        }
+        None => OUT_OF_MEMORY,
+    })
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn cuMemFree_v2(address: u64) -> c_int {
+    in_context(|| {
+        let before = queue::synchronize();
+        if memory::release(address) { before } else { INVALID_VALUE }
+    })
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn cuMemHostAlloc(pointer: *mut *mut c_void, bytes: usize, _flags: c_uint) -> c_int {
+    in_context(|| {
+        // Page-locked memory is not device memory, but a heap block of its own serves as either.
+        match memory::reserve(bytes) {
+            Some(a) => {
+                unsafe { *pointer = a as *mut c_void };
+                SUCCESS
+            }
+            None => OUT_OF_MEMORY,
+        }
+    })
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn cuMemFreeHost(pointer: *mut c_void) -> c_int {
+    cuMemFree_v2(pointer as u64)
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn cuMemsetD8Async(address: u64, value: u8, bytes: usize, _stream: usize) -> c_int {
+    in_context(|| {
+        if !memory::holds(address, bytes) {
+            return INVALID_VALUE;
+        }
+        queue::push(Box::new(move || {
+            // SAFETY: inside a block, which is released only after the queue has run.
+            unsafe { (address as *mut u8).write_bytes(value, bytes) };
+            Ok(())
+        }))
+    })
+}
+
+fn copy(to: u64, from: u64, bytes: usize, device: &[u64]) -> c_int {
+    in_context(|| {
+        if bytes == 0 || device.iter().any(|a| !memory::holds(*a, bytes)) {
+            return INVALID_VALUE;
+        }
+        queue::push(Box::new(move || {
+            // SAFETY: device ends lie inside blocks; host ends are the caller's promise until it has waited.
+            unsafe { std::ptr::copy(from as *const u8, to as *mut u8, bytes) };
+            Ok(())
+        }))
+    })
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn cuMemcpyHtoDAsync_v2(to: u64, from: u64, bytes: usize, _stream: usize) -> c_int {
+    copy(to, from, bytes, &[to])
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn cuMemcpyDtoHAsync_v2(to: u64, from: u64, bytes: usize, _stream: usize) -> c_int {
+    copy(to, from, bytes, &[from])
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn cuMemcpyDtoDAsync_v2(to: u64, from: u64, bytes: usize, _stream: usize) -> c_int {
+    copy(to, from, bytes, &[to, from])
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn cuModuleLoadData(module: *mut usize, image: *const c_void) -> c_int {
+    // The kernels were compiled into this library; the image only has to be there.
+    if image.is_null() || unsafe { *image.cast::<u8>() } == 0 {
+        return INVALID_VALUE;
+    }
+    unsafe { *module = HANDLE };
+    SUCCESS
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn cuModuleUnload(_module: usize) -> c_int {
+    SUCCESS
+}
+
+/// Names of the kernels; a function handle is a place in it, plus one.
+fn names() -> &'static [String] {
+    static NAMES: OnceLock<Vec<String>> = OnceLock::new();
+    NAMES.get_or_init(kernels)
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn cuModuleGetFunction(function: *mut usize, _module: usize, name: *const c_char) -> c_int {
+    let name = unsafe { CStr::from_ptr(name) }.to_string_lossy();
+    match names().iter().position(|n| *n == name) {
+        Some(i) => {
+            unsafe { *function = i + 1 };
+            SUCCESS
+        }
+        None => NOT_FOUND,
+    }
+}
+
+fn schedule() -> Schedule {
+    match std::env::var("GROWTHPATH_EMU_SCHEDULE").as_deref() {
+        Ok("reverse") => Schedule::Reverse,
+        Ok(number) => number.parse().map_or(Schedule::Forward, Schedule::Permuted),
+        Err(_) => Schedule::Forward,
+    }
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn cuLaunchKernel(
+    function: usize,
+    grid_x: c_uint,
+    grid_y: c_uint,
+    grid_z: c_uint,
+    block_x: c_uint,
+    block_y: c_uint,
+    block_z: c_uint,
+    shared: c_uint,
+    _stream: usize,
+    parameters: *mut *mut c_void,
+    extra: *mut *mut c_void,
+) -> c_int {
+    in_context(|| {
+        let Some(name) = function.checked_sub(1).and_then(|i| names().get(i)) else { return INVALID_VALUE };
+        let Some(sizes) = argument_sizes(name) else { return INVALID_VALUE };
+        if shared != 0 || !extra.is_null() {
+            return INVALID_VALUE;
+        }
+        // Read now: the caller's arguments are gone when the launch runs.
+        let arguments: Vec<Vec<u8>> = sizes
+            .iter()
+            .enumerate()
+            .map(|(i, size)| {
+                unsafe { std::slice::from_raw_parts((*parameters.add(i)).cast::<u8>(), *size) }.to_vec()
+            })
+            .collect();
+        let launch = Launch {
+            grid: [grid_x, grid_y, grid_z],
+            block: [block_x, block_y, block_z],
+            schedule: schedule(),
+        };
+        queue::push(Box::new(move || {
+            // SAFETY: the program's promise, which the sanitizer checks.
+            unsafe { launch.run_bytes(name, &arguments) }.map_err(|e| e.to_string())
+        }))
+    })
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn cuEventCreate(event: *mut usize, _flags: c_uint) -> c_int {
+    in_context(|| {
+        unsafe { *event = queue::new_event() };
+        SUCCESS
+    })
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn cuEventDestroy_v2(event: usize) -> c_int {
+    queue::drop_event(event);
+    SUCCESS
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn cuEventRecord(event: usize, _stream: usize) -> c_int {
+    in_context(|| queue::record(event))
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn cuEventSynchronize(event: usize) -> c_int {
+    in_context(|| queue::wait(event))
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn cuEventElapsedTime_v2(ms: *mut f32, start: usize, end: usize) -> c_int {
+    match queue::elapsed(start, end) {
+        Some(t) => {
+            unsafe { *ms = t };
+            SUCCESS
+        }
+        None => INVALID_VALUE,
+    }
+}
+
+fn name_of(code: c_int) -> &'static CStr {
+    match code {
+        0 => c"CUDA_SUCCESS",
+        INVALID_VALUE => c"CUDA_ERROR_INVALID_VALUE",
+        OUT_OF_MEMORY => c"CUDA_ERROR_OUT_OF_MEMORY",
+        INVALID_DEVICE => c"CUDA_ERROR_INVALID_DEVICE",
+        INVALID_CONTEXT => c"CUDA_ERROR_INVALID_CONTEXT",
+        NOT_FOUND => c"CUDA_ERROR_NOT_FOUND",
+        _ => c"CUDA_ERROR_LAUNCH_FAILED",
+    }
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn cuGetErrorName(code: c_int, text: *mut *const c_char) -> c_int {
+    unsafe { *text = name_of(code).as_ptr() };
+    SUCCESS
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn cuGetErrorString(code: c_int, text: *mut *const c_char) -> c_int {
+    unsafe { cuGetErrorName(code, text) }
+}

@@ -1,0 +1,111 @@
+//! On a device: see the parent module for the mathematics.
+
+use super::Activation;
+use crate::error::{Result, shape_error};
+use crate::gpu::reduce::{float, partial_blocks};
+use crate::gpu::{Arg, Elem, Grid, Slice, int};
+
+/// Columns that a block covers.
+const COLUMNS: usize = 512;
+
+/// Floats of energy that [`forward`] leaves for each partial row.
+pub fn energy_width(f: usize) -> usize {
+    f.div_ceil(COLUMNS)
+}
+
+fn codes(act: Activation) -> [Arg; 2] {
+    let kind = match act {
+        Activation::Gelu | Activation::Geglu => 1,
+        Activation::Relu | Activation::Reglu => 2,
+        Activation::Relu2 => 3,
+        Activation::Silu | Activation::Swiglu => 4,
+        Activation::Bilinear => 5,
+    };
+    [Arg::Int(kind), Arg::Int(i32::from(act.gated()))]
+}
+
+fn sizes(op: &'static str, act: Activation, up: Slice<'_>, f: usize) -> Result<usize> {
+    float(op, up)?;
+    let width = if act.gated() { 2 * f } else { f };
+    if f == 0 || !f.is_multiple_of(4) || up.len() == 0 || !up.len().is_multiple_of(width) {
+        return Err(shape_error(op, "up", &[up.len()], format!("[N, {width}], f a multiple of 4")));
+    }
+    Ok(up.len() / width)
+}
+
+/// Forward.
+///
+/// # Shapes
+/// `up [N, f]`, or `[N, 2 f]` when gated (gate block first); `out [N, f]`; `columns [P, f]` gets partial column sums,
+/// `energy [P, energy_width]` partial sums of squares, both float32; P is the number of partial rows, at most 65535.
+///
+/// # Errors
+/// A width that is no multiple of four, or slices of other lengths or types.
+pub fn forward(
+    act: Activation,
+    up: Slice<'_>,
+    f: usize,
+    out: Slice<'_>,
+    energy: Slice<'_>,
+    columns: Slice<'_>,
+) -> Result<()> {
+    const OP: &str = "activation";
+    let n = sizes(OP, act, up, f)?;
+    out.expect(OP, "out", up.elem(), n * f)?;
+    let blocks = partial_blocks(OP, columns, f)?;
+    energy.expect(OP, "energy", Elem::F32, blocks * energy_width(f))?;
+    let [kind, gated] = codes(act);
+    let args = [
+        up.into(),
+        out.into(),
+        energy.into(),
+        columns.into(),
+        int(OP, n)?.into(),
+        int(OP, f)?.into(),
+        kind,
+        gated,
+    ];
+    let kernel = format!("activation_fwd_{}", up.elem().suffix());
+    // SAFETY: every length was checked against the kernel's documentation.
+    unsafe { up.gpu().launch(&kernel, Grid::new([energy_width(f), blocks, 1], 128), &args) }
+}
+
+/// Backward.
+///
+/// # Shapes
+/// `d_out [N, f]`; `up` and `d_up` as the forward's input; `columns [P, width of up]` gets partial column sums of
+/// `d_up`, the bias gradient's first pass (none: not wanted).
+///
+/// # Errors
+/// As [`forward`].
+pub fn backward(
+    act: Activation,
+    d_out: Slice<'_>,
+    up: Slice<'_>,
+    f: usize,
+    d_up: Slice<'_>,
+    columns: Option<Slice<'_>>,
+) -> Result<()> {
+    const OP: &str = "activation backward";
+    let n = sizes(OP, act, up, f)?;
+    d_out.expect(OP, "d_out", up.elem(), n * f)?;
+    d_up.expect(OP, "d_up", up.elem(), up.len())?;
+    let blocks = match columns {
+        Some(c) => partial_blocks(OP, c, up.len() / n)?,
+        None => crate::gpu::reduce::partial_rows(up.gpu(), n),
+    };
+    let [kind, gated] = codes(act);
+    let args = [
+        d_out.into(),
+        up.into(),
+        d_up.into(),
+        columns.into(),
+        int(OP, n)?.into(),
+        int(OP, f)?.into(),
+        kind,
+        gated,
+    ];
+    let kernel = format!("activation_bwd_{}", up.elem().suffix());
+    // SAFETY: every length was checked against the kernel's documentation.
+    unsafe { up.gpu().launch(&kernel, Grid::new([energy_width(f), blocks, 1], 128), &args) }
+}

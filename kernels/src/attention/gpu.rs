@@ -1,0 +1,173 @@
+//! On a device: see the parent module for the mathematics.
+
+use super::{LogitGradStats, LogitStats, Shape};
+use crate::error::{Error, Result};
+use crate::gpu::{Elem, Grid, Slice, int};
+
+/// Columns of the forward's partial statistics: max S, sum S^2, sum of row-centred S^2, sum H / ln len, sum top-1,
+/// worst violation of the bracket (2.5).
+pub const STATS: usize = 6;
+/// Which of them are maxima, for [`crate::gpu::reduce::totals`].
+pub const STATS_MAXIMA: u32 = 0b10_0001;
+/// Columns of the backward's partial statistics: sum `G_S^2`, sum `S G_S`.
+pub const GRAD_STATS: usize = 2;
+
+/// Rotary tables `[T, d_h / 2]`, float32.
+#[derive(Clone, Copy)]
+pub struct Tables<'a> {
+    /// Cosines.
+    pub cos: Slice<'a>,
+    /// Sines.
+    pub sin: Slice<'a>,
+}
+
+/// Queries (or keys) that one block owns.
+fn rows(elem: Elem, head_dim: usize) -> usize {
+    if elem == Elem::F32 && head_dim == 128 { 32 } else { 64 }
+}
+
+/// Partial rows of statistics a head leaves: one for every sequence and tile of queries.
+pub fn partials(shape: Shape, elem: Elem) -> usize {
+    shape.batch * shape.seq_len.div_ceil(rows(elem, shape.head_dim))
+}
+
+/// Whether there are kernels for this head width.
+///
+/// # Errors
+/// Another width than 32, 64 or 128.
+pub fn supported(head_dim: usize) -> Result<()> {
+    if matches!(head_dim, 32 | 64 | 128) {
+        return Ok(());
+    }
+    Err(Error::Unsupported {
+        op: "attention",
+        message: format!(
+            "heads of width {head_dim} on a device: it takes 32, 64 and 128; change --width or --heads"
+        ),
+    })
+}
+
+fn check(op: &'static str, shape: Shape, qkv: Slice<'_>, tables: Option<Tables<'_>>) -> Result<Grid> {
+    shape.check(op)?;
+    supported(shape.head_dim)?;
+    crate::gpu::reduce::float(op, qkv)?;
+    qkv.expect(op, "qkv", qkv.elem(), shape.tokens() * 3 * shape.width())?;
+    if let Some(t) = tables {
+        let most = shape.seq_len * shape.head_dim / 2;
+        for (what, s) in [("cosines", t.cos), ("sines", t.sin)] {
+            s.expect(op, what, Elem::F32, s.len().max(most))?;
+        }
+    }
+    let rows = rows(qkv.elem(), shape.head_dim);
+    Ok(Grid::new([shape.seq_len.div_ceil(rows), shape.heads, shape.batch], 2 * rows))
+}
+
+/// Forward.
+///
+/// # Shapes
+/// `qkv [N, 3 D]`, `out [N, D]`, `lse [B, H, T]` float32, `stats [H, partials, 6]` float32 ([`partials`]).
+///
+/// # Errors
+/// A head width without kernels, or slices of other lengths or types.
+pub fn forward(
+    shape: Shape,
+    qkv: Slice<'_>,
+    tables: Option<Tables<'_>>,
+    out: Slice<'_>,
+    lse: Slice<'_>,
+    stats: Slice<'_>,
+) -> Result<()> {
+    const OP: &str = "attention";
+    let grid = check(OP, shape, qkv, tables)?;
+    let elem = qkv.elem();
+    out.expect(OP, "out", elem, shape.tokens() * shape.width())?;
+    lse.expect(OP, "lse", Elem::F32, shape.tokens() * shape.heads)?;
+    stats.expect(OP, "stats", Elem::F32, shape.heads * partials(shape, elem) * STATS)?;
+    let args = [
+        qkv.into(),
+        tables.map(|t| t.cos).into(),
+        tables.map(|t| t.sin).into(),
+        out.into(),
+        lse.into(),
+        stats.into(),
+        int(OP, shape.batch)?.into(),
+        int(OP, shape.heads)?.into(),
+        int(OP, shape.seq_len)?.into(),
+    ];
+    let kernel = format!("attention_fwd_d{}_{}", shape.head_dim, elem.suffix());
+    // SAFETY: every length was checked against the kernel's documentation.
+    unsafe { qkv.gpu().launch(&kernel, grid, &args) }
+}
+
+/// What [`backward`] reads and writes.
+#[derive(Clone, Copy)]
+pub struct Backward<'a> {
+    /// `[N, 3 D]`.
+    pub qkv: Slice<'a>,
+    /// The forward's output `[N, D]`.
+    pub out: Slice<'a>,
+    /// The forward's log-sum-exp `[B, H, T]`.
+    pub lse: Slice<'a>,
+    /// Gradient at the output `[N, D]`.
+    pub d_out: Slice<'a>,
+    /// Room for `<d_out, out>` of each row, `[B, H, T]`, float32.
+    pub delta: Slice<'a>,
+    /// Gradient at the projection `[N, 3 D]`.
+    pub d_qkv: Slice<'a>,
+    /// `[H, partials, 2]`, float32.
+    pub stats: Slice<'a>,
+}
+
+/// Backward of [`forward`].
+///
+/// # Errors
+/// As [`forward`].
+pub fn backward(shape: Shape, tables: Option<Tables<'_>>, a: &Backward<'_>) -> Result<()> {
+    const OP: &str = "attention backward";
+    let grid = check(OP, shape, a.qkv, tables)?;
+    let (elem, gpu) = (a.qkv.elem(), a.qkv.gpu());
+    let (wide, rows) = (shape.tokens() * shape.width(), shape.tokens() * shape.heads);
+    a.out.expect(OP, "out", elem, wide)?;
+    a.d_out.expect(OP, "d_out", elem, wide)?;
+    a.lse.expect(OP, "lse", Elem::F32, rows)?;
+    a.delta.expect(OP, "delta", Elem::F32, rows)?;
+    a.d_qkv.expect(OP, "d_qkv", elem, 3 * wide)?;
+    a.stats.expect(OP, "stats", Elem::F32, shape.heads * partials(shape, elem) * GRAD_STATS)?;
+    let (b, h) = (int(OP, shape.batch)?, int(OP, shape.heads)?);
+    let (t, dh) = (int(OP, shape.seq_len)?, int(OP, shape.head_dim)?);
+    let blocks = rows.div_ceil(8).clamp(1, 16 * gpu.processors());
+    let args = [a.d_out.into(), a.out.into(), a.delta.into(), b.into(), h.into(), t.into(), dh.into()];
+    let kernel = format!("attention_delta_{}", elem.suffix());
+    // SAFETY: every length was checked against the kernel's documentation.
+    unsafe { gpu.launch(&kernel, Grid::new([blocks, 1, 1], 256), &args)? };
+    let (cos, sin) = (tables.map(|t| t.cos), tables.map(|t| t.sin));
+    let shared = [a.d_out.into(), a.qkv.into(), cos.into(), sin.into(), a.lse.into(), a.delta.into()];
+    let keys = [&shared[..], &[a.d_qkv.into(), h.into(), t.into()]].concat();
+    let kernel = format!("attention_bwd_kv_d{}_{}", shape.head_dim, elem.suffix());
+    // SAFETY: as above.
+    unsafe { gpu.launch(&kernel, grid, &keys)? };
+    let queries = [&shared[..], &[a.d_qkv.into(), a.stats.into(), b.into(), h.into(), t.into()]].concat();
+    let kernel = format!("attention_bwd_q_d{}_{}", shape.head_dim, elem.suffix());
+    // SAFETY: as above.
+    unsafe { gpu.launch(&kernel, grid, &queries) }
+}
+
+/// One head's statistics from its totals.
+pub fn logit_stats(shape: Shape, totals: [f32; STATS]) -> LogitStats {
+    let (b, t) = (shape.batch as f64, shape.seq_len as f64);
+    let pairs = b * t * (t + 1.0) / 2.0;
+    let [max, s2, c2, entropy, top1, lse_gap] = totals.map(f64::from);
+    LogitStats {
+        s_max: max,
+        s_ms: s2 / pairs,
+        spread: (c2 / pairs).sqrt(),
+        entropy: entropy / (b * (t - 1.0)).max(1.0),
+        top1: top1 / (b * t),
+        lse_gap,
+    }
+}
+
+/// One head's gradient statistics from its totals.
+pub fn logit_grad_stats(totals: [f32; GRAD_STATS]) -> LogitGradStats {
+    LogitGradStats { gs2: f64::from(totals[0]), sgs: f64::from(totals[1]) }
+}

@@ -1,0 +1,135 @@
+//! How often each kernel is launched and, when asked for, how long it takes.
+
+use std::collections::BTreeMap;
+
+use cudarc::driver::{result as driver, sys};
+
+use super::{Gpu, failed};
+use crate::error::Result;
+
+/// Launches and time of one kernel.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct KernelUse {
+    /// Name; `gemm` for matrix products.
+    pub kernel: String,
+    /// Number of launches.
+    pub launches: u64,
+    /// Milliseconds on the device; zero unless timing was on.
+    pub milliseconds: f64,
+}
+
+/// Timed launches kept before their times are added up.
+const MOST_OPEN: usize = 8192;
+
+#[derive(Default)]
+pub(super) struct Profile {
+    timing: bool,
+    launches: u64,
+    counts: BTreeMap<String, (u64, f64)>,
+    open: Vec<(String, Mark)>,
+}
+
+/// Events around a launch.
+pub(super) struct Mark {
+    start: sys::CUevent,
+    end: sys::CUevent,
+}
+
+impl Drop for Mark {
+    fn drop(&mut self) {
+        for e in [self.start, self.end] {
+            // SAFETY: created in `before`, dropped once.
+            let _ = unsafe { driver::event::destroy(e) };
+        }
+    }
+}
+
+fn event() -> Result<sys::CUevent> {
+    driver::event::create(sys::CUevent_flags::CU_EVENT_DEFAULT).map_err(|e| failed("timing a kernel", e))
+}
+
+fn record(event: sys::CUevent, stream: sys::CUstream) -> Result<()> {
+    // SAFETY: both handles are live.
+    unsafe { driver::event::record(event, stream) }.map_err(|e| failed("timing a kernel", e))
+}
+
+impl Profile {
+    pub(super) fn before(&mut self, stream: sys::CUstream) -> Result<Option<Mark>> {
+        if !self.timing {
+            return Ok(None);
+        }
+        let mark = Mark { start: event()?, end: event()? };
+        record(mark.start, stream)?;
+        Ok(Some(mark))
+    }
+
+    pub(super) fn after(&mut self, kernel: &str, mark: Option<Mark>, stream: sys::CUstream) -> Result<()> {
+        self.launches += 1;
+        match self.counts.get_mut(kernel) {
+            Some(c) => c.0 += 1,
+            None => {
+                self.counts.insert(kernel.to_owned(), (1, 0.0));
+            }
+        }
+        if let Some(mark) = mark {
+            record(mark.end, stream)?;
+            self.open.push((kernel.to_owned(), mark));
+            if self.open.len() >= MOST_OPEN {
+                // SAFETY: the stream is live.
+                unsafe { driver::stream::synchronize(stream) }.map_err(|e| failed("timing a kernel", e))?;
+                self.fold()?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Add the times of launches that are done; the stream has been waited for.
+    fn fold(&mut self) -> Result<()> {
+        for (kernel, mark) in std::mem::take(&mut self.open) {
+            // SAFETY: both events were recorded on a stream that has been waited for.
+            let ms = unsafe { driver::event::elapsed(mark.start, mark.end) }
+                .map_err(|e| failed("timing a kernel", e))?;
+            if let Some(c) = self.counts.get_mut(&kernel) {
+                c.1 += f64::from(ms);
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.open.clear();
+        self.counts.clear();
+    }
+}
+
+impl Gpu {
+    /// Start counting afresh; with `timing`, every launch is timed too, which slows a step a little.
+    pub fn profile_start(&self, timing: bool) {
+        let mut p = self.inner().profile.lock();
+        p.clear();
+        p.timing = timing;
+    }
+
+    /// Launches so far.
+    pub fn launches(&self) -> u64 {
+        self.inner().profile.lock().launches
+    }
+
+    /// Counts (and times) since [`Gpu::profile_start`], longest first; waits for the device.
+    ///
+    /// # Errors
+    /// When an earlier launch failed.
+    pub fn profile_end(&self) -> Result<Vec<KernelUse>> {
+        self.synchronize()?;
+        let mut p = self.inner().profile.lock();
+        p.timing = false;
+        p.fold()?;
+        let mut out: Vec<KernelUse> = p
+            .counts
+            .iter()
+            .map(|(k, c)| KernelUse { kernel: k.clone(), launches: c.0, milliseconds: c.1 })
+            .collect();
+        out.sort_by(|a, b| b.milliseconds.total_cmp(&a.milliseconds).then(b.launches.cmp(&a.launches)));
+        Ok(out)
+    }
+}

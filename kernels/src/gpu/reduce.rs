@@ -1,0 +1,146 @@
+//! Second passes: partial rows to totals, column sums, bias, rounding.
+
+use super::{Arg, Elem, Gpu, Grid, Slice, int};
+use crate::error::{Error, Result, shape_error};
+
+/// Rows of a gradient that one block of `column_sum` adds.
+const ROWS_A_BLOCK: usize = 32;
+
+/// Partial rows for sums over `rows` rows on this device: enough blocks to fill it, not more than there are rows.
+pub fn partial_rows(gpu: &Gpu, rows: usize) -> usize {
+    rows.min(8 * gpu.processors()).max(1)
+}
+
+/// Partial rows of [`column_sums`] over `rows` rows.
+pub fn column_partials(gpu: &Gpu, rows: usize) -> usize {
+    rows.div_ceil(ROWS_A_BLOCK).min(4 * gpu.processors()).max(1)
+}
+
+/// `out[s, c]` = sum over p of `partials[s, p, c]`, in float64 and in a fixed order; columns of `max_mask` (the first
+/// 32 can be marked) take the largest value instead.
+///
+/// # Shapes
+/// `partials [slices, P, C]`, `out [slices, C]`.
+///
+/// # Errors
+/// Lengths that do not divide.
+pub fn totals(
+    partials: Slice<'_>,
+    slices: usize,
+    columns: usize,
+    max_mask: u32,
+    out: Slice<'_>,
+) -> Result<()> {
+    const OP: &str = "reduce_partials";
+    out.expect(OP, "out", Elem::F32, slices * columns)?;
+    let each = slices * columns;
+    if each == 0 || partials.len() == 0 || !partials.len().is_multiple_of(each) {
+        return Err(shape_error(OP, "partials", &[partials.len()], format!("[{slices}, P, {columns}]")));
+    }
+    let rows = partials.len() / each;
+    partials.expect(OP, "partials", Elem::F32, each * rows)?;
+    let grid = Grid { blocks: [columns.div_ceil(32), slices, 1], threads: [32, 8] };
+    let args = [
+        partials.into(),
+        out.into(),
+        int(OP, rows)?.into(),
+        int(OP, columns)?.into(),
+        Arg::Int(max_mask as i32),
+    ];
+    // SAFETY: lengths checked above.
+    unsafe { partials.gpu().launch("reduce_partials", grid, &args) }
+}
+
+/// `out[r]` = sum of `(scale x[r, c])^2`.
+///
+/// # Shapes
+/// `x [rows, C]`, `out [rows]`.
+///
+/// # Errors
+/// Lengths that do not divide.
+pub fn column_energy(x: Slice<'_>, scale: f32, out: Slice<'_>) -> Result<()> {
+    const OP: &str = "column_energy";
+    let rows = out.len();
+    if rows == 0 || !x.len().is_multiple_of(rows) {
+        return Err(shape_error(OP, "x", &[x.len()], format!("[{rows}, C]")));
+    }
+    x.expect(OP, "x", Elem::F32, x.len())?;
+    out.expect(OP, "out", Elem::F32, rows)?;
+    let args = [x.into(), out.into(), int(OP, x.len() / rows)?.into(), scale.into()];
+    // SAFETY: lengths checked above.
+    unsafe { x.gpu().launch("column_energy", Grid::new([rows, 1, 1], 256), &args) }
+}
+
+fn columns_of_four(op: &'static str, x: Slice<'_>, columns: usize) -> Result<usize> {
+    if columns == 0 || !columns.is_multiple_of(4) || !x.len().is_multiple_of(columns) {
+        return Err(shape_error(op, "x", &[x.len()], format!("[rows, {columns}], columns a multiple of 4")));
+    }
+    float(op, x)?;
+    Ok(x.len() / columns)
+}
+
+/// A slice of floats, either type.
+pub(crate) fn float(op: &'static str, x: Slice<'_>) -> Result<()> {
+    match x.elem() {
+        Elem::F32 | Elem::Bf16 => Ok(()),
+        Elem::U32 => Err(Error::Unsupported { op, message: "integers where floats belong".into() }),
+    }
+}
+
+/// Partial column sums of a matrix: `partials [P, C]`, whose rows [`totals`] adds.
+///
+/// # Errors
+/// Columns that are no multiple of four, or lengths that do not divide.
+pub fn column_sums(x: Slice<'_>, columns: usize, partials: Slice<'_>) -> Result<()> {
+    const OP: &str = "column_sum";
+    let rows = columns_of_four(OP, x, columns)?;
+    let blocks = partial_blocks(OP, partials, columns)?;
+    let kernel = format!("column_sum_{}", x.elem().suffix());
+    let args = [x.into(), partials.into(), int(OP, rows)?.into(), int(OP, columns)?.into()];
+    // SAFETY: lengths checked above.
+    unsafe { x.gpu().launch(&kernel, Grid::new([columns.div_ceil(512), blocks, 1], 128), &args) }
+}
+
+/// Number of partial rows of `width` floats each.
+pub(crate) fn partial_blocks(op: &'static str, partials: Slice<'_>, width: usize) -> Result<usize> {
+    if partials.len() == 0 || width == 0 || !partials.len().is_multiple_of(width) {
+        return Err(shape_error(op, "partials", &[partials.len()], format!("[P, {width}]")));
+    }
+    partials.expect(op, "partials", Elem::F32, partials.len())?;
+    Ok(partials.len() / width)
+}
+
+/// `x[r, c] += bias[c]` in place.
+///
+/// # Errors
+/// Columns that are no multiple of four, or lengths that do not divide.
+pub fn bias_add(x: Slice<'_>, bias: Slice<'_>) -> Result<()> {
+    const OP: &str = "bias_add";
+    let columns = bias.len();
+    let rows = columns_of_four(OP, x, columns)?;
+    bias.expect(OP, "bias", Elem::F32, columns)?;
+    let gpu = x.gpu();
+    let blocks = rows.min(16 * gpu.processors());
+    let kernel = format!("bias_add_{}", x.elem().suffix());
+    let args = [x.into(), bias.into(), int(OP, rows)?.into(), int(OP, columns)?.into()];
+    // SAFETY: lengths checked above.
+    unsafe { gpu.launch(&kernel, Grid::new([columns.div_ceil(512), blocks, 1], 128), &args) }
+}
+
+/// `to = from`, rounded to bf16.
+///
+/// # Errors
+/// Lengths that differ or are no multiple of four.
+pub fn round(from: Slice<'_>, to: Slice<'_>) -> Result<()> {
+    const OP: &str = "round_bf16";
+    from.expect(OP, "from", Elem::F32, from.len())?;
+    to.expect(OP, "to", Elem::Bf16, from.len())?;
+    if !from.len().is_multiple_of(4) {
+        return Err(shape_error(OP, "from", &[from.len()], "a multiple of 4".into()));
+    }
+    let gpu = from.gpu();
+    let blocks = from.len().div_ceil(1024).clamp(1, 16 * gpu.processors());
+    let args = [from.into(), to.into(), Arg::Address(from.len() as u64)];
+    // SAFETY: lengths checked above.
+    unsafe { gpu.launch("round_bf16", Grid::new([blocks, 1, 1], 256), &args) }
+}

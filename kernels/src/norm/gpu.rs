@@ -1,0 +1,147 @@
+//! On a device: see the parent module for the mathematics.
+
+use super::NormKind;
+use crate::error::{Error, Result, shape_error};
+use crate::gpu::reduce::{float, partial_blocks};
+use crate::gpu::{Arg, Elem, Grid, Slice, int};
+
+/// Widest row that one block holds in registers.
+const MAX_WIDTH: usize = 8192;
+
+/// What [`forward`] reads and writes, `[N, d]` unless said otherwise.
+#[derive(Clone, Copy)]
+pub struct Forward<'a> {
+    /// The stream before the write.
+    pub h: Slice<'a>,
+    /// The write; none: the stream stays.
+    pub write: Option<Slice<'a>>,
+    /// `[d]`, float32.
+    pub gain: Slice<'a>,
+    /// `[d]`, float32.
+    pub bias: Option<Slice<'a>>,
+    /// The stream after the write; none: not stored.
+    pub out: Option<Slice<'a>>,
+    /// Normalized stream.
+    pub x: Slice<'a>,
+    /// Per-token mean and reciprocal deviation, `[2, N]`, float32.
+    pub moments: Slice<'a>,
+    /// `[P, 4]`: sums of `|w|^2`, `<w, h>`, `|h|^2`, `|h'|^2`; P is the number of blocks launched.
+    pub energy: Slice<'a>,
+    /// `[P, d]`: column sums of the write; none: not wanted.
+    pub columns: Option<Slice<'a>>,
+}
+
+/// `h' = h + w; x = Norm(h') * gain + bias`, with partial statistics.
+///
+/// # Errors
+/// A width that is no multiple of four or above 8192, or slices of other lengths or types.
+pub fn forward(kind: NormKind, eps: f32, a: &Forward<'_>) -> Result<()> {
+    const OP: &str = "add_norm";
+    let (n, d) = sizes(OP, a.h, a.gain)?;
+    let (elem, gpu) = (a.h.elem(), a.h.gpu());
+    for (what, s) in [("write", a.write), ("out", a.out), ("x", Some(a.x))] {
+        s.map_or(Ok(()), |s| s.expect(OP, what, elem, n * d))?;
+    }
+    a.bias.map_or(Ok(()), |b| b.expect(OP, "bias", Elem::F32, d))?;
+    a.moments.expect(OP, "moments", Elem::F32, 2 * n)?;
+    let blocks = partial_blocks(OP, a.energy, 4)?;
+    a.columns.map_or(Ok(()), |c| c.expect(OP, "columns", Elem::F32, blocks * d))?;
+    let args = [
+        a.h.into(),
+        a.write.into(),
+        a.gain.into(),
+        a.bias.into(),
+        a.out.into(),
+        a.x.into(),
+        a.moments.at(0, n)?.into(),
+        a.moments.at(n, n)?.into(),
+        a.energy.into(),
+        a.columns.into(),
+        int(OP, n)?.into(),
+        int(OP, d)?.into(),
+        Arg::Float(eps),
+        code(kind),
+    ];
+    // SAFETY: every length was checked against the kernel's documentation.
+    unsafe { gpu.launch(&format!("add_norm_fwd_{}", elem.suffix()), grid(blocks, d), &args) }
+}
+
+/// What [`backward`] reads and writes, `[N, d]` unless said otherwise.
+#[derive(Clone, Copy)]
+pub struct Backward<'a> {
+    /// Gradient at the normalized stream.
+    pub dx: Slice<'a>,
+    /// Gradient that reaches the stream past this norm.
+    pub d_residual: Option<Slice<'a>>,
+    /// The stream after the write.
+    pub h: Slice<'a>,
+    /// As the forward left them, `[2, N]`.
+    pub moments: Slice<'a>,
+    /// `[d]`, float32.
+    pub gain: Slice<'a>,
+    /// Gradient at the stream.
+    pub dh: Slice<'a>,
+    /// `[P, d]`: partial gain gradients; P is the number of blocks launched.
+    pub d_gain: Slice<'a>,
+    /// `[P, d]`: partial bias gradients.
+    pub d_bias: Option<Slice<'a>>,
+}
+
+/// `dh = d_residual + J_norm^T dx`.
+///
+/// # Errors
+/// As [`forward`].
+pub fn backward(kind: NormKind, a: &Backward<'_>) -> Result<()> {
+    const OP: &str = "add_norm backward";
+    let (n, d) = sizes(OP, a.h, a.gain)?;
+    let (elem, gpu) = (a.h.elem(), a.h.gpu());
+    for (what, s) in [("dx", Some(a.dx)), ("d_residual", a.d_residual), ("dh", Some(a.dh))] {
+        s.map_or(Ok(()), |s| s.expect(OP, what, elem, n * d))?;
+    }
+    a.moments.expect(OP, "moments", Elem::F32, 2 * n)?;
+    let blocks = partial_blocks(OP, a.d_gain, d)?;
+    a.d_bias.map_or(Ok(()), |b| b.expect(OP, "d_bias", Elem::F32, blocks * d))?;
+    let args = [
+        a.dx.into(),
+        a.d_residual.into(),
+        a.h.into(),
+        a.moments.at(0, n)?.into(),
+        a.moments.at(n, n)?.into(),
+        a.gain.into(),
+        a.dh.into(),
+        a.d_gain.into(),
+        a.d_bias.into(),
+        int(OP, n)?.into(),
+        int(OP, d)?.into(),
+        code(kind),
+    ];
+    // SAFETY: every length was checked against the kernel's documentation.
+    unsafe { gpu.launch(&format!("add_norm_bwd_{}", elem.suffix()), grid(blocks, d), &args) }
+}
+
+fn code(kind: NormKind) -> Arg {
+    Arg::Int(match kind {
+        NormKind::LayerNorm => 0,
+        NormKind::RmsNorm => 1,
+    })
+}
+
+fn grid(blocks: usize, d: usize) -> Grid {
+    Grid::new([blocks, 1, 1], d.div_ceil(8).next_multiple_of(32))
+}
+
+fn sizes(op: &'static str, h: Slice<'_>, gain: Slice<'_>) -> Result<(usize, usize)> {
+    let d = gain.len();
+    gain.expect(op, "gain", Elem::F32, d)?;
+    float(op, h)?;
+    if d == 0 || !d.is_multiple_of(4) || d > MAX_WIDTH {
+        return Err(Error::Unsupported {
+            op,
+            message: format!("a width of {d} on a device: it takes multiples of 4 up to {MAX_WIDTH}"),
+        });
+    }
+    if h.len() == 0 || !h.len().is_multiple_of(d) {
+        return Err(shape_error(op, "h", &[h.len()], format!("[N, {d}]")));
+    }
+    Ok((h.len() / d, d))
+}

@@ -1,0 +1,34 @@
+//! `--device`: where to train.
+
+use clap::ValueEnum;
+
+use crate::error::Result;
+use crate::train::{Device, TrainConfig};
+
+/// Devices on the command line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum DeviceArg {
+    /// A GPU if this build and this machine have one that trains this model, else the CPU
+    Auto,
+    /// The CPU
+    Cpu,
+    /// An NVIDIA GPU
+    Cuda,
+}
+
+/// The device for a run.
+///
+/// # Errors
+/// A GPU that was asked for and is not there, or a configuration that the device does not train.
+pub fn pick(arg: DeviceArg, config: &TrainConfig) -> Result<Device> {
+    let device = match arg {
+        DeviceArg::Cpu => Device::Cpu,
+        DeviceArg::Cuda => Device::cuda()?,
+        DeviceArg::Auto => match Device::cuda() {
+            Ok(gpu) if gpu.check(config).is_ok() => gpu,
+            _ => Device::Cpu,
+        },
+    };
+    device.check(config)?;
+    Ok(device)
+}

@@ -1,0 +1,96 @@
+//! One step's statistics: a packed array on the device, and what the host reads out of it.
+
+use growthpath_kernels::activation::HiddenStats;
+use growthpath_kernels::attention::Shape;
+use growthpath_kernels::attention::gpu::{GRAD_STATS, STATS, logit_grad_stats, logit_stats};
+use growthpath_kernels::cross_entropy::gpu::STATS as LOSS_STATS;
+use growthpath_kernels::norm::WriteStats;
+use growthpath_kernels::optimizer::gpu::{STATS as SLICE_STATS, slice_stats};
+
+use crate::model::{LayerStats, ModelConfig, StepStats};
+
+/// Where each part stands in the packed array: `(start, length)`.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Layout {
+    pub loss: (usize, usize),
+    pub clip: (usize, usize),
+    pub logits: (usize, usize),
+    pub logit_grads: (usize, usize),
+    pub energy: (usize, usize),
+    pub common: (usize, usize),
+    pub hidden_energy: (usize, usize),
+    pub hidden_common: (usize, usize),
+    pub slots: (usize, usize),
+    pub total: usize,
+}
+
+impl Layout {
+    pub(super) fn new(c: &ModelConfig) -> Self {
+        let (l, h) = (c.layers, c.heads);
+        let mut total = 0;
+        let mut part = |len: usize| {
+            let at = (total, len);
+            // 16-byte alignment: some kernels store four floats at a time.
+            total += len.next_multiple_of(4);
+            at
+        };
+        let mut layout = Self {
+            loss: part(LOSS_STATS),
+            clip: part(2),
+            logits: part(l * h * STATS),
+            logit_grads: part(l * h * GRAD_STATS),
+            energy: part(2 * l * 4),
+            common: part(2 * l),
+            hidden_energy: part(l),
+            hidden_common: part(l),
+            slots: part(2 * l * h * SLICE_STATS),
+            total: 0,
+        };
+        layout.total = total;
+        layout
+    }
+
+    /// Read a step's array; the parts that only statistics fill are read where `stats`.
+    pub(super) fn parse(&self, c: &ModelConfig, shape: Shape, packed: &[f32], stats: bool) -> StepStats {
+        let part = |(start, len): (usize, usize)| &packed[start..start + len];
+        let n = shape.tokens() as f64;
+        let (loss, clip) = (part(self.loss), part(self.clip));
+        let mut out = StepStats {
+            loss: f64::from(loss[0]) / n,
+            max_logit: loss[1],
+            grad_norm: f64::from(clip[0]),
+            clip_scale: f64::from(clip[1]),
+            layers: Vec::new(),
+            logit_grads: Vec::new(),
+            slots: Vec::new(),
+        };
+        if !stats {
+            return out;
+        }
+        let (logits, _) = part(self.logits).as_chunks::<STATS>();
+        let (grads, _) = part(self.logit_grads).as_chunks::<GRAD_STATS>();
+        let (energy, _) = part(self.energy).as_chunks::<4>();
+        let (slots, _) = part(self.slots).as_chunks::<SLICE_STATS>();
+        let (common, hidden, shared) =
+            (part(self.common), part(self.hidden_energy), part(self.hidden_common));
+        let f = c.hidden_width() as f64;
+        let write = |i: usize| {
+            let [w2, dot, before, after] = energy[i].map(|v| f64::from(v) / n);
+            WriteStats { energy: w2, common: f64::from(common[i]), dot, h2_before: before, h2_after: after }
+        };
+        for l in 0..c.layers {
+            let heads = l * c.heads..(l + 1) * c.heads;
+            out.layers.push(LayerStats {
+                logits: logits[heads.clone()].iter().map(|t| logit_stats(shape, *t)).collect(),
+                writes: [write(2 * l), write(2 * l + 1)],
+                hidden: HiddenStats {
+                    hidden_ms: f64::from(hidden[l]) / (n * f),
+                    hidden_common: f64::from(shared[l]) / f,
+                },
+            });
+            out.logit_grads.push(grads[heads].iter().map(|t| logit_grad_stats(*t)).collect());
+        }
+        out.slots = slots.iter().map(|t| slice_stats(*t)).collect();
+        out
+    }
+}

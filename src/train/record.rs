@@ -1,0 +1,80 @@
+//! What a finished step leaves in the trace and tells the display.
+
+use growthpath_kernels::attention::LogitGradStats;
+use growthpath_kernels::optimizer::SliceStats;
+use growthpath_trace::StepRow;
+
+use super::looping::{Event, Last, Session, StepReport};
+use super::optimizer::StepInfo;
+use super::telemetry::{head_rows, write_rows};
+use crate::error::{Error, Result};
+use crate::model::LayerStats;
+
+/// A finished step.
+pub(super) struct Finished<'a> {
+    pub at: u32,
+    pub loss: f64,
+    pub info: StepInfo,
+    pub seconds: f64,
+    /// Effective learning rate of each layer's W_Q and W_K.
+    pub qk_lr: &'a [f32],
+    pub logit_grads: &'a [Vec<LogitGradStats>],
+    /// Empty where statistics were off.
+    pub slots: &'a [SliceStats],
+}
+
+impl Session<'_> {
+    /// Remember what a message about divergence needs, and stop if the step was not healthy.
+    pub(super) fn healthy(
+        &mut self,
+        at: u32,
+        loss: f64,
+        info: StepInfo,
+        layers: &[LayerStats],
+    ) -> Result<()> {
+        self.last = Some(Last { step: at, loss, info, layers: layers.to_vec() });
+        if loss.is_finite() && info.grad_norm.is_finite() { Ok(()) } else { Err(self.diverged()) }
+    }
+
+    /// Rows of a finished step, and its report.
+    pub(super) fn record(
+        &mut self,
+        f: &Finished<'_>,
+        layers: &[LayerStats],
+        on: &mut dyn FnMut(Event),
+    ) -> Result<()> {
+        self.writer.steps(StepRow {
+            step: f.at,
+            tokens: u64::from(f.at + 1) * self.batcher.tokens_per_step(),
+            loss: f.loss as f32,
+            lr: f.info.lr as f32,
+            qk_mult: f.info.multiplier as f32,
+            grad_norm: f.info.grad_norm as f32,
+            clip_scale: f.info.clip_scale as f32,
+            step_ms: (f.seconds * 1e3) as f32,
+        })?;
+        if !f.slots.is_empty() {
+            let model = &self.config.model;
+            self.writer.heads(&head_rows(f.at, model, layers, f.logit_grads, f.slots, f.qk_lr))?;
+            self.writer.writes(&write_rows(f.at, layers))?;
+        }
+        self.step_seconds += f.seconds;
+        let tokens_per_second = self.speed.add(self.batcher.tokens_per_step() as f64, f.seconds);
+        on(Event::Step(StepReport { done: f.at + 1, loss: f.loss, lr: f.info.lr, tokens_per_second }));
+        Ok(())
+    }
+
+    pub(super) fn diverged(&self) -> Error {
+        let Some(Last { step, loss, info, layers }) = &self.last else {
+            return Error::Diverged("the model is not finite before its first step: lower init_std".into());
+        };
+        let layers: Vec<String> =
+            layers.iter().enumerate().map(|(l, m)| format!("\n  {}", m.describe(l))).collect();
+        Error::Diverged(format!(
+            "training diverged at step {step}: loss {loss:.4}, gradient norm {:.3e}, learning rate {:.3e}; the trace up to there is whole. Lower --lr, lengthen --warmup or set --clip.{}",
+            info.grad_norm,
+            info.lr,
+            layers.concat()
+        ))
+    }
+}
