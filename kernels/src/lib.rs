@@ -17,6 +17,7 @@ pub mod gemm;
 #[cfg(feature = "cuda")]
 pub mod gpu;
 pub mod linear;
+pub mod memory;
 pub mod norm;
 pub mod optimizer;
 pub mod qk_norm;

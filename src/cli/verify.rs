@@ -1,8 +1,8 @@
 //! `growthpath verify`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use growthpath_analysis::read::{Check, Verification, verify};
+use growthpath_analysis::read::{Place, Verification, agreement, verify};
 use growthpath_trace::Run;
 
 use super::output::{self, table};
@@ -13,6 +13,13 @@ use crate::error::{Error, Result};
 pub struct Args {
     /// Run directory
     run: PathBuf,
+    /// Compare with this run instead, column by column: the same seed on another device, or another build
+    #[arg(long, value_name = "RUN")]
+    against: Option<PathBuf>,
+    /// Largest difference that passes with --against, relative to the column's RMS within a step (inner products: to
+    /// the largest that they can be)
+    #[arg(long, default_value_t = 1e-3, requires = "against")]
+    tolerance: f64,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -20,6 +27,9 @@ pub struct Args {
 
 /// Run the verb: exit code 1 when anything is wrong.
 pub fn run(args: &Args) -> Result<()> {
+    if let Some(other) = &args.against {
+        return compare(args, other);
+    }
     let v = verify(&Run::open(&args.run)?)?;
     if args.json {
         output::json(&v)?;
@@ -36,8 +46,35 @@ pub fn run(args: &Args) -> Result<()> {
     ))
 }
 
-fn place(c: &Check) -> String {
-    let Some(p) = c.at else { return "-".into() };
+/// Column by column: exit code 1 when a difference exceeds the tolerance.
+fn compare(args: &Args, other: &Path) -> Result<()> {
+    let all = agreement(&Run::open(&args.run)?, &Run::open(other)?)?;
+    let above = all.iter().filter(|a| a.worst.is_nan() || a.worst > args.tolerance).count();
+    if args.json {
+        output::json(&all)?;
+    } else {
+        let rows: Vec<Vec<String>> = all
+            .iter()
+            .map(|a| {
+                let worst = format!("{:.2e}", a.worst);
+                vec![a.table.into(), a.column.into(), a.rows.to_string(), worst, place(a.at)]
+            })
+            .collect();
+        let mut text = table(&["table", "column", "rows", "largest difference", "at"], &rows);
+        text += &match above {
+            0 => format!("\nevery column agrees within {:.0e}\n", args.tolerance),
+            n => format!("\n{n} columns differ by more than {:.0e}\n", args.tolerance),
+        };
+        output::print(&text)?;
+    }
+    match above {
+        0 => Ok(()),
+        n => Err(Error::format(other, format!("{n} columns differ by more than {:.0e}", args.tolerance))),
+    }
+}
+
+fn place(at: Option<Place>) -> String {
+    let Some(p) = at else { return "-".into() };
     let part = |name: &str, v: Option<u16>| v.map_or(String::new(), |v| format!(" {name} {v}"));
     format!("step {}{}{}", p.step, part("layer", p.layer), part("head", p.head))
 }
@@ -57,7 +94,7 @@ fn text(v: &Verification) -> String {
                 c.worst.map_or("-".into(), |w| format!("{w:.2e}")),
                 format!("{:.0e}", c.tolerance),
                 c.violations.to_string(),
-                place(c),
+                place(c.at),
             ]
         })
         .collect();

@@ -10,6 +10,11 @@ pub(crate) fn has_qk_norm(run: &Run) -> bool {
     flag.and_then(serde_json::Value::as_bool).unwrap_or(false)
 }
 
+/// Whether the run stored its activations as bf16, whose roundings are 2^-9 of a value.
+pub(crate) fn stores_bf16(run: &Run) -> bool {
+    run.info().config.get("precision").and_then(serde_json::Value::as_str) == Some("bf16")
+}
+
 /// `|value - wanted|` over the largest that `<W, G_W>` can be, `|W| |G_W|` by Cauchy-Schwarz: the
 /// terms of the inner product cancel, so its own size says nothing of its rounding.
 pub(crate) fn relative(value: f64, wanted: f64, scale: f64) -> f64 {

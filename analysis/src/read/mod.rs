@@ -2,6 +2,7 @@
 //!
 //! | function | what it answers |
 //! |---|---|
+//! | [`agreement`] | do two runs hold the same numbers, column by column |
 //! | [`verify`] | do the identities and bounds of the theory hold in this trace, everywhere |
 //! | [`analyze`] | how attention grew in a window of steps, and why |
 //! | [`series`] | the curves and matrices that figures are drawn from, downsampled |
@@ -14,6 +15,7 @@
 //! probe intervals that lie within (`A <= prev_step`, `step <= B`). The upper half of the layers
 //! begins at layer L/2, rounded down.
 
+mod agree;
 mod analyze;
 mod euler;
 mod grid;
@@ -28,6 +30,7 @@ mod tests;
 mod verify;
 mod window;
 
+pub use agree::{Agreement, agreement};
 pub use analyze::{
     Accounting, Analysis, BoundHalf, BoundSummary, Cost, EulerSummary, FactorLayer, Factors, LayerAnalysis,
     LayerShares, PredictionSummary, analyze,

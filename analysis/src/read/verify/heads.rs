@@ -5,7 +5,7 @@ use growthpath_trace::{HeadRow, Run, StepRange};
 use super::tally::{Check, Place, excess, largest, outside};
 use crate::error::Result;
 use crate::read::each_row;
-use crate::read::euler::{has_qk_norm, relative, scale};
+use crate::read::euler::{has_qk_norm, relative, scale, stores_bf16};
 use crate::read::grid::Grid;
 
 /// What (2.4) needs of the step before.
@@ -17,7 +17,7 @@ struct Before {
 }
 
 pub(super) fn check(run: &Run, grid: Grid) -> (Vec<Check>, Result<()>) {
-    let mut checks = Checks::new(has_qk_norm(run), grid);
+    let mut checks = Checks::new(has_qk_norm(run), stores_bf16(run), grid);
     let read = each_row::<HeadRow>(run, StepRange::ALL, |row| checks.row(row));
     (checks.into_vec(), read)
 }
@@ -38,14 +38,16 @@ struct Checks {
 
 const EULER_REASON: &str = "float32 gradients of whole matrices: relative to |W||G|, the size of the terms \
      that cancel, they round by far less than 1e-3";
+const EULER_BF16_REASON: &str =
+    "x, q, k and the gradient at q or k are each stored as bf16, which rounds by at most 2^-9";
 const NORM_REASON: &str = "the three columns are float32 (6e-8 each) and so are the weights, which round once an update; \
      1e-5 leaves room for float32 partial sums";
 
 impl Checks {
-    fn new(qk_norm: bool, grid: Grid) -> Self {
-        let euler = |name, what, zero| {
-            Check::new(name, "(2.1)", if qk_norm { zero } else { what }, 1e-3, EULER_REASON)
-        };
+    fn new(qk_norm: bool, bf16: bool, grid: Grid) -> Self {
+        let (limit, reason) = if bf16 { (4.0 / 512.0, EULER_BF16_REASON) } else { (1e-3, EULER_REASON) };
+        let euler =
+            |name, what, zero| Check::new(name, "(2.1)", if qk_norm { zero } else { what }, limit, reason);
         let norm = |name, what| Check::new(name, "(2.4)", what, 1e-5, NORM_REASON);
         let float32 = "float32 columns";
         Self {

@@ -1,4 +1,4 @@
-//! NVIDIA's driver and cuBLAS, as far as growthpath calls them, with the host as the device.
+//! NVIDIA's driver, cuBLAS and NVRTC, as far as growthpath calls them, with the host as the device.
 //!
 //! Put the library's folder on `LD_LIBRARY_PATH` and a program built with the `cuda` feature trains on the emulator,
 //! through the same calls that it makes on a GPU. Work is queued and done only when something waits for it, so a host
@@ -11,6 +11,7 @@
 mod blas;
 mod driver;
 mod memory;
+mod nvrtc;
 mod queue;
 
 /// CUDA's status codes, those that are given out.

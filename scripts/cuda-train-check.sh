@@ -1,0 +1,95 @@
+#!/usr/bin/env bash
+# Trains on the host emulator through the program's own CUDA path, and holds every recorded number against the same run
+# on the CPU: all arms, head widths, precisions. No GPU, no CUDA toolkit; needs cargo and g++.
+#
+#   scripts/cuda-train-check.sh [--sanitize]
+#
+# --sanitize compiles the kernels with the address and undefined-behaviour sanitizers, and runs fewer cases.
+set -euo pipefail
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+cd "$root"
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+
+sanitize=
+features=()
+preload=()
+if [ "${1-}" = --sanitize ]; then
+    sanitize=1
+    features=(--features growthpath-emu-driver/sanitize)
+    preload=(LD_PRELOAD="$(g++ -print-file-name=libasan.so)" ASAN_OPTIONS=detect_leaks=0)
+fi
+
+# Without nvcc the program holds no PTX and asks for NVRTC, which the emulator stands in for as well.
+GROWTHPATH_NVCC=none cargo build --release --quiet --features cuda --bin growthpath
+cp target/release/growthpath "$work/growthpath"
+(cd kernels/emu && CARGO_TARGET_DIR="$root/target/emu" nice cargo build --release --quiet -p growthpath-emu-driver "${features[@]}")
+mkdir "$work/lib"
+for name in libcuda libcublas libnvrtc; do cp target/emu/release/libcuda.so "$work/lib/$name.so"; done
+# One library under three names would be three devices: all but the first are links.
+for name in libcublas libnvrtc; do ln -sf libcuda.so "$work/lib/$name.so"; done
+
+shape=(--size nano --set width=64 --set heads=2 --set layers=2 --set context=32 --batch 2 --steps 5 --probe-every 3
+    --eval-sequences 3 --reliance-sequences 0 --quiet)
+
+on_device() { env LD_LIBRARY_PATH="$work/lib" GROWTHPATH_EMU_SCHEDULE="$schedule" "${preload[@]}" "$work/growthpath" "$@"; }
+
+# check TOLERANCE PRECISION FLAGS...: the trace of the device against the CPU's, and its own identities.
+check() {
+    local tolerance=$1 precision=$2
+    shift 2
+    rm -rf "$work/cpu" "$work/device"
+    "$work/growthpath" train "${shape[@]}" "$@" --device cpu --out "$work/cpu" >/dev/null
+    on_device train "${shape[@]}" "$@" --device cuda --precision "$precision" --out "$work/device" >/dev/null
+    "$work/growthpath" verify "$work/device" >"$work/verify" 2>&1 || { cat "$work/verify"; exit 1; }
+    "$work/growthpath" verify "$work/cpu" --against "$work/device" --tolerance "$tolerance" >"$work/against" 2>&1 || {
+        cat "$work/against"
+        echo "cuda-train-check: $* ($precision, threads $schedule) differs from the CPU" >&2
+        exit 1
+    }
+    printf '%-4s  threads %-8s  within %s  %s\n' "$precision" "$schedule" "$tolerance" "$*"
+}
+
+# float32: both sides round at every operation and add in another order; five steps multiply that by less than 1e3.
+# Key biases have no gradient but rounding, which AdamW makes steps of: s_max and s_ms see them, the spread does not.
+f32=1e-3
+# bf16 stores eight bits: 2^-9 at every tensor, some ten tensors a layer, two layers, five steps, summed as a bound; the
+# second-order rates of the probe are differences of such numbers.
+bf16=0.3
+
+if [ -n "$sanitize" ]; then
+    schedule=forward
+    shape+=(--steps 2 --set layers=1)
+    check $f32 f32 --preset gpt
+    check $f32 f32 --preset llama --set qk_norm=true
+    check $bf16 bf16 --preset gpt+geglu --batch 1
+    echo "cuda-train-check: no access outside an allocation"
+    exit
+fi
+schedule=forward
+check $f32 f32 --preset gpt
+schedule=reverse
+check $f32 f32 --preset llama
+schedule=7
+check $f32 f32 --preset gpt+geglu --set qk_norm=true
+check $f32 f32 --preset llama --set tied=false --optimizer sgd --intervene upper-qk --hold 0.5
+check $f32 f32 --preset gpt+swiglu --set heads=1
+schedule=reverse
+check $f32 f32 --preset gpt+rope --set width=128 --set heads=1 --set context=40
+check $f32 f32 --preset gpt-nobias --telemetry 2 --batch 1
+check $bf16 bf16 --preset gpt
+check $bf16 bf16 --preset llama
+
+# Stopped and resumed: the same bits as a run that never stopped, on the device too.
+rm -rf "$work/whole" "$work/part"
+on_device train "${shape[@]}" --steps 6 --checkpoint-every 3 --device cuda --out "$work/whole" >/dev/null
+cp -r "$work/whole" "$work/part"
+rm -rf "$work/part/checkpoints/step-6"
+sed -i 's/"status": "complete"/"status": "running"/' "$work/part/run.json"
+on_device train --resume --quiet --device cuda --out "$work/part" >/dev/null
+"$work/growthpath" verify "$work/whole" --against "$work/part" --tolerance 0 >/dev/null || {
+    echo "cuda-train-check: a resumed run differs" >&2
+    exit 1
+}
+cmp "$work/whole/checkpoints/step-6/model.safetensors" "$work/part/checkpoints/step-6/model.safetensors"
+echo "resumed run: the same bits"
