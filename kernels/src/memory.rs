@@ -2,14 +2,12 @@
 //!
 //! A training step asks for the blocks of the step before. Handed back in between, many of them return to the kernel
 //! and come again as zeroed pages: several percent of a step. Here a freed block waits on a shelf, the last one freed
-//! being the first to go (its lines are the likeliest to be cached).
-//!
-//! A request that the shelf cannot meet first gives up as many bytes of the oldest blocks: what a program holds does not
-//! exceed the most it had in use, by more than a block.
+//! being the first to go (its lines are the likeliest to be cached). Beyond a share of the most that was ever in use,
+//! the blocks that have waited longest are handed back.
 
 use std::alloc::{GlobalAlloc, Layout};
 use std::ptr::null_mut;
-use std::sync::Mutex;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Smaller blocks go straight to the allocator behind.
 const LARGE: usize = 1 << 17;
@@ -28,26 +26,53 @@ struct Block {
     layout: Layout,
 }
 
-/// Oldest first.
 struct Shelf {
+    /// Oldest first.
     blocks: [Block; SLOTS],
     len: usize,
+    /// Bytes on the shelf, in use, and the most that were in use.
+    kept: usize,
+    used: usize,
+    peak: usize,
 }
 
 // SAFETY: the pointers are owned blocks that nobody else refers to; any thread may use or free them.
 unsafe impl Send for Shelf {}
 
 impl Shelf {
-    fn take(&mut self, layout: Layout) -> Option<*mut u8> {
-        let at = self.blocks[..self.len].iter().rposition(|b| b.layout == layout)?;
+    /// A block that fits; none is left to the caller, who gets it from `inner`.
+    fn take(&mut self, layout: Layout, inner: &impl GlobalAlloc) -> Option<*mut u8> {
+        let size = layout.size();
+        self.used += size;
+        self.peak = self.peak.max(self.used);
+        let Some(at) = self.blocks[..self.len].iter().rposition(|b| b.layout == layout) else {
+            self.give_back(self.used.saturating_add(self.kept).saturating_sub(self.limit()), inner);
+            return None;
+        };
         let start = self.blocks[at].start;
         self.blocks.copy_within(at + 1..self.len, at);
         self.len -= 1;
+        self.kept -= size;
         Some(start)
     }
 
-    /// Frees the oldest blocks until `bytes` are given up or none is left.
-    fn give_up(&mut self, inner: &impl GlobalAlloc, bytes: usize) {
+    fn put(&mut self, start: *mut u8, layout: Layout, inner: &impl GlobalAlloc) {
+        if self.len == SLOTS {
+            self.give_back(1, inner);
+        }
+        self.blocks[self.len] = Block { start, layout };
+        self.len += 1;
+        self.kept += layout.size();
+        self.used = self.used.saturating_sub(layout.size());
+    }
+
+    /// Most bytes in use and kept together: sizes that are never in use at the same time need some more than the peak.
+    fn limit(&self) -> usize {
+        self.peak / 4 * 5
+    }
+
+    /// Frees the oldest blocks until `bytes` are handed back or none is left.
+    fn give_back(&mut self, bytes: usize, inner: &impl GlobalAlloc) {
         let (mut given, mut n) = (0, 0);
         while n < self.len && given < bytes {
             let b = self.blocks[n];
@@ -58,6 +83,7 @@ impl Shelf {
         }
         self.blocks.copy_within(n..self.len, 0);
         self.len -= n;
+        self.kept -= given;
     }
 }
 
@@ -65,25 +91,23 @@ impl<A: GlobalAlloc> Keeping<A> {
     /// An empty shelf before `inner`.
     pub const fn new(inner: A) -> Self {
         let none = Block { start: null_mut(), layout: Layout::new::<()>() };
-        Self { inner, shelf: Mutex::new(Shelf { blocks: [none; SLOTS], len: 0 }) }
+        Self {
+            inner,
+            shelf: Mutex::new(Shelf { blocks: [none; SLOTS], len: 0, kept: 0, used: 0, peak: 0 }),
+        }
     }
 
-    /// A block from the shelf. Two threads that meet there do not wait: the second goes to the allocator behind.
+    fn shelf(&self) -> MutexGuard<'_, Shelf> {
+        self.shelf.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn reuse(&self, layout: Layout) -> Option<*mut u8> {
-        if layout.size() < LARGE {
-            return None;
-        }
-        let mut shelf = self.shelf.try_lock().ok()?;
-        let found = shelf.take(layout);
-        if found.is_none() {
-            shelf.give_up(&self.inner, layout.size());
-        }
-        found
+        if layout.size() < LARGE { None } else { self.shelf().take(layout, &self.inner) }
     }
 }
 
-// SAFETY: every block comes from `inner` and is in use, on the shelf or freed, never two of them: `take` and `give_up`
-// remove what they hand on, under the lock. Nothing here panics or allocates.
+// SAFETY: every block comes from `inner` and is in use, on the shelf or freed, never two of them: `take` and
+// `give_back` remove what they hand on, under the lock. Nothing under the lock panics or allocates.
 unsafe impl<A: GlobalAlloc> GlobalAlloc for Keeping<A> {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         match self.reuse(layout) {
@@ -106,22 +130,21 @@ unsafe impl<A: GlobalAlloc> GlobalAlloc for Keeping<A> {
     }
 
     unsafe fn dealloc(&self, start: *mut u8, layout: Layout) {
-        if layout.size() >= LARGE
-            && let Ok(mut shelf) = self.shelf.try_lock()
-        {
-            if shelf.len == SLOTS {
-                shelf.give_up(&self.inner, 1);
-            }
-            let at = shelf.len;
-            shelf.blocks[at] = Block { start, layout };
-            shelf.len += 1;
-            return;
+        if layout.size() >= LARGE {
+            return self.shelf().put(start, layout, &self.inner);
         }
         // SAFETY: the caller's contract; the block came from `inner`.
         unsafe { self.inner.dealloc(start, layout) }
     }
 
     unsafe fn realloc(&self, start: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        let large = |n: usize| if n >= LARGE { n } else { 0 };
+        let (old, new) = (large(layout.size()), large(size));
+        if old != new {
+            let mut shelf = self.shelf();
+            shelf.used = (shelf.used + new).saturating_sub(old);
+            shelf.peak = shelf.peak.max(shelf.used);
+        }
         // SAFETY: the caller's contract; the block came from `inner`.
         unsafe { self.inner.realloc(start, layout, size) }
     }

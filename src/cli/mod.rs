@@ -4,6 +4,7 @@
 
 mod analyze;
 mod bench;
+mod check_device;
 mod compare;
 mod completions;
 mod demo;
@@ -67,6 +68,8 @@ pub enum Command {
     /// Measure what telemetry, recording and probes cost on this machine
     #[command(args_override_self = true, allow_negative_numbers = true)]
     Bench(Box<bench::Args>),
+    /// Hold every kernel on this machine's GPU against its CPU twin
+    CheckDevice(check_device::Args),
     /// Print shell completions, or the manual page
     Completions(completions::Args),
 }
@@ -84,6 +87,7 @@ fn dispatch(cli: Cli) -> Result<()> {
         Command::Verify(a) => verify::run(&a),
         Command::Export(a) => export::run(&a),
         Command::Bench(a) => bench::run(&a),
+        Command::CheckDevice(a) => check_device::run(&a),
         Command::Completions(a) => completions::run(&a, Cli::command()),
     }
 }

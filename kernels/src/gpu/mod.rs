@@ -8,6 +8,7 @@
 //! Launchers stand beside the CPU twins, in each operation's `gpu` module.
 
 mod blas;
+pub mod check;
 mod device;
 mod launch;
 mod memory;

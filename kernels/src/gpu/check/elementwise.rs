@@ -1,0 +1,224 @@
+//! Norms, activations, products, the loss, embeddings.
+
+use rand::Rng;
+
+use super::{Case, matrix, vector};
+use crate::activation::{self, Activation};
+use crate::embedding::gpu::TokenBatch;
+use crate::error::Result;
+use crate::gpu::{Elem, reduce};
+use crate::norm::{self, NormKind};
+use crate::{cross_entropy as head, embedding as emb, linear as lin};
+
+const EPS: f32 = 1e-5;
+
+pub(super) fn norms(c: &mut Case<'_>, quick: bool) -> Result<()> {
+    let shapes: &[(usize, usize)] =
+        if quick { &[(5, 64), (33, 260)] } else { &[(5, 64), (1000, 768), (777, 1280), (130, 4096)] };
+    for (kind, &(n, d)) in
+        [NormKind::LayerNorm, NormKind::RmsNorm].into_iter().flat_map(|k| shapes.iter().map(move |s| (k, s)))
+    {
+        let shape = format!("{kind:?} [{n}, {d}]");
+        let (h, w) = (c.normals(n * d, 0.3, 2.0)?, c.normals(n * d, -0.1, 1.0)?);
+        let (gain, bias) = (c.floats(d, 1.0, 0.1)?, c.floats(d, 0.0, 0.1)?);
+        let (dx, dr) = (c.normals(n * d, 0.0, 1.0)?, c.normals(n * d, 0.0, 1.0)?);
+        let (gain_t, bias_t) = (vector(&gain)?, vector(&bias)?);
+        let want =
+            norm::forward(kind, EPS, &matrix(&h, n)?, Some(&matrix(&w, n)?), &gain_t, Some(&bias_t), true)?;
+        let rows = reduce::partial_rows(c.gpu, n);
+        let (gh, gw) = (c.up(&h)?, c.up(&w)?);
+        let (gg, gb) = (c.gpu.upload(&gain)?, c.gpu.upload(&bias)?);
+        let (out, x, moments) = (c.room(n * d)?, c.room(n * d)?, c.float_room(2 * n)?);
+        let (energy, columns) = (c.float_room(4 * rows)?, c.float_room(rows * d)?);
+        norm::gpu::forward(
+            kind,
+            EPS,
+            &norm::gpu::Forward {
+                h: gh.all(),
+                write: Some(gw.all()),
+                gain: gg.all(),
+                bias: Some(gb.all()),
+                out: Some(out.all()),
+                x: x.all(),
+                moments: moments.all(),
+                energy: energy.all(),
+                columns: Some(columns.all()),
+            },
+        )?;
+        c.compare_slice("add_norm stream", &shape, out.all(), &want.h)?;
+        c.compare_slice("add_norm x", &shape, x.all(), &want.x)?;
+        let totals = c.totals(&energy, 1, 4, 0)?;
+        let column_totals = c.totals(&columns, 1, d, 0)?;
+        let common: f64 = column_totals.iter().map(|v| (f64::from(*v) / n as f64).powi(2)).sum();
+        if let Some(s) = want.stats {
+            let means: Vec<f32> = totals.iter().map(|v| v / n as f32).collect();
+            // `dot` cancels: held against the energies beside it.
+            c.compare(
+                "add_norm energies",
+                &shape,
+                &means,
+                &[s.energy, s.dot, s.h2_before, s.h2_after].map(|v| v as f32),
+            );
+            c.compare("add_norm common mode", &shape, &[common as f32], &[s.common as f32]);
+        }
+        // The backward of the stream as the device stored it.
+        let stream = out.all().read()?;
+        let saved = norm::forward(kind, EPS, &matrix(&stream, n)?, None, &gain_t, Some(&bias_t), false)?;
+        let want = norm::backward(kind, &saved, &gain_t, &matrix(&dx, n)?, Some(&matrix(&dr, n)?), true)?;
+        let (gdx, gdr, dh) = (c.up(&dx)?, c.up(&dr)?, c.room(n * d)?);
+        let (dg, db) = (c.float_room(rows * d)?, c.float_room(rows * d)?);
+        norm::gpu::backward(
+            kind,
+            &norm::gpu::Backward {
+                dx: gdx.all(),
+                d_residual: Some(gdr.all()),
+                h: out.all(),
+                moments: moments.all(),
+                gain: gg.all(),
+                dh: dh.all(),
+                d_gain: dg.all(),
+                d_bias: Some(db.all()),
+            },
+        )?;
+        c.compare_slice("add_norm backward", &shape, dh.all(), &want.h)?;
+        let got = c.totals(&dg, 1, d, 0)?;
+        c.compare("add_norm gain gradient", &shape, &got, &crate::tensor::read(&want.gain)?.to_vec());
+        if let Some(b) = &want.bias {
+            let got = c.totals(&db, 1, d, 0)?;
+            c.compare("add_norm bias gradient", &shape, &got, &crate::tensor::read(b)?.to_vec());
+        }
+    }
+    Ok(())
+}
+
+pub(super) fn activations(c: &mut Case<'_>, quick: bool) -> Result<()> {
+    use Activation::{Bilinear, Geglu, Gelu, Reglu, Relu, Relu2, Silu, Swiglu};
+    let shapes: &[(usize, usize)] = if quick { &[(9, 520)] } else { &[(9, 520), (1000, 3072), (333, 2048)] };
+    for act in [Gelu, Relu, Relu2, Silu, Geglu, Swiglu, Reglu, Bilinear] {
+        for &(n, f) in shapes {
+            let shape = format!("{act:?} [{n}, {f}]");
+            let wide = if act.gated() { 2 * f } else { f };
+            let (u, d) = (c.normals(n * wide, 0.1, 1.5)?, c.normals(n * f, 0.0, 1.0)?);
+            let (want, stats) = activation::forward(act, &matrix(&u, n)?, true)?;
+            let rows = reduce::column_partials(c.gpu, n);
+            let (gu, a) = (c.up(&u)?, c.room(n * f)?);
+            let (energy, columns) =
+                (c.float_room(rows * activation::gpu::energy_width(f))?, c.float_room(rows * f)?);
+            activation::gpu::forward(act, gu.all(), f, a.all(), energy.all(), columns.all())?;
+            c.compare_slice("activation", &shape, a.all(), &want)?;
+            let square = c.totals(&energy, 1, 1, 0)?[0] / (n * f) as f32;
+            if let Some(s) = stats {
+                c.compare("activation energy", &shape, &[square], &[s.hidden_ms as f32]);
+            }
+            let want = activation::backward(act, &matrix(&u, n)?, &matrix(&d, n)?)?;
+            let (gd, du, partial) = (c.up(&d)?, c.room(n * wide)?, c.float_room(rows * wide)?);
+            activation::gpu::backward(act, gd.all(), gu.all(), f, du.all(), Some(partial.all()))?;
+            c.compare_slice("activation backward", &shape, du.all(), &want)?;
+            let sums = column_sums(&du.all().read()?, wide);
+            let got = c.totals(&partial, 1, wide, 0)?;
+            c.compare("activation bias gradient", &shape, &got, &sums);
+        }
+    }
+    Ok(())
+}
+
+fn column_sums(rows: &[f32], columns: usize) -> Vec<f32> {
+    let mut sums = vec![0f64; columns];
+    for row in rows.chunks_exact(columns) {
+        sums.iter_mut().zip(row).for_each(|(s, v)| *s += f64::from(*v));
+    }
+    sums.into_iter().map(|s| s as f32).collect()
+}
+
+pub(super) fn linear(c: &mut Case<'_>, quick: bool) -> Result<()> {
+    let shapes: &[(usize, usize, usize)] =
+        if quick { &[(7, 24, 40)] } else { &[(7, 24, 40), (500, 768, 2304)] };
+    for &(n, k, m) in shapes {
+        let shape = format!("[{n}, {k}] x [{m}, {k}]");
+        let (x, w, dy) =
+            (c.normals(n * k, 0.0, 1.0)?, c.normals(m * k, 0.0, 0.1)?, c.normals(n * m, 0.0, 1.0)?);
+        let b = c.floats(m, 0.0, 1.0)?;
+        let want = lin::forward(&matrix(&x, n)?, &matrix(&w, m)?, Some(&vector(&b)?))?;
+        let (gx, gw, gdy, gb) = (c.up(&x)?, c.up(&w)?, c.up(&dy)?, c.gpu.upload(&b)?);
+        let (y, dx, dw) = (c.room(n * m)?, c.room(n * k)?, c.float_room(m * k)?);
+        lin::gpu::forward(n, gx.all(), gw.all(), Some(gb.all()), y.all())?;
+        c.compare_slice("linear", &shape, y.all(), &want)?;
+        let want = lin::backward(&matrix(&dy, n)?, &matrix(&x, n)?, &matrix(&w, m)?, true)?;
+        lin::gpu::backward_input(n, gdy.all(), gw.all(), dx.all())?;
+        lin::gpu::backward_weight(n, gdy.all(), gx.all(), dw.all(), false)?;
+        c.compare_slice("linear input gradient", &shape, dx.all(), &want.x)?;
+        c.compare_slice("linear weight gradient", &shape, dw.all(), &want.weight)?;
+        lin::gpu::backward_weight(n, gdy.all(), gx.all(), dw.all(), true)?;
+        let twice = (want.weight * 2.0)?;
+        c.compare_slice("linear weight gradient, added", &shape, dw.all(), &twice)?;
+        let partial = c.float_room(reduce::column_partials(c.gpu, n) * m)?;
+        reduce::column_sums(gdy.all(), m, partial.all())?;
+        let got = c.totals(&partial, 1, m, 0)?;
+        if let Some(b) = &want.bias {
+            c.compare("linear bias gradient", &shape, &got, &crate::tensor::read(b)?.to_vec());
+        }
+    }
+    Ok(())
+}
+
+pub(super) fn cross_entropy(c: &mut Case<'_>, quick: bool) -> Result<()> {
+    let shapes: &[(usize, usize, usize)] =
+        if quick { &[(5, 257, 320)] } else { &[(5, 257, 320), (200, 50_257, 50_304)] };
+    for &(n, v, pitch) in shapes {
+        let shape = format!("[{n}, {v}]");
+        let logits = c.normals(n * pitch, 0.0, 3.0)?;
+        let targets: Vec<u32> = (0..n).map(|_| c.rng.random_range(0..v as u32)).collect();
+        // The CPU twin multiplies by a matrix first: the identity leaves the logits as they are, row by row.
+        let mut want = Vec::with_capacity(n * pitch);
+        let mut losses = Vec::with_capacity(n);
+        for (row, t) in logits.chunks_exact(pitch).zip(&targets) {
+            let (one, weight) = (matrix(&[1.0], 1)?, matrix(&row[..v], v)?);
+            let h = head::head_loss(&one, &weight, &[*t], true)?;
+            losses.push(h.losses[0]);
+            if let Some((_, dw)) = h.grads {
+                want.extend(crate::tensor::read(&dw)?.iter().map(|g| g / n as f32));
+            }
+            want.extend(std::iter::repeat_n(0.0, pitch - v));
+        }
+        let (gl, gt) = (c.up(&logits)?, c.gpu.upload_u32(&targets)?);
+        let rows = reduce::partial_rows(c.gpu, n);
+        let (partial, each) = (c.float_room(2 * rows)?, c.float_room(n)?);
+        head::gpu::rows(gl.all(), v, gt.all(), partial.all(), each.all(), 1.0 / n as f32)?;
+        let got = gl.all().read()?;
+        c.compare("cross_entropy gradient", &shape, &got, &want);
+        let got = each.all().read()?;
+        c.compare("cross_entropy losses", &shape, &got, &losses);
+        let got = c.totals(&partial, 1, 2, head::gpu::STATS_MAXIMA)?;
+        let top = logits.chunks_exact(pitch).flat_map(|r| &r[..v]).fold(f32::NEG_INFINITY, |m, x| m.max(*x));
+        c.compare("cross_entropy totals", &shape, &got, &[losses.iter().sum(), top]);
+    }
+    Ok(())
+}
+
+pub(super) fn embedding(c: &mut Case<'_>, quick: bool) -> Result<()> {
+    let shapes: &[(usize, usize, usize, usize)] =
+        if quick { &[(2, 5, 11, 24)] } else { &[(2, 5, 11, 24), (4, 500, 5000, 768)] };
+    for &(b, t, v, d) in shapes {
+        let (n, shape) = (b * t, format!("B {b}, T {t}, V {v}, d {d}"));
+        let tokens: Vec<u32> = (0..n).map(|_| c.rng.random_range(0..v as u32)).collect();
+        let (wte, wpe) = (c.floats(v * d, 0.0, 1.0)?, c.floats(t * d, 0.0, 1.0)?);
+        let d_h = c.normals(n * d, 0.0, 1.0)?;
+        let want = emb::forward(&tokens, t, &matrix(&wte, v)?, Some(&matrix(&wpe, t)?))?;
+        let mut batch = TokenBatch::new(c.gpu, n, v)?;
+        batch.send(&tokens, &tokens, t)?;
+        let (gte, gpe, h) = (c.gpu.upload(&wte)?, c.gpu.upload(&wpe)?, c.room(n * d)?);
+        emb::gpu::forward(&batch, gte.all(), Some(gpe.all()), h.all())?;
+        c.compare_slice("embedding", &shape, h.all(), &want)?;
+        // Into what a tied head has written already.
+        let d_wte = matrix(&wte, v)?;
+        let want = emb::backward(&tokens, t, &matrix(&d_h, n)?, &d_wte, Some(t))?;
+        let (gd, d_wpe) = (c.up(&d_h)?, c.gpu.zeros(Elem::F32, t * d)?);
+        emb::gpu::backward(&batch, gd.all(), gte.all())?;
+        emb::gpu::positions(gd.all(), t, d, d_wpe.all())?;
+        c.compare_slice("embedding gradient", &shape, gte.all(), &d_wte)?;
+        if let Some(p) = &want {
+            c.compare_slice("position gradient", &shape, d_wpe.all(), p)?;
+        }
+    }
+    Ok(())
+}
