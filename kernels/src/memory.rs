@@ -91,10 +91,7 @@ impl<A: GlobalAlloc> Keeping<A> {
     /// An empty shelf before `inner`.
     pub const fn new(inner: A) -> Self {
         let none = Block { start: null_mut(), layout: Layout::new::<()>() };
-        Self {
-            inner,
-            shelf: Mutex::new(Shelf { blocks: [none; SLOTS], len: 0, kept: 0, used: 0, peak: 0 }),
-        }
+        Self { inner, shelf: Mutex::new(Shelf { blocks: [none; SLOTS], len: 0, kept: 0, used: 0, peak: 0 }) }
     }
 
     fn shelf(&self) -> MutexGuard<'_, Shelf> {

@@ -1,5 +1,6 @@
 //! `growthpath check-device`: every kernel on this machine's GPU against its CPU twin.
 
+#[cfg(feature = "cuda")]
 use super::output::{self, table};
 use crate::error::Result;
 use crate::train::Device;
@@ -19,12 +20,18 @@ pub struct Args {
 }
 
 /// Run the verb: exit code 1 when an array differs.
+#[cfg(feature = "cuda")]
 pub fn run(args: &Args) -> Result<()> {
     match Device::cuda()? {
         Device::Cpu => Ok(()),
-        #[cfg(feature = "cuda")]
         Device::Cuda(gpu) => check(args, &gpu),
     }
+}
+
+/// Run the verb: says why there is no device.
+#[cfg(not(feature = "cuda"))]
+pub fn run(_args: &Args) -> Result<()> {
+    Device::cuda().map(|_| ())
 }
 
 #[cfg(feature = "cuda")]

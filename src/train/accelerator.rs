@@ -100,6 +100,8 @@ pub trait Accelerator {
     fn start(&mut self, batch: &Batch, update: &Update<'_>, clip: f32) -> Result<()>;
     /// Kernel launches of the step last started.
     fn launches(&self) -> u64;
+    /// Bytes that each memory-bound kernel has to move in a training step, by the kernel's name without its type.
+    fn traffic(&self) -> Vec<(&'static str, f64)>;
     /// Number of steps started and not yet read.
     fn unread(&self) -> usize;
     /// Wait for the oldest unread step.
@@ -138,6 +140,10 @@ impl Accelerator for crate::model::device::DeviceDecoder {
 
     fn launches(&self) -> u64 {
         self.step_launches()
+    }
+
+    fn traffic(&self) -> Vec<(&'static str, f64)> {
+        Self::traffic(self)
     }
 
     fn unread(&self) -> usize {

@@ -2,15 +2,17 @@
 
 use std::time::Instant;
 
-use candle_core::Device;
+use growthpath_kernels::attention::LogitGradStats;
+use growthpath_kernels::optimizer::SliceStats;
 use growthpath_trace::{RunWriter, StepRow};
 
+use super::accelerator::{Accelerator, Device};
 use super::config::TrainConfig;
 use super::optimizer::Optimizer;
 use super::probe::Prober;
 use super::telemetry::{head_rows, write_rows};
 use crate::data::{Batcher, Dataset};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::model::{Decoder, LayerStats, Options};
 
 /// What a timed step does beside training.
@@ -32,7 +34,17 @@ pub struct Bench<'a> {
     batcher: Batcher,
     prober: Prober,
     writer: RunWriter,
+    device: Option<Box<dyn Accelerator>>,
     at: u32,
+}
+
+/// What a step measured.
+struct Measured<'a> {
+    at: u32,
+    loss: f64,
+    layers: &'a [LayerStats],
+    logit_grads: &'a [Vec<LogitGradStats>],
+    slots: &'a [SliceStats],
 }
 
 impl<'a> Bench<'a> {
@@ -40,12 +52,14 @@ impl<'a> Bench<'a> {
     ///
     /// # Errors
     /// A configuration or data that cannot be used.
-    pub fn new(config: &'a TrainConfig, data: &Dataset, writer: RunWriter) -> Result<Self> {
+    pub fn new(config: &'a TrainConfig, data: &Dataset, writer: RunWriter, device: &Device) -> Result<Self> {
         config.validate()?;
-        let model = Decoder::new(config.model.clone(), config.seed, &Device::Cpu)?;
+        let model = Decoder::new(config.model.clone(), config.seed, &candle_core::Device::Cpu)?;
         let probe = data.probe_sequences(config.probe.sequences, config.probe.length)?;
+        let optimizer = Optimizer::new(config, &model.params);
         Ok(Self {
-            optimizer: Optimizer::new(config, &model.params),
+            device: device.accelerate(config, &model, optimizer.rule())?,
+            optimizer,
             batcher: data.batcher(config.batch)?,
             prober: Prober::new(config, &model, probe),
             config,
@@ -60,33 +74,90 @@ impl<'a> Bench<'a> {
         self.batcher.tokens_per_step()
     }
 
-    /// One step; returns its seconds, rows pushed to the writer included.
+    /// The device's copy of the model, where there is one.
+    pub fn device(&self) -> Option<&dyn Accelerator> {
+        self.device.as_deref()
+    }
+
+    /// `steps` steps, what each does given by `mode`; returns seconds a step, rows pushed to the writer included.
     ///
     /// # Errors
-    /// When the step cannot be computed or recorded.
-    pub fn step(&mut self, mode: Mode) -> Result<f64> {
-        let (c, at) = (self.config, self.at);
+    /// When a step cannot be computed or recorded.
+    pub fn block(&mut self, steps: usize, mode: &dyn Fn(usize) -> Mode) -> Result<f64> {
         let started = Instant::now();
+        match self.device.take() {
+            Some(mut device) => {
+                let outcome = self.device_block(&mut *device, steps, mode);
+                self.device = Some(device);
+                outcome?;
+            }
+            None => (0..steps).try_for_each(|i| self.host_step(mode(i)))?,
+        }
+        Ok(started.elapsed().as_secs_f64() / steps as f64)
+    }
+
+    fn host_step(&mut self, mode: Mode) -> Result<()> {
+        let (c, at) = (self.config, self.at);
         let batch = self.batcher.batch(c.seed, u64::from(at));
         let stats = mode != Mode::Off;
         let mut forward =
             self.model.forward(&batch.inputs, batch.context, &Options { stats, ..Options::default() })?;
-        let measures: Vec<LayerStats> = forward.layers.iter().filter_map(LayerStats::take).collect();
+        let layers: Vec<LayerStats> = forward.layers.iter().filter_map(LayerStats::take).collect();
         let g = self.model.backward(&mut forward, &batch.targets)?;
         let info = self.optimizer.prepare(c, at, &g.grads)?;
         let slots = self.optimizer.apply(c, at, &info, &self.model.params, &g.grads, stats)?.to_vec();
         let qk_lr = self.optimizer.qk_lr(info.lr);
         if mode == Mode::Record {
-            let rows = head_rows(at, &c.model, &measures, &g.logit_grads, &slots, &qk_lr);
-            self.writer.heads(&rows)?;
-            self.writer.writes(&write_rows(at, &measures))?;
-            self.writer.steps(StepRow { step: at, loss: g.loss as f32, ..StepRow::default() })?;
+            let (logit_grads, slots) = (&g.logit_grads, &slots);
+            self.record(&Measured { at, loss: g.loss, layers: &layers, logit_grads, slots }, &qk_lr)?;
         }
+        self.count(&qk_lr);
+        Ok(())
+    }
+
+    fn device_block(
+        &mut self,
+        device: &mut dyn Accelerator,
+        steps: usize,
+        mode: &dyn Fn(usize) -> Mode,
+    ) -> Result<()> {
+        let c = self.config;
+        let first = self.at;
+        for i in 0..=steps {
+            if i < steps {
+                let batch = self.batcher.batch(c.seed, u64::from(self.at));
+                let (lr, _) = self.optimizer.schedule(c, self.at);
+                let update = self.optimizer.update(c, self.at, lr, 1.0, mode(i) != Mode::Off);
+                device.start(&batch, &update, c.clip as f32)?;
+                let qk_lr = self.optimizer.qk_lr(lr);
+                self.count(&qk_lr);
+            }
+            // As in training: a step is read while the next one runs, the last one at once.
+            let Some(read) = i.checked_sub(1) else { continue };
+            let s = device.read()?.ok_or_else(|| Error::usage("a step of the device was lost"))?;
+            if mode(read) == Mode::Record {
+                let at = first + read as u32;
+                let lr = self.optimizer.schedule(c, at).0;
+                let qk_lr = self.optimizer.qk_lr(lr);
+                let (layers, logit_grads, slots) = (&s.layers, &s.logit_grads, &s.slots);
+                self.record(&Measured { at, loss: s.loss, layers, logit_grads, slots }, &qk_lr)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn record(&mut self, m: &Measured<'_>, qk_lr: &[f32]) -> Result<()> {
+        let model = &self.config.model;
+        self.writer.heads(&head_rows(m.at, model, m.layers, m.logit_grads, m.slots, qk_lr))?;
+        self.writer.writes(&write_rows(m.at, m.layers))?;
+        Ok(self.writer.steps(StepRow { step: m.at, loss: m.loss as f32, ..StepRow::default() })?)
+    }
+
+    fn count(&mut self, qk_lr: &[f32]) {
         for (l, lr) in qk_lr.iter().enumerate() {
             self.prober.add_step(l, f64::from(*lr));
         }
         self.at += 1;
-        Ok(started.elapsed().as_secs_f64())
     }
 
     /// One probe; returns its seconds.
@@ -95,6 +166,9 @@ impl<'a> Bench<'a> {
     /// When the model cannot be probed.
     pub fn probe(&mut self) -> Result<f64> {
         let started = Instant::now();
+        if let Some(d) = &self.device {
+            d.pull(&self.model.params)?;
+        }
         self.prober.probe(&self.model, self.at)?;
         Ok(started.elapsed().as_secs_f64())
     }

@@ -14,6 +14,7 @@ mod launch;
 mod memory;
 mod module;
 mod profile;
+mod rates;
 mod readback;
 pub mod reduce;
 

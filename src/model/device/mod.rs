@@ -9,6 +9,7 @@ mod buffers;
 mod decoder;
 mod forward;
 mod stats;
+mod traffic;
 mod update;
 mod weights;
 

@@ -1,8 +1,12 @@
 //! `growthpath bench`: what telemetry, recording and probes cost, as ratios measured in one run.
 
+#[cfg(feature = "cuda")]
+mod device;
+
 use growthpath_trace::{Row, Run, RunWriter, Table};
 use serde::Serialize;
 
+use super::device::{DeviceArg, pick};
 use super::output::{self, number, table};
 use super::progress::note;
 use super::train::{load_data, set_threads};
@@ -28,6 +32,15 @@ pub struct Args {
     /// Threads [default: all cores]
     #[arg(long, value_name = "N")]
     threads: Option<usize>,
+    /// Where to train
+    #[arg(long, value_enum, default_value = "cpu")]
+    device: DeviceArg,
+    /// Skip probes, whose cost is the host's
+    #[arg(long)]
+    no_probes: bool,
+    /// Small reference measurements, for an emulator
+    #[arg(long, hide = true)]
+    quick: bool,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -45,7 +58,7 @@ struct Ratio {
 struct Report {
     arm: String,
     size: String,
-    threads: usize,
+    device: String,
     tokens_a_step: u64,
     step_ms: f64,
     tokens_per_second: f64,
@@ -61,6 +74,9 @@ struct Report {
     /// Bytes on disk over raw float32, `heads` table.
     heads_bytes_over_float32: f64,
     peak_memory_mib: Option<f64>,
+    /// Kernel by kernel, on a device.
+    #[cfg(feature = "cuda")]
+    on_device: Option<device::DeviceReport>,
 }
 
 fn quantile(mut v: Vec<f64>, q: f64) -> f64 {
@@ -92,17 +108,11 @@ pub fn run(args: &Args) -> Result<()> {
     let data = load_data(&mut config, true)?;
     let dir = tempfile::tempdir().map_err(Error::io("temporary folder"))?;
     let path = dir.path().join("run");
-    let writer = RunWriter::create(&path, &describe(&config, &data, "bench", &crate::train::Device::Cpu)?)?;
-    let mut bench = Bench::new(&config, &data, writer)?;
-    let block = |bench: &mut Bench<'_>, mode: &dyn Fn(usize) -> Mode| -> Result<f64> {
-        let mut total = 0.0;
-        for i in 0..args.block {
-            total += bench.step(mode(i))?;
-        }
-        Ok(total / args.block as f64)
-    };
+    let target = pick(args.device, &config)?;
+    let writer = RunWriter::create(&path, &describe(&config, &data, "bench", &target)?)?;
+    let mut bench = Bench::new(&config, &data, writer, &target)?;
     // Warm up caches, the allocator and the thread pool.
-    block(&mut bench, &|_| Mode::Record)?;
+    bench.block(args.block, &|_| Mode::Record)?;
     let tokens = bench.tokens();
     if let Some(only) = &args.only {
         let mode = match only.as_str() {
@@ -112,7 +122,7 @@ pub fn run(args: &Args) -> Result<()> {
         };
         let mut times = Vec::new();
         for _ in 0..args.rounds {
-            times.push(block(&mut bench, &|_| mode)?);
+            times.push(bench.block(args.block, &|_| mode)?);
         }
         return output::print(&format!("{:.1}\n", tokens as f64 / quantile(times, 0.5)));
     }
@@ -125,9 +135,11 @@ pub fn run(args: &Args) -> Result<()> {
         // Every mode takes every place in the order equally often.
         for k in 0..modes.len() {
             let m = (k + round) % modes.len();
-            times[m].push(block(&mut bench, modes[m])?);
+            times[m].push(bench.block(args.block, modes[m])?);
         }
-        probes.push(bench.probe()?);
+        if !args.no_probes {
+            probes.push(bench.probe()?);
+        }
     }
     bench.flush()?;
     let [off, measure, record, tenth] = &times;
@@ -140,11 +152,19 @@ pub fn run(args: &Args) -> Result<()> {
         .sum();
     let cells = run.rows(Table::Heads) * growthpath_trace::HeadRow::COLUMNS.len() as u64;
     let step = quantile(off.clone(), 0.5);
-    let probe = quantile(probes, 0.5);
+    let probe = if probes.is_empty() { f64::NAN } else { quantile(probes, 0.5) };
+    #[cfg(feature = "cuda")]
+    let on_device = match &target {
+        crate::train::Device::Cuda(gpu) => {
+            let sizes = device::Sizes::new(args.quick);
+            Some(device::measure(&mut bench, &config, gpu, args.block, step, sizes)?)
+        }
+        crate::train::Device::Cpu => None,
+    };
     let report = Report {
         arm: config.label(),
         size: args.train.size.clone(),
-        threads: rayon::current_num_threads(),
+        device: target.describe(),
         tokens_a_step: tokens,
         step_ms: 1e3 * step,
         tokens_per_second: tokens as f64 / step,
@@ -155,6 +175,8 @@ pub fn run(args: &Args) -> Result<()> {
         probe_steps: probe / step,
         heads_bytes_over_float32: bytes as f64 / (4 * cells) as f64,
         peak_memory_mib: peak_memory(),
+        #[cfg(feature = "cuda")]
+        on_device,
     };
     if args.json {
         return output::json(&report);
@@ -172,22 +194,32 @@ fn text(r: &Report) -> String {
             100.0 * (x.high - 1.0)
         )
     };
+    let probe = match r.probe_ms.is_nan() {
+        true => "-".into(),
+        false => format!("{:.1} ms = {} steps", r.probe_ms, number(r.probe_steps)),
+    };
     let rows = [
         ("step without telemetry", format!("{:.1} ms, {:.0} tokens/s", r.step_ms, r.tokens_per_second)),
         ("statistics at every step", percent(r.telemetry)),
         ("recording them", percent(r.recording)),
         ("every step over every tenth", percent(r.every_over_tenth)),
-        ("one probe", format!("{:.1} ms = {} steps", r.probe_ms, number(r.probe_steps))),
+        ("one probe", probe),
         ("heads on disk over raw float32", format!("{:.3}", r.heads_bytes_over_float32)),
         ("peak memory", r.peak_memory_mib.map_or("-".into(), |m| format!("{m:.0} MiB"))),
     ];
     let rows: Vec<Vec<String>> = rows.into_iter().map(|(a, b)| vec![a.to_string(), b]).collect();
-    format!(
-        "{} {}, {} threads, {} tokens a step\n{}",
+    #[allow(unused_mut)] // a build without CUDA adds nothing
+    let mut out = format!(
+        "{} {}, {}, {} tokens a step\n{}",
         r.arm,
         r.size,
-        r.threads,
+        r.device,
         r.tokens_a_step,
         table(&["", ""], &rows)
-    )
+    );
+    #[cfg(feature = "cuda")]
+    if let Some(d) = &r.on_device {
+        out += &format!("\n{}", device::text(d));
+    }
+    out
 }
