@@ -36,7 +36,7 @@ fn tasks(work: usize) -> usize {
     let most = match rayon::current_num_threads() {
         _ if !fixed_depth() => FIXED_TASKS,
         1 => 1,
-        threads => 8 * threads,
+        threads => 2 * threads,
     };
     (work / MIN_TASK).clamp(1, most)
 }
