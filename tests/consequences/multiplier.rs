@@ -5,7 +5,7 @@ use std::path::Path;
 use faer::Mat;
 use growthpath::data::{Dataset, Source, TokenizerSpec};
 use growthpath::model::ModelConfig;
-use growthpath::train::config::{DataConfig, Optimizer, ProbeConfig};
+use growthpath::train::config::{DataConfig, Optimizer, Precision, ProbeConfig};
 use growthpath::train::intervention::{Hold, Intervention, Target};
 use growthpath::train::schedule::{Schedule, Shape};
 use growthpath::train::{TrainConfig, train};
@@ -75,6 +75,7 @@ fn one_step(
         batch,
         steps: 1,
         seed: 11,
+        precision: Precision::F32,
         optimizer: Optimizer::AdamW { beta1: 0.9, beta2: 0.95, eps: 1e-8 },
         schedule: Schedule { shape: Shape::Constant, lr: 3e-3, warmup: 0, final_fraction: 1.0 },
         weight_decay,
@@ -92,7 +93,7 @@ fn one_step(
         checkpoint_every: 0,
         dump_step: None,
     };
-    train(&config, data, run, "one step", &mut |_| {}).unwrap();
+    train(&config, data, run, "one step", &growthpath::train::Device::Cpu, &mut |_| {}).unwrap();
     config
 }
 

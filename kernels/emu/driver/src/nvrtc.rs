@@ -23,7 +23,8 @@ unsafe extern "C" fn nvrtcCreateProgram(
             return INVALID_INPUT;
         }
     }
-    let included = |l: &str| l.strip_prefix("#include \"").and_then(|l| l.strip_suffix('"')).map(str::to_owned);
+    let included =
+        |l: &str| l.strip_prefix("#include \"").and_then(|l| l.strip_suffix('"')).map(str::to_owned);
     if text.to_string_lossy().lines().filter_map(included).any(|h| !given.contains(&h)) {
         return INVALID_INPUT;
     }
@@ -32,7 +33,11 @@ unsafe extern "C" fn nvrtcCreateProgram(
 }
 
 #[unsafe(no_mangle)]
-extern "C" fn nvrtcCompileProgram(_program: *mut Vec<u8>, _count: c_int, _options: *const *const c_char) -> c_int {
+extern "C" fn nvrtcCompileProgram(
+    _program: *mut Vec<u8>,
+    _count: c_int,
+    _options: *const *const c_char,
+) -> c_int {
     SUCCESS
 }
 

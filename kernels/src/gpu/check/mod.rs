@@ -118,8 +118,11 @@ impl Case<'_> {
 
     fn compare(&mut self, what: &str, shape: &str, got: &[f32], want: &[f32]) {
         let scale = want.iter().fold(f64::MIN_POSITIVE, |m, v| m.max(f64::from(v.abs())));
-        let differ = |(g, w): (&f32, &f32)| (f64::from(*g) - f64::from(*w)).abs() / scale;
-        let worst = got.iter().zip(want).map(differ).fold(0.0, |m: f64, d| if d <= m { m } else { d });
+        let differ = |(g, w): (&f32, &f32)| {
+            let d = (f64::from(*g) - f64::from(*w)).abs() / scale;
+            if d.is_nan() { f64::INFINITY } else { d }
+        };
+        let worst = got.iter().zip(want).map(differ).fold(0.0, f64::max);
         let worst = if got.len() == want.len() { worst } else { f64::INFINITY };
         let limit = if self.elem == Elem::Bf16 { BF16 } else { FLOAT };
         self.out.push(Compared {

@@ -1,0 +1,96 @@
+# The parts of gpu-check.sh; sourced with $bin, $out, $quick, $python and $here set. A part leaves its lines of the last
+# table in $out/PART.summary.
+
+small=(--size nano --set width=64 --set heads=2 --set layers=2 --set context=64 --batch 2 --reliance-sequences 0 --quiet)
+
+part_kernels() {
+    "$bin" check-device --all ${quick:+--quick}
+    "$bin" check-device ${quick:+--quick} | tail -n 1 >"$out/kernels.summary"
+}
+
+part_sanitizer() {
+    if ! command -v compute-sanitizer >/dev/null; then
+        echo "sanitizer: skipped, compute-sanitizer is not on the PATH" | tee "$out/sanitizer.summary"
+        return
+    fi
+    : >"$out/sanitizer.summary"
+    local tool
+    for tool in memcheck racecheck initcheck synccheck; do
+        local flags=(--tool "$tool" --error-exitcode 9 --print-limit 20)
+        # Library kernels (cuBLAS) are not ours to check for races.
+        case $tool in racecheck) flags+=(--kernel-name-exclude kernel_substring=gemm) ;; esac
+        echo "== $tool: kernels"
+        compute-sanitizer "${flags[@]}" "$bin" check-device --quick
+        echo "== $tool: two training steps"
+        rm -rf "$out/sanitized"
+        compute-sanitizer "${flags[@]}" "$bin" train "${small[@]}" --steps 2 --eval-sequences 2 --probe-every 0 \
+            --device cuda --precision bf16 --out "$out/sanitized"
+        echo "$tool: clean" >>"$out/sanitizer.summary"
+    done
+    rm -rf "$out/sanitized"
+}
+
+# Rounding differs at every operation and training multiplies differences; at this learning rate fifty steps of two
+# float32 runs that differ in the order of their sums stay within 2e-2 of a column's size (measured on the emulator).
+part_agreement() {
+    local preset steps=50
+    if [ -n "$quick" ]; then steps=5; fi
+    : >"$out/agreement.summary"
+    for preset in gpt llama; do
+        local flags=(--preset "$preset" "${small[@]}" --steps $steps --lr 1e-3 --probe-every 10 --eval-sequences 8)
+        rm -rf "$out/cpu-$preset" "$out/gpu-$preset"
+        "$bin" train "${flags[@]}" --device cpu --out "$out/cpu-$preset"
+        "$bin" train "${flags[@]}" --device cuda --out "$out/gpu-$preset"
+        "$bin" verify "$out/gpu-$preset"
+        "$bin" verify "$out/cpu-$preset" --against "$out/gpu-$preset" --tolerance 2e-2
+        echo "$preset: $steps steps on the CPU and on the GPU, every column within 2e-2 of its size" >>"$out/agreement.summary"
+    done
+}
+
+# size -> width layers heads context batch
+shape_of() {
+    case $1 in
+    nano) echo 64 2 2 64 2 ;;
+    124m) echo 768 12 12 1024 32 ;;
+    270m) echo 1024 18 16 1024 32 ;;
+    esac
+}
+
+part_speed() {
+    : >"$out/speed.summary"
+    local size sizes=(124m 270m) common=(--device cuda --precision bf16 --no-probes)
+    if [ -n "$quick" ]; then sizes=(nano); fi
+    for size in "${sizes[@]}"; do
+        local flags=(--preset gpt --size "$size" "${common[@]}" --rounds 8 --block 10)
+        if [ -n "$quick" ]; then
+            flags=(--preset gpt "${small[@]:0:12}" "${common[@]}" --rounds 1 --block 2 --quick)
+        else
+            flags+=(--tokenizer gpt2)
+        fi
+        "$bin" bench "${flags[@]}" | tee "$out/speed-$size.txt"
+        {
+            echo "$size:"
+            grep -E 'step without|statistics at every|launches and|large copy|operations' "$out/speed-$size.txt" | sed 's/^/  /'
+            grep -E '^(add_norm|activation|cross_entropy|adamw|grad_norm_partials|bias_add|column_sum|round)' "$out/speed-$size.txt" |
+                awk '{ print "  " $1 ": " $5 " GB/s, " $6 " % of a copy" }'
+        } >>"$out/speed.summary"
+    done
+}
+
+part_pytorch() {
+    if ! "$python" -c 'import torch; assert torch.cuda.is_available()' 2>/dev/null; then
+        echo "pytorch: skipped, $python has no torch with CUDA" | tee "$out/pytorch.summary"
+        return
+    fi
+    : >"$out/pytorch.summary"
+    local size mode rate ours
+    for size in 124m 270m; do
+        ours=$(sed -n 's/^step without telemetry.*, \([0-9]*\) tokens\/s.*/\1/p' "$out/speed-$size.txt" 2>/dev/null || true)
+        for mode in eager compile; do
+            # A vocabulary padded to a multiple of 64, as growthpath pads it.
+            rate=$("$python" "$here/bench_pytorch_cuda.py" $(shape_of "$size") 50304 4 10 bf16 "$mode")
+            echo "$size: PyTorch $mode $rate tokens/s; growthpath ${ours:-?}, ratio $(awk -v a="${ours:-0}" -v b="$rate" 'BEGIN { printf "%.2f", a / b }')" |
+                tee -a "$out/pytorch.summary"
+        done
+    done
+}
