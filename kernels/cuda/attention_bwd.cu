@@ -4,17 +4,25 @@
 
 #define BACKWARD_STATS 2 // sum G_S^2, sum S G_S; G_S = gradient at the post-scale logits
 
-// delta[b, h, i] = <do_i, o_i> over the head. One warp a (token, head). Launch: block 256, grid = any number.
+// delta[b, h, i] = <do_i, o_i> over the head, dh a multiple of 32 up to 128. A group of dh / 4 lanes (8, 16 or 32) has a
+// (token, head), four columns a lane. Launch: block 256, grid = any number.
 template <class T>
 __device__ __forceinline__ void attention_delta(const T* __restrict__ dout, const T* __restrict__ o, float* __restrict__ delta, int B, int H, int seq, int dh) {
-    const int lane = threadIdx.x & 31, warps = blockDim.x >> 5;
-    const long long items = static_cast<long long>(B) * seq * H;
-    for (long long item = static_cast<long long>(blockIdx.x) * warps + (threadIdx.x >> 5); item < items; item += static_cast<long long>(gridDim.x) * warps) {
-        float sum = 0.f;
-        for (int c = lane; c < dh; c += WARP) sum += to_float(dout[item * dh + c]) * to_float(o[item * dh + c]);
-        sum = warp_sum(sum);
+    const int lanes = dh / 4, lane = threadIdx.x & (lanes - 1), groups = blockDim.x / lanes;
+    const long long items = static_cast<long long>(B) * seq * H, step = static_cast<long long>(gridDim.x) * groups;
+    // Every lane of a warp takes the same number of turns: the shuffles want all of them.
+    const long long begin = static_cast<long long>(blockIdx.x) * groups;
+    for (long long base = begin; base < items; base += step) {
+        const long long item = base + threadIdx.x / lanes;
+        float a[4] = {}, b[4] = {};
+        if (item < items) {
+            load4(dout + item * dh + 4 * lane, a);
+            load4(o + item * dh + 4 * lane, b);
+        }
+        float sum = a[0] * b[0] + a[1] * b[1] + a[2] * b[2] + a[3] * b[3];
+        for (int w = lanes / 2; w > 0; w >>= 1) sum += __shfl_xor_sync(FULL_WARP, sum, w);
         const long long token = item / H, head = item % H;
-        if (lane == 0) delta[(token / seq * H + head) * seq + token % seq] = sum;
+        if (lane == 0 && item < items) delta[(token / seq * H + head) * seq + token % seq] = sum;
     }
 }
 

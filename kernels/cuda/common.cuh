@@ -86,6 +86,27 @@ __device__ __forceinline__ void store4(bf16* p, const float (&v)[4]) {
     *reinterpret_cast<uint2*>(p) = q;
 }
 
+// Eight neighbours at an address that is a multiple of eight elements.
+__device__ __forceinline__ void load8(const float* p, float (&v)[8]) {
+    const float4 a = *reinterpret_cast<const float4*>(p), b = *reinterpret_cast<const float4*>(p + 4);
+    v[0] = a.x, v[1] = a.y, v[2] = a.z, v[3] = a.w, v[4] = b.x, v[5] = b.y, v[6] = b.z, v[7] = b.w;
+}
+__device__ __forceinline__ void load8(const bf16* p, float (&v)[8]) {
+    const uint4 q = *reinterpret_cast<const uint4*>(p);
+    v[0] = low_bf16(q.x), v[1] = high_bf16(q.x), v[2] = low_bf16(q.y), v[3] = high_bf16(q.y);
+    v[4] = low_bf16(q.z), v[5] = high_bf16(q.z), v[6] = low_bf16(q.w), v[7] = high_bf16(q.w);
+}
+__device__ __forceinline__ void store8(float* p, const float (&v)[8]) {
+    float4 a, b;
+    a.x = v[0], a.y = v[1], a.z = v[2], a.w = v[3], b.x = v[4], b.y = v[5], b.z = v[6], b.w = v[7];
+    *reinterpret_cast<float4*>(p) = a, *reinterpret_cast<float4*>(p + 4) = b;
+}
+__device__ __forceinline__ void store8(bf16* p, const float (&v)[8]) {
+    uint4 q;
+    q.x = pack_bf16(v[0], v[1]), q.y = pack_bf16(v[2], v[3]), q.z = pack_bf16(v[4], v[5]), q.w = pack_bf16(v[6], v[7]);
+    *reinterpret_cast<uint4*>(p) = q;
+}
+
 // What storing to T and loading again makes of x: statistics describe the stored values, not the ones before.
 template <class T>
 __device__ __forceinline__ float stored(float x) {

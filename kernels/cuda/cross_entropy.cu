@@ -1,7 +1,7 @@
 // Softmax cross-entropy: loss and gradient from one read and one rewrite of the logits.
 #include "common.cuh"
 
-// logits [n, pitch], of which the first V columns count (any V), replaced by (softmax - onehot(target)) * scale, the
+// logits [n, pitch], pitch a multiple of 8, of which the first V columns count (any V), replaced by (softmax - onehot(target)) * scale, the
 // others by zeros; targets [n] in 0..V (anything else: that row's loss and gradient are NaN, so that it cannot pass
 // unnoticed); partial [gridDim.x, 2] = sum of the losses, largest logit, over this block's rows; row_loss [n] (null:
 // not wanted). The pitch keeps rows aligned for the matrix products on both sides.
@@ -13,15 +13,22 @@ __device__ __forceinline__ void cross_entropy(T* __restrict__ logits, const u32*
     for (int r = blockIdx.x; r < n; r += gridDim.x) {
         T* row = logits + static_cast<size_t>(r) * pitch;
         float best = -infinity(), sum[1] = {0.f};
-        for (int c = threadIdx.x; c < V; c += blockDim.x) {
-            const float v = to_float(row[c]);
-            if (v > best) {
-                sum[0] = sum[0] * expf(best - v) + 1.f; // expf(-inf) = 0 starts the sum
-                best = v;
-            } else {
-                // -inf stays out of the sum (and would be inf - inf before the first finite logit)
-                sum[0] += v == -infinity() ? 0.f : expf(v - best);
+        for (int c = threadIdx.x * 8; c < V; c += blockDim.x * 8) {
+            float v[8], here = -infinity();
+            load8(row + c, v);
+#pragma unroll
+            for (int i = 0; i < 8; i++) {
+                if (c + i >= V) v[i] = -infinity();
+                here = fmaxf(here, v[i]);
             }
+            if (here > best) {
+                sum[0] *= expf(best - here); // expf(-inf) = 0 starts the sum
+                best = here;
+            }
+            // -inf stays out of the sum (and would be inf - inf before the first finite logit); a NaN, which fmaxf
+            // passes over, does not
+#pragma unroll
+            for (int i = 0; i < 8; i++) sum[0] += v[i] == -infinity() ? 0.f : expf(v[i] - best);
         }
         const float top = block_max(best, scratch);
         sum[0] = best == -infinity() ? sum[0] : sum[0] * expf(best - top);
@@ -32,11 +39,16 @@ __device__ __forceinline__ void cross_entropy(T* __restrict__ logits, const u32*
         const float here = valid ? lse - to_float(row[valid ? target : 0]) : not_a_number();
         __syncthreads(); // the target's logit is read by all before its owner replaces it
         const float factor = valid ? scale : not_a_number();
-        for (int c = threadIdx.x; c < V; c += blockDim.x) {
-            const float p = expf(to_float(row[c]) - lse);
-            row[c] = from_float<T>((p - (static_cast<u32>(c) == target ? 1.f : 0.f)) * factor);
+        for (int c = threadIdx.x * 8; c < pitch; c += blockDim.x * 8) {
+            float v[8];
+            load8(row + c, v);
+#pragma unroll
+            for (int i = 0; i < 8; i++) {
+                const float p = expf(v[i] - lse);
+                v[i] = c + i >= V ? 0.f : (p - (static_cast<u32>(c + i) == target ? 1.f : 0.f)) * factor;
+            }
+            store8(row + c, v);
         }
-        for (int c = V + threadIdx.x; c < pitch; c += blockDim.x) row[c] = from_float<T>(0.f);
         loss += here;
         peak = loud_max(peak, lse == lse ? top : lse); // `best` passed over a NaN logit, the sum did not
         if (row_loss && threadIdx.x == 0) row_loss[r] = here;

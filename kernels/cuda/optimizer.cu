@@ -22,6 +22,13 @@ __device__ __forceinline__ size_t chunk_offset(const Chunk& k, u32 e) {
     return k.rows == 1 ? e : static_cast<size_t>(e / k.cols) * k.stride + e % k.cols;
 }
 
+// Whether the chunk is one row that starts at a multiple of four elements in each array: then four go at a time.
+template <class T>
+__device__ __forceinline__ bool is_wide(const Chunk& k) {
+    const u64 floats = reinterpret_cast<u64>(k.param) | reinterpret_cast<u64>(k.m) | reinterpret_cast<u64>(k.v);
+    return k.rows == 1 && (floats & 15) == 0 && (reinterpret_cast<u64>(k.grad) & (4 * sizeof(T) - 1)) == 0;
+}
+
 // partial[chunk] = sum of g^2 over the chunk. Launch: block 256, grid = chunks.
 template <class T>
 __device__ __forceinline__ void grad_norm_partials(const Chunk* __restrict__ chunks, float* __restrict__ partial) {
@@ -30,7 +37,14 @@ __device__ __forceinline__ void grad_norm_partials(const Chunk* __restrict__ chu
     const T* grad = static_cast<const T*>(k.grad);
     const u32 len = k.rows * k.cols;
     float sum[1] = {0.f};
-    for (u32 e = threadIdx.x; e < len; e += blockDim.x) {
+    const u32 fours = is_wide<T>(k) ? len / 4 : 0;
+#pragma unroll 4
+    for (u32 f = threadIdx.x; f < fours; f += blockDim.x) {
+        float g[4];
+        load4(grad + 4 * f, g);
+        for (int i = 0; i < 4; i++) sum[0] += g[i] * g[i];
+    }
+    for (u32 e = 4 * fours + threadIdx.x; e < len; e += blockDim.x) {
         const float g = to_float(grad[chunk_offset(k, e)]);
         sum[0] += g * g;
     }
@@ -65,6 +79,29 @@ struct Step {
 
 enum { ADAMW = 0, SGD = 1 };
 
+// Sums over a chunk: squares and inner products of gradient, weight and step.
+struct Sums {
+    float gg, peak, ww, dd, wg, wd, gd;
+};
+
+// One element: w, m, v become the new ones (kind: see above), the sums take the step in.
+__device__ __forceinline__ void advance(float& w, float raw, float& m, float& v, const Step& s, int kind, float scale, float lr, float decay, float root_bc2, Sums& sums) {
+    const float g = raw * scale;
+    float direction;
+    if (kind == ADAMW) {
+        m = s.beta1 * m + (1.f - s.beta1) * g;
+        v = s.beta2 * v + (1.f - s.beta2) * g * g;
+        direction = (m / s.bc1) / (sqrtf(v) / root_bc2 + s.eps);
+    } else {
+        m = s.beta1 * m + g; // without momentum m is zero and stays unused
+        direction = m;
+    }
+    const float next = w - lr * (direction + decay * w), d = next - w;
+    sums.gg += raw * raw, sums.peak = loud_max(sums.peak, fabsf(raw)), sums.ww += w * w, sums.dd += d * d;
+    sums.wg += w * raw, sums.wd += w * d, sums.gd += raw * d;
+    w = next;
+}
+
 // Updates the chunk in place; partial [chunks, 7] gets the slice statistics, of the gradient before clipping and of
 // the step d = w' - w as rounded, so that |w'|^2 - |w|^2 = 2 <w,d> + |d|^2 holds of the stored weights (2.4).
 // Launch: block 256, grid = chunks.
@@ -76,31 +113,34 @@ __device__ __forceinline__ void optimizer_step(const Chunk* __restrict__ chunks,
     const u32 len = k.rows * k.cols;
     const float scale = clip[1], lr = s.lr * k.lr_mult, decay = k.decay ? s.decay : 0.f;
     const float root_bc2 = sqrtf(s.bc2);
-    float gg = 0.f, peak = 0.f, ww = 0.f, dd = 0.f, wg = 0.f, wd = 0.f, gd = 0.f;
-    for (u32 e = threadIdx.x; e < len; e += blockDim.x) {
+    const bool first = kind == ADAMW || s.beta1 != 0.f, second = kind == ADAMW; // which moments there are
+    Sums t = {0.f, 0.f, 0.f, 0.f, 0.f, 0.f, 0.f};
+    const u32 fours = is_wide<T>(k) ? len / 4 : 0;
+    for (u32 f = threadIdx.x; f < fours; f += blockDim.x) {
+        const u32 at = 4 * f;
+        float g[4], w[4], m[4] = {}, v[4] = {};
+        load4(grad + at, g);
+        load4(k.param + at, w);
+        if (first) load4(k.m + at, m);
+        if (second) load4(k.v + at, v);
+#pragma unroll
+        for (int i = 0; i < 4; i++) advance(w[i], g[i], m[i], v[i], s, kind, scale, lr, decay, root_bc2, t);
+        store4(k.param + at, w);
+        if (first) store4(k.m + at, m);
+        if (second) store4(k.v + at, v);
+    }
+    for (u32 e = 4 * fours + threadIdx.x; e < len; e += blockDim.x) {
         const size_t at = chunk_offset(k, e);
-        const float raw = to_float(grad[at]), g = raw * scale, w = k.param[at];
-        float direction;
-        if (kind == ADAMW) {
-            const float m = s.beta1 * k.m[at] + (1.f - s.beta1) * g;
-            const float v = s.beta2 * k.v[at] + (1.f - s.beta2) * g * g;
-            k.m[at] = m, k.v[at] = v;
-            direction = (m / s.bc1) / (sqrtf(v) / root_bc2 + s.eps);
-        } else if (s.beta1 != 0.f) {
-            direction = s.beta1 * k.m[at] + g;
-            k.m[at] = direction;
-        } else {
-            direction = g;
-        }
-        const float next = w - lr * (direction + decay * w), d = next - w;
-        k.param[at] = next;
-        gg += raw * raw, peak = loud_max(peak, fabsf(raw)), ww += w * w, dd += d * d;
-        wg += w * raw, wd += w * d, gd += raw * d;
+        float w = k.param[at], m = first ? k.m[at] : 0.f, v = second ? k.v[at] : 0.f;
+        advance(w, to_float(grad[at]), m, v, s, kind, scale, lr, decay, root_bc2, t);
+        k.param[at] = w;
+        if (first) k.m[at] = m;
+        if (second) k.v[at] = v;
     }
     if (k.slice < 0) return; // the whole block agrees
-    float sums[6] = {gg, ww, dd, wg, wd, gd};
+    float sums[6] = {t.gg, t.ww, t.dd, t.wg, t.wd, t.gd};
     block_sum(sums, scratch);
-    peak = block_max(peak, scratch);
+    const float peak = block_max(t.peak, scratch);
     if (threadIdx.x == 0) {
         float* out = partial + static_cast<size_t>(blockIdx.x) * SLICE_STATS;
         out[0] = sums[0], out[1] = peak, out[2] = sums[1], out[3] = sums[2];

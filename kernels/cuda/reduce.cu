@@ -2,12 +2,12 @@
 #include "common.cuh"
 
 #define REDUCE_COLUMNS 32
-#define REDUCE_LANES 8
+#define REDUCE_LANES 32 // a thread adds every 32nd row: few loads in a chain, for these launches are short
 
 // out[s, c] = sum over p of in[s, p, c]; columns whose bit is set in max_mask (c < 32) take the maximum instead, NaN
 // if there is one. in [slices, P, C], out [slices, C].
-// Launch: block (32, 8), grid (ceil(C / 32), slices).
-extern "C" __global__ void __launch_bounds__(256) reduce_partials(const float* __restrict__ in, float* __restrict__ out, int P, int C, u32 max_mask) {
+// Launch: block (32, 32), grid (ceil(C / 32), slices).
+extern "C" __global__ void __launch_bounds__(1024) reduce_partials(const float* __restrict__ in, float* __restrict__ out, int P, int C, u32 max_mask) {
     SHARED(lanes, Array<double, REDUCE_COLUMNS * REDUCE_LANES>);
     const int c = blockIdx.x * REDUCE_COLUMNS + threadIdx.x;
     const bool maximum = c < 32 && (max_mask >> c & 1u);

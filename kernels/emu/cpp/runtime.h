@@ -32,6 +32,10 @@ struct float4 {
     alignas(16) float x;
     float y, z, w;
 };
+struct uint4 {
+    alignas(16) unsigned x;
+    unsigned y, z, w;
+};
 struct uint2 {
     alignas(8) unsigned x;
     unsigned y;

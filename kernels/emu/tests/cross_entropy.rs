@@ -39,7 +39,7 @@ fn run<S: Storage>(
 fn check<S: Storage>(n: usize, v: usize, parts: usize, threads: u32, std: f64, schedule: Schedule) {
     let mut rng = Rng((n * 100_003 + v) as u64);
     // Columns past the vocabulary hold anything before and zeros after.
-    let pitch = v + v % 3;
+    let pitch = v.next_multiple_of(8) + 8 * (v % 2);
     let mut logits = rng.normals::<S>(n * pitch, 5.0, std);
     let targets: Vec<u32> = (0..n).map(|_| rng.below(v) as u32).collect();
     let before = f64s(&logits);
@@ -106,9 +106,14 @@ fn bf16() {
     all::<Bf16>();
 }
 
+/// Rows of `v` columns at a pitch of eight.
+fn padded(values: &[f32], v: usize) -> Vec<f32> {
+    values.chunks(v).flat_map(|r| r.iter().copied().chain(std::iter::repeat_n(7.0, 8 - v))).collect()
+}
+
 #[test]
 fn a_row_may_hold_minus_infinity() {
-    let mut logits = vec![f32::NEG_INFINITY, 1.0, f32::NEG_INFINITY, 1.0];
+    let mut logits = padded(&[f32::NEG_INFINITY, 1.0, f32::NEG_INFINITY, 1.0], 4);
     let (totals, _) = run(&mut logits, 4, &[1], 1, 32, 1.0, Schedule::Forward);
     close("loss", totals[0].get(), 2f64.ln(), 1e-6);
     assert_eq!(totals[1], 1.0);
@@ -119,11 +124,11 @@ fn a_row_may_hold_minus_infinity() {
 
 #[test]
 fn a_target_outside_the_vocabulary_or_a_nan_cannot_pass() {
-    let mut logits = vec![0f32; 10];
+    let mut logits = padded(&[0f32; 10], 5);
     let (totals, rows) = run(&mut logits, 5, &[5, 2], 1, 32, 1.0, Schedule::Forward);
     assert!(totals[0].is_nan() && rows[0].is_nan() && rows[1].is_finite());
     assert!(logits[..5].iter().all(|v| v.is_nan()) && logits[5..].iter().all(|v| v.is_finite()));
-    let mut logits = vec![0.0, f32::NAN, 0.0];
+    let mut logits = padded(&[0.0, f32::NAN, 0.0], 3);
     let (totals, _) = run(&mut logits, 3, &[0], 1, 32, 1.0, Schedule::Forward);
     assert!(totals[0].is_nan() && totals[1].is_nan());
 }

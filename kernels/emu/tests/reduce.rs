@@ -17,7 +17,7 @@ fn partial_rows_add_up_and_masked_columns_take_the_maximum() {
             launch(
                 "reduce_partials",
                 [blocks(columns, 32), slices as u32, 1],
-                [32, 8, 1],
+                [32, 32, 1],
                 schedule,
                 &[
                     (&x).into(),

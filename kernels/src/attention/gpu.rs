@@ -135,7 +135,7 @@ pub fn backward(shape: Shape, tables: Option<Tables<'_>>, a: &Backward<'_>) -> R
     a.stats.expect(OP, "stats", Elem::F32, shape.heads * partials(shape, elem) * GRAD_STATS)?;
     let (b, h) = (int(OP, shape.batch)?, int(OP, shape.heads)?);
     let (t, dh) = (int(OP, shape.seq_len)?, int(OP, shape.head_dim)?);
-    let blocks = rows.div_ceil(8).clamp(1, 16 * gpu.processors());
+    let blocks = rows.div_ceil(1024 / shape.head_dim).clamp(1, 16 * gpu.processors());
     let args = [a.d_out.into(), a.out.into(), a.delta.into(), b.into(), h.into(), t.into(), dh.into()];
     let kernel = format!("attention_delta_{}", elem.suffix());
     // SAFETY: every length was checked against the kernel's documentation.

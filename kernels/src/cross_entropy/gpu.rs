@@ -12,7 +12,7 @@ pub const STATS_MAXIMA: u32 = 0b10;
 /// Replace logits by `(softmax - onehot) * scale`.
 ///
 /// # Shapes
-/// `logits [n, pitch]`, of which the first V columns count and the others become zeros; `targets [n]` of u32, below V
+/// `logits [n, pitch]`, pitch a multiple of 8, of which the first V columns count and the others become zeros; `targets [n]` of u32, below V
 /// (another one makes its row's loss and gradient NaN); `partials [P, 2]`, `losses [n]` float32.
 ///
 /// # Errors
@@ -33,8 +33,9 @@ pub fn rows(
         return Err(shape_error(OP, "logits", &[logits.len()], format!("[{n}, pitch]")));
     }
     let pitch = logits.len() / n;
-    if vocabulary == 0 || vocabulary > pitch {
-        return Err(shape_error(OP, "vocabulary", &[vocabulary], format!("between 1 and {pitch}")));
+    if vocabulary == 0 || vocabulary > pitch || !pitch.is_multiple_of(8) {
+        let fits = format!("between 1 and the pitch {pitch}, a multiple of 8");
+        return Err(shape_error(OP, "vocabulary", &[vocabulary], fits));
     }
     losses.expect(OP, "losses", Elem::F32, n)?;
     let blocks = partial_blocks(OP, partials, STATS)?;

@@ -95,7 +95,8 @@ impl DeviceDecoder {
     ) -> Result<()> {
         let (d, p) = (self.config.width, &self.buffers.partials);
         let (gain, bias) = self.norm_index(site);
-        let (to_gain, to_bias) = (p.gain[0].all(), p.gain[1].all());
+        let each = p.norm_rows * d;
+        let (to_gain, to_bias) = (p.gain.at(0, each)?, p.gain.at(each, each)?);
         let args = norm::gpu::Backward {
             dx,
             d_residual: residual,
@@ -107,11 +108,14 @@ impl DeviceDecoder {
             d_bias: bias.map(|_| to_bias),
         };
         norm::gpu::backward(self.norm, &args)?;
-        reduce::totals(to_gain, 1, d, 0, self.weights.g(gain)?)?;
-        match bias {
-            Some(bias) => Ok(reduce::totals(to_bias, 1, d, 0, self.weights.g(bias)?)?),
-            None => Ok(()),
+        let Some(bias) = bias else {
+            return Ok(reduce::totals(to_gain, 1, d, 0, self.weights.g(gain)?)?);
+        };
+        if let Some(both) = self.weights.g_pair(gain, bias)? {
+            return Ok(reduce::totals(p.gain.all(), 2, d, 0, both)?);
         }
+        reduce::totals(to_gain, 1, d, 0, self.weights.g(gain)?)?;
+        Ok(reduce::totals(to_bias, 1, d, 0, self.weights.g(bias)?)?)
     }
 
     fn linear_backward(

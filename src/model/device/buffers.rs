@@ -64,8 +64,8 @@ pub(super) struct Partials {
     pub losses: Buffer,
     /// Partial rows of one chunk of logits.
     pub head_rows: usize,
-    /// `[norm_rows, d]` each: gain and bias gradients of one norm.
-    pub gain: [Buffer; 2],
+    /// `[2, norm_rows, d]`: gain and bias gradients of one norm.
+    pub gain: Buffer,
     /// Partial rows of bias gradients.
     pub bias_rows: usize,
     /// `[bias_rows, widest]`.
@@ -180,7 +180,7 @@ impl Partials {
             logit_grads: float(layers * c.heads * tiles * attention::GRAD_STATS)?,
             losses: float(chunks * head_rows * cross_entropy::gpu::STATS)?,
             head_rows,
-            gain: [float(norm_rows * d)?, float(norm_rows * d)?],
+            gain: float(2 * norm_rows * d)?,
             bias_rows,
             bias: float(bias_rows * up.max(3 * d))?,
             qk_gain: if c.qk_norm {

@@ -140,6 +140,13 @@ impl Weights {
         Ok(self.grad.at(p.start, p.len)?)
     }
 
+    /// The gradients of two parameters of equal size as one slice, where they lie side by side.
+    pub(super) fn g_pair(&self, first: usize, second: usize) -> Result<Option<Slice<'_>>> {
+        let (a, b) = (self.places[first], self.places[second]);
+        let together = b.start == a.start + a.len && a.len == b.len;
+        Ok(if together { Some(self.grad.at(a.start, 2 * a.len)?) } else { None })
+    }
+
     /// A matrix's gradient, padding rows included.
     pub(super) fn g_padded(&self, i: usize) -> Result<Slice<'_>> {
         let p = self.places[i];

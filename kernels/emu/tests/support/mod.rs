@@ -117,7 +117,7 @@ pub fn reduce(partial: &[f32], slices: usize, rows: usize, columns: usize, max_m
     launch(
         "reduce_partials",
         [blocks(columns, 32), slices as u32, 1],
-        [32, 8, 1],
+        [32, 32, 1],
         Schedule::Forward,
         &[partial.into(), (&mut out).into(), (rows as i32).into(), (columns as i32).into(), max_mask.into()],
     );
