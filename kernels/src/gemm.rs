@@ -22,15 +22,23 @@ pub(crate) fn gemm_bias(c: MatMut<'_, f32>, bias: &[f32], a: MatRef<'_, f32>, b:
     let tasks = tasks(c.nrows() * c.ncols() * a.ncols());
     split(c, a, b, 0, tasks, &|mut c, a, b, first| {
         let bias = &bias[first..first + c.ncols()];
-        for i in 0..c.nrows() {
-            match c.rb_mut().row_mut(i).try_as_row_major_mut() {
-                Some(row) => row.as_slice_mut().copy_from_slice(bias),
-                None => bias.iter().enumerate().for_each(|(j, v)| c[(i, j)] = *v),
+        let step = (BIASED / c.ncols() / 16 * 16).max(16);
+        for top in (0..c.nrows()).step_by(step) {
+            let rows = step.min(c.nrows() - top);
+            let mut c = c.rb_mut().subrows_mut(top, rows);
+            for i in 0..rows {
+                match c.rb_mut().row_mut(i).try_as_row_major_mut() {
+                    Some(row) => row.as_slice_mut().copy_from_slice(bias),
+                    None => bias.iter().enumerate().for_each(|(j, v)| c[(i, j)] = *v),
+                }
             }
+            matmul(c, Accum::Add, a.subrows(top, rows), b, 1.0, Par::Seq);
         }
-        matmul(c, Accum::Add, a, b, 1.0, Par::Seq);
     });
 }
+
+/// Elements of the output that are filled at a time.
+const BIASED: usize = 1 << 20;
 
 fn tasks(work: usize) -> usize {
     let most = match rayon::current_num_threads() {

@@ -1,8 +1,9 @@
 //! One head's matrices in scratch memory: gathered, rotated, transposed, padded to whole lanes; and back.
 
 use multiversion::multiversion;
+use multiversion::target::target_cfg_f;
 
-use super::Shape;
+use super::{Shape, transpose};
 use crate::rope::Rope;
 use crate::simd::{LANES, copy, dot};
 
@@ -74,20 +75,6 @@ fn gather(shape: Shape, src: &[f32], stride: usize, b: usize, column: usize, d: 
     }
 }
 
-/// `[t, d]` to `[d, t]`.
-#[inline(always)]
-fn transpose(t: usize, d: usize, src: &[f32], dst: &mut [f32]) {
-    for t0 in (0..t).step_by(LANES) {
-        let block = &src[t0 * d..(t0 + LANES) * d];
-        for c in 0..d {
-            let to = &mut dst[c * t + t0..][..LANES];
-            for (l, to) in to.iter_mut().enumerate() {
-                *to = block[l * d + c];
-            }
-        }
-    }
-}
-
 /// Queries (scaled by 1/sqrt(d_h)) and keys, rotated where there are rotary positions, and values.
 #[multiversion(targets(
     "x86_64+avx512f+avx512bw+avx512dq+avx512vl+avx2+fma",
@@ -109,9 +96,18 @@ pub(super) fn load(shape: Shape, qkv: &[f32], rope: Option<&Rope>, b: usize, h: 
     }
     let scale = scale(dh);
     w.q.iter_mut().for_each(|v| *v *= scale);
-    transpose(w.t, d, &w.k, &mut w.kt);
+    let transpose = |src: &[f32], dst: &mut [f32]| {
+        #[cfg(target_arch = "x86_64")]
+        if target_cfg_f!(target_feature = "avx2") {
+            // SAFETY: taken only in the versions of this function for machines with AVX2.
+            #[allow(unused_unsafe)] // in those very versions the compiler knows
+            return unsafe { transpose::avx(w.t, d, src, dst) };
+        }
+        transpose::plain(w.t, d, src, dst);
+    };
+    transpose(&w.k, &mut w.kt);
     if !w.vt.is_empty() {
-        transpose(w.t, d, &w.v, &mut w.vt);
+        transpose(&w.v, &mut w.vt);
     }
 }
 

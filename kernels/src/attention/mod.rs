@@ -9,6 +9,7 @@ pub mod gpu;
 mod head;
 mod row;
 mod tile;
+mod transpose;
 mod uniform;
 
 use candle_core::Tensor;
