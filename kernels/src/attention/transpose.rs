@@ -41,7 +41,8 @@ pub(super) fn avx(t: usize, d: usize, src: &[f32], dst: &mut [f32]) {
             let (l0, l1) = (_mm256_shuffle_ps::<0x44>(p4, p6), _mm256_shuffle_ps::<0xee>(p4, p6));
             let (l2, l3) = (_mm256_shuffle_ps::<0x44>(p5, p7), _mm256_shuffle_ps::<0xee>(p5, p7));
             for (i, (u, l)) in [(u0, l0), (u1, l1), (u2, l2), (u3, l3)].into_iter().enumerate() {
-                let (low, high) = (_mm256_permute2f128_ps::<0x20>(u, l), _mm256_permute2f128_ps::<0x31>(u, l));
+                let (low, high) =
+                    (_mm256_permute2f128_ps::<0x20>(u, l), _mm256_permute2f128_ps::<0x31>(u, l));
                 // SAFETY: as above, with the sides exchanged.
                 unsafe {
                     _mm256_storeu_ps(dst.as_mut_ptr().add((c + i) * t + t0), low);

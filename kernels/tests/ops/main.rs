@@ -8,6 +8,7 @@ mod errors;
 mod extremes;
 mod head_loss;
 mod linear;
+mod memory;
 mod norm;
 mod optimizer;
 mod qk_norm;
