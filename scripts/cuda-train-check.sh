@@ -84,7 +84,7 @@ if [ -e .cuda/home/lib/libnvrtc.so.13 ]; then
     echo "NVRTC compiles every kernel"
     ln -sf libcuda.so "$work/lib/libnvrtc.so"
 fi
-check $f32 f32 --preset gpt
+check $f32 f32 --preset gpt --reliance-sequences 3
 schedule=reverse
 kernels
 check $f32 f32 --preset llama

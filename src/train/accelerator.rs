@@ -109,11 +109,12 @@ pub trait Accelerator {
     /// # Errors
     /// What the device met.
     fn read(&mut self) -> Result<Option<StepStats>>;
-    /// Losses of each token of a batch, nats.
+    /// Losses of each token of a batch, nats; the attention of the heads in `uniform` (layer, head) is replaced by the
+    /// causal average.
     ///
     /// # Errors
     /// As [`Accelerator::start`].
-    fn losses(&mut self, batch: &Batch) -> Result<Vec<f32>>;
+    fn losses(&mut self, batch: &Batch, uniform: &[(usize, usize)]) -> Result<Vec<f32>>;
     /// Bring the host's parameters up to date.
     ///
     /// # Errors
@@ -154,8 +155,8 @@ impl Accelerator for crate::model::device::DeviceDecoder {
         Self::read(self)
     }
 
-    fn losses(&mut self, batch: &Batch) -> Result<Vec<f32>> {
-        Self::losses(self, &batch.inputs, &batch.targets, batch.context)
+    fn losses(&mut self, batch: &Batch, uniform: &[(usize, usize)]) -> Result<Vec<f32>> {
+        Self::losses(self, &batch.inputs, &batch.targets, batch.context, uniform)
     }
 
     fn pull(&self, params: &Params) -> Result<()> {

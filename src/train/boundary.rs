@@ -61,18 +61,21 @@ impl Session<'_> {
             }
         }
         let one = self.eval_batch.rows(0..1);
-        Ok(self.losses(&one)?.iter().all(|l| l.is_finite()))
+        Ok(self.losses(&one, &[])?.iter().all(|l| l.is_finite()))
     }
 
-    /// Losses of each token of a batch, on the device where there is one.
-    fn losses(&mut self, batch: &Batch) -> Result<Vec<f32>> {
-        match &mut self.device {
-            Some(d) => d.losses(batch),
-            None => {
-                let (inputs, targets) = (&batch.inputs, &batch.targets);
-                Ok(self.model.loss(inputs, targets, batch.context, &Options::default())?.losses)
-            }
+    /// Losses of each token of a batch, with the attention of the heads in `uniform` replaced by the causal average; on
+    /// the device where there is one, as many rows at a time as it has room for.
+    fn losses(&mut self, batch: &Batch, uniform: &[(usize, usize)]) -> Result<Vec<f32>> {
+        let Some(device) = &mut self.device else {
+            let options = Options { uniform: uniform.to_vec(), ..Options::default() };
+            return Ok(self.model.loss(&batch.inputs, &batch.targets, batch.context, &options)?.losses);
+        };
+        let mut all = Vec::with_capacity(batch.inputs.len());
+        for start in (0..batch.rows).step_by(self.config.batch) {
+            all.extend(device.losses(&batch.rows(start..start + self.config.batch), uniform)?);
         }
+        Ok(all)
     }
 
     fn probe(&mut self, done: u32) -> Result<()> {
@@ -87,13 +90,15 @@ impl Session<'_> {
             self.writer.probe_layers(&rows.layers)?;
             self.writer.shares(&rows.shares)?;
         }
-        if let Some(batch) = &self.reliance_batch {
-            let full = reliance::full_due(previous, done, c.steps);
-            if full || reliance::halves_due(previous, done, c.steps) {
-                self.writer.reliance(&reliance::measure(&self.model, batch, done, full)?)?;
-            }
+        let full = reliance::full_due(previous, done, c.steps);
+        if !full && !reliance::halves_due(previous, done, c.steps) {
+            return Ok(());
         }
-        Ok(())
+        let Some(batch) = self.reliance_batch.take() else { return Ok(()) };
+        let losses = |uniform: &[(usize, usize)]| self.losses(&batch, uniform);
+        let rows = reliance::measure(&c.model, batch.context, losses, done, full);
+        self.reliance_batch = Some(batch);
+        Ok(self.writer.reliance(&rows?)?)
     }
 
     fn evaluate(&mut self, done: u32) -> Result<()> {
@@ -101,7 +106,7 @@ impl Session<'_> {
         let mut losses = Vec::with_capacity(rows);
         for start in (0..rows).step_by(size) {
             let part = self.eval_batch.rows(start..start + size);
-            let each = self.losses(&part)?;
+            let each = self.losses(&part, &[])?;
             let mean = |s: &[f32]| s.iter().map(|l| f64::from(*l)).sum::<f64>() / s.len() as f64;
             losses.extend(each.chunks_exact(part.context).map(mean));
         }

@@ -2,9 +2,8 @@
 
 use growthpath_trace::{RelianceRow, WHOLE_LAYER};
 
-use crate::data::Batch;
 use crate::error::Result;
-use crate::model::{Decoder, Options};
+use crate::model::ModelConfig;
 
 /// Fractions of training at which every head and layer is measured; the halves are measured more often.
 const FULL: [f64; 4] = [0.05, 0.25, 0.5, 1.0];
@@ -23,13 +22,6 @@ pub fn halves_due(prev: Option<u32>, done: u32, steps: u32) -> bool {
     done == 0 || done == steps || done.is_power_of_two() || prev.is_none_or(|p| p / every < done / every)
 }
 
-fn sequence_losses(model: &Decoder, batch: &Batch, uniform: Vec<(usize, usize)>) -> Result<Vec<f64>> {
-    let options = Options { uniform, ..Options::default() };
-    let loss = model.loss(&batch.inputs, &batch.targets, batch.context, &options)?;
-    let mean = |s: &[f32]| s.iter().map(|l| f64::from(*l)).sum::<f64>() / s.len() as f64;
-    Ok(loss.losses.chunks_exact(batch.context).map(mean).collect())
-}
-
 /// Mean and standard error of the mean (NaN for one value).
 pub fn mean_and_error(v: &[f64]) -> (f64, f64) {
     let n = v.len() as f64;
@@ -40,15 +32,28 @@ pub fn mean_and_error(v: &[f64]) -> (f64, f64) {
 
 /// Rows of one measurement: halves, and layers and heads where `full`.
 ///
+/// `losses` gives each token's loss on the batch, sequences of `context`, with the attention of the given heads (layer,
+/// head) replaced by the uniform causal average.
+///
 /// # Errors
-/// When the model cannot be run on the batch.
-pub fn measure(model: &Decoder, batch: &Batch, step: u32, full: bool) -> Result<Vec<RelianceRow>> {
-    let (layers, heads) = (model.config.layers, model.config.heads);
-    let base = sequence_losses(model, batch, Vec::new())?;
+/// When `losses` fails.
+pub fn measure(
+    model: &ModelConfig,
+    context: usize,
+    mut losses: impl FnMut(&[(usize, usize)]) -> Result<Vec<f32>>,
+    step: u32,
+    full: bool,
+) -> Result<Vec<RelianceRow>> {
+    let (layers, heads) = (model.layers, model.heads);
+    let mut sequence_losses = |uniform: &[(usize, usize)]| -> Result<Vec<f64>> {
+        let mean = |s: &[f32]| s.iter().map(|l| f64::from(*l)).sum::<f64>() / s.len() as f64;
+        Ok(losses(uniform)?.chunks_exact(context).map(mean).collect())
+    };
+    let base = sequence_losses(&[])?;
     let base_loss = mean_and_error(&base).0;
     let mut rows = Vec::new();
     let mut push = |scope: u8, layer: usize, head: Option<usize>, set: Vec<(usize, usize)>| -> Result<()> {
-        let without = sequence_losses(model, batch, set)?;
+        let without = sequence_losses(&set)?;
         let delta: Vec<f64> = without.iter().zip(&base).map(|(a, b)| a - b).collect();
         let (delta, stderr) = mean_and_error(&delta);
         let head = head.map_or(WHOLE_LAYER, |h| h as u16);
@@ -66,7 +71,7 @@ pub fn measure(model: &Decoder, batch: &Batch, step: u32, full: bool) -> Result<
             push(1, l, None, whole(l..l + 1))?;
         }
     }
-    let upper = model.config.upper_half();
+    let upper = model.upper_half();
     push(2, 0, None, whole(0..upper))?;
     push(2, 1, None, whole(upper..layers))?;
     Ok(rows)

@@ -2,7 +2,9 @@
 
 use std::collections::VecDeque;
 
-use growthpath_trace::{HeadRow, ProbeRow, Role, Row, RowStream, Run, StepRow, WriteRow};
+use growthpath_trace::{
+    EvalRow, HeadRow, ProbeRow, RelianceRow, Role, Row, RowStream, Run, StepRow, WriteRow,
+};
 use serde::Serialize;
 
 use super::Place;
@@ -36,6 +38,7 @@ fn bound<R: Row>(row: &R, column: &str) -> Option<f64> {
         "gd_k" => product("g_k2", "d_k2"),
         "sgs" => product("w_q2", "g_q2"), // equal to wg_q (2.1)
         "dot" => product("energy", "h2_before"),
+        "delta" | "stderr" => row.value("base_loss"), // differences of losses
         _ => None,
     }
 }
@@ -139,7 +142,7 @@ fn table<R: Row>(a: &Run, b: &Run, out: &mut Vec<Agreement>) -> Result<()> {
     Ok(())
 }
 
-/// Compare two runs column by column: optimizer steps, heads, writes and probes.
+/// Compare two runs column by column: optimizer steps, heads, writes, probes, reliance and validation.
 ///
 /// # Errors
 /// Runs of another length or shape, or a trace that cannot be read.
@@ -149,6 +152,8 @@ pub fn agreement(a: &Run, b: &Run) -> Result<Vec<Agreement>> {
     table::<HeadRow>(a, b, &mut out)?;
     table::<WriteRow>(a, b, &mut out)?;
     table::<ProbeRow>(a, b, &mut out)?;
+    table::<RelianceRow>(a, b, &mut out)?;
+    table::<EvalRow>(a, b, &mut out)?;
     Ok(out)
 }
 

@@ -99,6 +99,31 @@ pub fn forward(
     unsafe { qkv.gpu().launch(&kernel, grid, &args) }
 }
 
+/// Replace the output of the heads whose flag is not zero by the mean of the values up to each query.
+///
+/// # Shapes
+/// `qkv [N, 3 D]`, `flags [H]` of u32, `out [N, D]`.
+///
+/// # Errors
+/// As [`forward`].
+pub fn uniform(shape: Shape, qkv: Slice<'_>, flags: Slice<'_>, out: Slice<'_>) -> Result<()> {
+    const OP: &str = "uniform attention";
+    check(OP, shape, qkv, None)?;
+    flags.expect(OP, "flags", Elem::U32, shape.heads)?;
+    out.expect(OP, "out", qkv.elem(), shape.tokens() * shape.width())?;
+    let args = [
+        qkv.into(),
+        flags.into(),
+        out.into(),
+        int(OP, shape.heads)?.into(),
+        int(OP, shape.seq_len)?.into(),
+        int(OP, shape.head_dim)?.into(),
+    ];
+    let kernel = format!("attention_uniform_{}", qkv.elem().suffix());
+    // SAFETY: every length was checked against the kernel's documentation.
+    unsafe { qkv.gpu().launch(&kernel, Grid::new([shape.heads, shape.batch, 1], shape.head_dim), &args) }
+}
+
 /// What [`backward`] reads and writes.
 #[derive(Clone, Copy)]
 pub struct Backward<'a> {

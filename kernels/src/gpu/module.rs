@@ -20,10 +20,11 @@ include!(concat!(env!("OUT_DIR"), "/sources.rs"));
 
 /// File that defines a kernel: the longest file name or family that begins the kernel's name.
 fn file_of(kernel: &str) -> &'static str {
-    const FAMILIES: [(&str, &str); 14] = [
+    const FAMILIES: [(&str, &str); 15] = [
         ("activation", "activation"),
         ("add_norm", "add_norm"),
         ("attention_fwd", "attention_fwd"),
+        ("attention_uniform", "attention_uniform"),
         ("attention", "attention_bwd"),
         ("cross_entropy", "cross_entropy"),
         ("embedding", "embedding"),

@@ -9,7 +9,9 @@ use crate::error::Result;
 use crate::model::ModelConfig;
 
 /// Most bytes of logits that exist at the same time.
-const LOGIT_BYTES: usize = 256 << 20;
+const LOGIT_BYTES: usize = 512 << 20;
+/// Rows of a chunk of logits are a multiple of this where there are as many: products like whole tiles.
+const LOGIT_ROWS: usize = 128;
 
 /// What a layer keeps for its backward; widths in elements a token.
 pub(super) struct LayerBuffers {
@@ -130,7 +132,8 @@ impl Buffers {
             });
         }
         let v = padded_vocabulary(c.vocab);
-        let chunk = (LOGIT_BYTES / (v * storage.bytes())).clamp(1, n);
+        let chunk = LOGIT_BYTES / (v * storage.bytes());
+        let chunk = if chunk > LOGIT_ROWS { chunk / LOGIT_ROWS * LOGIT_ROWS } else { chunk.max(1) }.min(n);
         Ok(Self {
             first: normed()?,
             layers,

@@ -31,6 +31,9 @@ pub struct DeviceDecoder {
     pub(super) shape: Shape,
     pub(super) layout: Layout,
     pub(super) packed: Buffer,
+    /// `[L, H]`: heads whose attention is replaced, in the layers that have one.
+    pub(super) flags: Buffer,
+    pub(super) flat_layers: Vec<bool>,
     rope: Option<(Buffer, Buffer)>,
     most: Shape,
     readbacks: [Readback; 2],
@@ -80,6 +83,8 @@ impl DeviceDecoder {
             batch: TokenBatch::new(gpu, most.tokens(), c.vocab)?,
             packed: gpu.zeros(Elem::F32, layout.total)?,
             readbacks: [Readback::new(gpu, layout.total)?, Readback::new(gpu, layout.total)?],
+            flags: gpu.zeros(Elem::U32, c.layers * c.heads)?,
+            flat_layers: vec![false; c.layers],
             pending: std::collections::VecDeque::new(),
             turn: 0,
             launches: 0,
@@ -133,15 +138,40 @@ impl DeviceDecoder {
         Ok(())
     }
 
-    /// Losses of each token of a batch, nats; waits for them.
+    /// Losses of each token of a batch, nats, with the attention of the heads in `uniform` (layer, head) replaced by the
+    /// causal average; waits for them.
     ///
     /// # Errors
-    /// As [`DeviceDecoder::send`].
-    pub fn losses(&mut self, inputs: &[u32], targets: &[u32], seq_len: usize) -> Result<Vec<f32>> {
+    /// As [`DeviceDecoder::send`], or a head that the model does not have.
+    pub fn losses(
+        &mut self,
+        inputs: &[u32],
+        targets: &[u32],
+        seq_len: usize,
+        uniform: &[(usize, usize)],
+    ) -> Result<Vec<f32>> {
         self.send(inputs, targets, seq_len)?;
+        self.flatten(uniform)?;
         self.forward(false)?;
         self.head(false)?;
         Ok(self.rows(&self.buffers.losses, 1)?.read()?)
+    }
+
+    /// Mark the heads whose attention the next forward replaces by the causal average.
+    fn flatten(&mut self, uniform: &[(usize, usize)]) -> Result<()> {
+        self.flat_layers.fill(false);
+        if uniform.is_empty() {
+            return Ok(());
+        }
+        let mut flags = vec![0u32; self.config.layers * self.config.heads];
+        for &(l, h) in uniform {
+            if l >= self.config.layers || h >= self.config.heads {
+                return Err(Error::usage(format!("there is no head {h} in layer {l}")));
+            }
+            flags[l * self.config.heads + h] = 1;
+            self.flat_layers[l] = true;
+        }
+        Ok(self.flags.all().write_u32(&flags)?)
     }
 
     /// Train on the batch last sent, and start the copy of the step's statistics.
@@ -150,6 +180,7 @@ impl DeviceDecoder {
     /// What a launch meets, or two steps whose statistics nobody read.
     pub fn step(&mut self, update: &Update<'_>, clip: f32) -> Result<()> {
         let before = self.gpu.launches();
+        self.flatten(&[])?;
         self.forward(update.stats)?;
         self.head(true)?;
         self.backward()?;

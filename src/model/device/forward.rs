@@ -37,6 +37,9 @@ impl DeviceDecoder {
             let partial = b.partials.logits.at(l * each, each)?;
             let lse = self.rows(&s.lse, c.heads)?;
             attention::gpu::forward(shape, heads_in, self.tables(), attended, lse, partial)?;
+            if self.flat_layers[l] {
+                attention::gpu::uniform(shape, heads_in, self.flags.at(l * c.heads, c.heads)?, attended)?;
+            }
             linear::gpu::forward(n, attended, w.w(i.out)?, w.p_opt(i.out_bias)?, write)?;
             self.norm(&s.mid, Some((input, write)), 2 * l, stats)?;
             let up = self.rows(&s.up, up_width)?;

@@ -78,6 +78,12 @@ pub(super) fn attention(c: &mut Case<'_>, quick: bool) -> Result<()> {
         let got: Vec<_> = totals.as_chunks::<GRAD_STATS>().0.iter().map(|t| logit_grad_stats(*t)).collect();
         let list = |v: &[att::LogitGradStats]| v.iter().map(|g| g.gs2 as f32).collect::<Vec<_>>();
         c.compare("logit gradient square", &name, &list(&got), &list(&g_want));
+        // Every other head loses its preference.
+        let flags: Vec<u32> = (0..s.heads as u32).map(|h| 1 - h % 2).collect();
+        let flat: Vec<usize> = (0..s.heads).step_by(2).collect();
+        att::uniform(s, &x, &want.out, &flat)?;
+        att::gpu::uniform(s, gx.all(), c.gpu.upload_u32(&flags)?.all(), out.all())?;
+        c.compare_slice("uniform attention", &name, out.all(), &want.out)?;
         // <S, G_S> cancels: held against its bound |S| |G_S|.
         let pairs = (s.batch * s.seq_len * (s.seq_len + 1) / 2) as f64;
         let (mut left, mut right) = (Vec::new(), Vec::new());
