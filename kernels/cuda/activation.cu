@@ -42,23 +42,33 @@ __device__ __forceinline__ float activate(float x, int kind, float& slope) {
     }
 }
 
-// up [N, f], or [N, 2f] (gate block, then up block) when gated; a [N, f]; f a multiple of 4.
+// The bias of four gate columns and, when gated, of their up columns; zeros where there is none.
+__device__ __forceinline__ void load_biases(const float* __restrict__ bias, int c, int f, int gated, float (&b)[2][4]) {
+    for (int i = 0; i < 4; i++) b[0][i] = b[1][i] = 0.f;
+    if (!bias || c >= f) return;
+    load4(bias + c, b[0]);
+    if (gated) load4(bias + f + c, b[1]);
+}
+
+// up [N, f], or [N, 2f] (gate block, then up block) when gated; bias, of a row's width, is added to it first (null:
+// none); a [N, f]; f a multiple of 4.
 // energy [gridDim.y, gridDim.x] = sum of a^2, colsum [gridDim.y, f] = column sums of a, over this block's rows and
 // columns. Launch: block 128, grid (ceil(f / 512), P).
 template <class T>
-__device__ __forceinline__ void activation_fwd(const T* __restrict__ up, T* __restrict__ a, float* __restrict__ energy, float* __restrict__ colsum, int N, int f, int kind, int gated) {
+__device__ __forceinline__ void activation_fwd(const T* __restrict__ up, const float* __restrict__ bias, T* __restrict__ a, float* __restrict__ energy, float* __restrict__ colsum, int N, int f, int kind, int gated) {
     SHARED(scratch, Array<float, WARP>);
     const int c = (blockIdx.x * blockDim.x + threadIdx.x) * 4;
     const size_t width = static_cast<size_t>(gated ? 2 : 1) * f;
-    float square[1] = {0.f}, column[4] = {0.f, 0.f, 0.f, 0.f};
+    float square[1] = {0.f}, column[4] = {0.f, 0.f, 0.f, 0.f}, b[2][4];
+    load_biases(bias, c, f, gated, b);
     for (int r = blockIdx.y; r < N && c < f; r += gridDim.y) {
         float x[4], slope;
         load4(up + r * width + c, x);
-        for (int i = 0; i < 4; i++) x[i] = activate(x[i], kind, slope);
+        for (int i = 0; i < 4; i++) x[i] = activate(x[i] + b[0][i], kind, slope);
         if (gated) {
             float u[4];
             load4(up + r * width + f + c, u);
-            for (int i = 0; i < 4; i++) x[i] *= u[i];
+            for (int i = 0; i < 4; i++) x[i] *= u[i] + b[1][i];
         }
         for (int i = 0; i < 4; i++) {
             x[i] = stored<T>(x[i]);
@@ -72,14 +82,15 @@ __device__ __forceinline__ void activation_fwd(const T* __restrict__ up, T* __re
     if (threadIdx.x == 0) energy[blockIdx.y * gridDim.x + blockIdx.x] = square[0];
 }
 
-// da [N, f], up and dup as `up` above; dupsum [gridDim.y, width] = column sums of dup over this block's rows, which is
+// da [N, f], up and dup as `up` above, bias as above; dupsum [gridDim.y, width] = column sums of dup over this block's rows, which is
 // the bias gradient's first pass (null: not wanted). Launch: as the forward.
 template <class T>
-__device__ __forceinline__ void activation_bwd(const T* __restrict__ da, const T* __restrict__ up, T* __restrict__ dup, float* __restrict__ dupsum, int N, int f, int kind, int gated) {
+__device__ __forceinline__ void activation_bwd(const T* __restrict__ da, const T* __restrict__ up, const float* __restrict__ bias, T* __restrict__ dup, float* __restrict__ dupsum, int N, int f, int kind, int gated) {
     const int c = (blockIdx.x * blockDim.x + threadIdx.x) * 4;
     if (c >= f) return;
     const size_t width = static_cast<size_t>(gated ? 2 : 1) * f;
-    float to_gate[4] = {0.f, 0.f, 0.f, 0.f}, to_up[4] = {0.f, 0.f, 0.f, 0.f};
+    float to_gate[4] = {0.f, 0.f, 0.f, 0.f}, to_up[4] = {0.f, 0.f, 0.f, 0.f}, b[2][4];
+    load_biases(bias, c, f, gated, b);
     for (int r = blockIdx.y; r < N; r += gridDim.y) {
         float g[4], x[4];
         load4(da + static_cast<size_t>(r) * f + c, g);
@@ -89,8 +100,8 @@ __device__ __forceinline__ void activation_bwd(const T* __restrict__ da, const T
             load4(up + r * width + f + c, u);
             for (int i = 0; i < 4; i++) {
                 float slope;
-                const float value = activate(x[i], kind, slope);
-                x[i] = stored<T>(g[i] * u[i] * slope);
+                const float value = activate(x[i] + b[0][i], kind, slope);
+                x[i] = stored<T>(g[i] * (u[i] + b[1][i]) * slope);
                 u[i] = stored<T>(g[i] * value);
                 to_gate[i] += x[i];
                 to_up[i] += u[i];
@@ -99,7 +110,7 @@ __device__ __forceinline__ void activation_bwd(const T* __restrict__ da, const T
         } else {
             for (int i = 0; i < 4; i++) {
                 float slope;
-                activate(x[i], kind, slope);
+                activate(x[i] + b[0][i], kind, slope);
                 x[i] = stored<T>(g[i] * slope);
                 to_gate[i] += x[i];
             }
@@ -114,16 +125,16 @@ __device__ __forceinline__ void activation_bwd(const T* __restrict__ da, const T
 
 #define EXPORT_ACTIVATION_FWD(NAME, T)                                                                                  \
     extern "C" __global__ void __launch_bounds__(128) NAME(                                                             \
-        const T* up, T* a, float* energy, float* colsum, int N, int f, int kind, int gated) {                           \
-        activation_fwd<T>(up, a, energy, colsum, N, f, kind, gated);                                                    \
+        const T* up, const float* bias, T* a, float* energy, float* colsum, int N, int f, int kind, int gated) {        \
+        activation_fwd<T>(up, bias, a, energy, colsum, N, f, kind, gated);                                              \
     }
 EXPORT_ACTIVATION_FWD(activation_fwd_f32, float)
 EXPORT_ACTIVATION_FWD(activation_fwd_bf16, bf16)
 
 #define EXPORT_ACTIVATION_BWD(NAME, T)                                                                                  \
     extern "C" __global__ void __launch_bounds__(128) NAME(                                                             \
-        const T* da, const T* up, T* dup, float* dupsum, int N, int f, int kind, int gated) {                           \
-        activation_bwd<T>(da, up, dup, dupsum, N, f, kind, gated);                                                      \
+        const T* da, const T* up, const float* bias, T* dup, float* dupsum, int N, int f, int kind, int gated) {        \
+        activation_bwd<T>(da, up, bias, dup, dupsum, N, f, kind, gated);                                                \
     }
 EXPORT_ACTIVATION_BWD(activation_bwd_f32, float)
 EXPORT_ACTIVATION_BWD(activation_bwd_bf16, bf16)

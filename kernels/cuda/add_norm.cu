@@ -9,12 +9,13 @@ enum { LAYER_NORM = 0, RMS_NORM = 1 };
 
 __device__ __forceinline__ int group_column(int g) { return (threadIdx.x + g * blockDim.x) * 4; }
 
-// h, w, hout, x [N, d] (w null: h' = h; hout null: not written); gain, bias [d] float32 (bias may be null);
+// h, w, hout, x [N, d] (w null: h' = h; hout null: not written); shift [d] is added to w first: the bias of the projection
+// that made it (null: none); gain, bias [d] float32 (bias may be null);
 // mean, rstd [N] (mean is 0 for RMS_NORM); energy [gridDim.x, 4] = this block's rows' sums of |w|^2, <w,h>, |h|^2,
 // |h'|^2; wsum [gridDim.x, d] = column sums of w over this block's rows (null: not wanted).
 // Launch: block = ceil(d / 8) rounded up to 32, grid = any number of blocks P <= N.
 template <class T>
-__device__ __forceinline__ void add_norm_fwd(const T* __restrict__ h, const T* __restrict__ w, const float* __restrict__ gain, const float* __restrict__ bias, T* __restrict__ hout,
+__device__ __forceinline__ void add_norm_fwd(const T* __restrict__ h, const T* __restrict__ w, const float* __restrict__ shift, const float* __restrict__ gain, const float* __restrict__ bias, T* __restrict__ hout,
                                              T* __restrict__ x, float* __restrict__ mean, float* __restrict__ rstd, float* __restrict__ energy, float* __restrict__ wsum, int N, int d,
                                              float eps, int kind) {
     SHARED(scratch, Array<float, 4 * WARP>);
@@ -37,6 +38,11 @@ __device__ __forceinline__ void add_norm_fwd(const T* __restrict__ h, const T* _
             load4(h + row + c, v[g]);
             float write[4] = {0.f, 0.f, 0.f, 0.f};
             if (w) load4(w + row + c, write);
+            if (shift) { // read again for each row: kept, it would cost registers that the row needs
+                float b[4];
+                load4(shift + c, b);
+                for (int i = 0; i < 4; i++) write[i] += b[i];
+            }
             for (int i = 0; i < 4; i++) {
                 const float before = v[g][i], wi = write[i], after = stored<T>(before + wi);
                 sums[0] += wi * wi, sums[1] += wi * before, sums[2] += before * before, sums[3] += after * after;
@@ -137,9 +143,9 @@ __device__ __forceinline__ void add_norm_bwd(const T* __restrict__ dx, const T* 
 
 #define EXPORT_ADD_NORM_FWD(NAME, T)                                                                                    \
     extern "C" __global__ void __launch_bounds__(1024) NAME(                                                            \
-        const T* h, const T* w, const float* gain, const float* bias, T* hout, T* x, float* mean, float* rstd,          \
-        float* energy, float* wsum, int N, int d, float eps, int kind) {                                                \
-        add_norm_fwd<T>(h, w, gain, bias, hout, x, mean, rstd, energy, wsum, N, d, eps, kind);                          \
+        const T* h, const T* w, const float* shift, const float* gain, const float* bias, T* hout, T* x, float* mean,   \
+        float* rstd, float* energy, float* wsum, int N, int d, float eps, int kind) {                                   \
+        add_norm_fwd<T>(h, w, shift, gain, bias, hout, x, mean, rstd, energy, wsum, N, d, eps, kind);                   \
     }
 EXPORT_ADD_NORM_FWD(add_norm_fwd_f32, float)
 EXPORT_ADD_NORM_FWD(add_norm_fwd_bf16, bf16)

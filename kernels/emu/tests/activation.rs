@@ -75,19 +75,23 @@ fn check<S: Storage>(n: usize, f: usize, parts: usize, kind: i32, gated: bool, s
     for (v, x) in up.iter_mut().zip([0.0, -0.0, -6.0, 6.0, 30.0, -30.0, 1e-20]) {
         *v = S::new(x);
     }
+    // Every third case without a bias.
+    let bias = (f % 3 != 0).then(|| rng.normals::<f32>(width, 0.0, 1.0));
+    // What the kernel activates: one float32 addition, to the bit.
+    let input = |i: usize| -> f64 { (up[i].get32() + bias.as_ref().map_or(0.0, |b| b[i % width])).into() };
     let sizes: [Arg<'_>; 4] = [(n as i32).into(), (f as i32).into(), kind.into(), i32::from(gated).into()];
     let grid = [blocks(f, 512), parts as u32, 1];
     let mut a = unwritten::<S>(n * f);
     let (mut energy, mut colsum) = (unwritten::<f32>(parts * grid[0] as usize), unwritten::<f32>(parts * f));
     let mut args: Vec<Arg<'_>> =
-        vec![(&up).into(), (&mut a).into(), (&mut energy).into(), (&mut colsum).into()];
+        vec![(&up).into(), bias.as_ref().into(), (&mut a).into(), (&mut energy).into(), (&mut colsum).into()];
     args.extend(sizes);
     launch(&format!("activation_fwd_{}", S::NAME), grid, [128, 1, 1], schedule, &args);
     let mut squares = 0.0;
     for r in 0..n {
         for c in 0..f {
-            let x = up[r * width + c].get();
-            let u = if gated { up[r * width + f + c].get() } else { 1.0 };
+            let x = input(r * width + c);
+            let u = if gated { input(r * width + f + c) } else { 1.0 };
             let want = act(x, kind) * u;
             let got = a[r * f + c].get();
             let own = if matches!(kind, RELU | RELU2 | IDENTITY) {
@@ -113,13 +117,14 @@ fn check<S: Storage>(n: usize, f: usize, parts: usize, kind: i32, gated: bool, s
     let da = rng.normals::<S>(n * f, 0.0, 1.0);
     let mut dup = unwritten::<S>(n * width);
     let mut dupsum = unwritten::<f32>(parts * width);
-    let mut args: Vec<Arg<'_>> = vec![(&da).into(), (&up).into(), (&mut dup).into(), (&mut dupsum).into()];
+    let mut args: Vec<Arg<'_>> =
+        vec![(&da).into(), (&up).into(), bias.as_ref().into(), (&mut dup).into(), (&mut dupsum).into()];
     args.extend(sizes);
     launch(&format!("activation_bwd_{}", S::NAME), grid, [128, 1, 1], schedule, &args);
     for r in 0..n {
         for c in 0..f {
-            let (x, g) = (up[r * width + c].get(), da[r * f + c].get());
-            let u = if gated { up[r * width + f + c].get() } else { 1.0 };
+            let (x, g) = (input(r * width + c), da[r * f + c].get());
+            let u = if gated { input(r * width + f + c) } else { 1.0 };
             let want = g * u * slope(x, kind);
             // 1e-9: the difference quotient's own error
             let own = (error(x) + 1e-9) * (g * u).abs();

@@ -44,6 +44,7 @@ fn forward<S: Storage>(c: &Case, schedule: Schedule) {
     let mut rng = Rng(n as u64 * 1000 + d as u64);
     let h = rng.normals::<S>(n * d, c.mean, 1.0);
     let w = c.write.then(|| rng.normals::<S>(n * d, 0.2, 0.5));
+    let shift = (c.write && c.bias).then(|| rng.normals::<f32>(d, 0.1, 0.3));
     let gain = rng.normals::<f32>(d, 1.0, 0.1);
     let bias = c.bias.then(|| rng.normals::<f32>(d, 0.0, 0.1));
     let (mut hout, mut x) = (unwritten::<S>(n * d), unwritten::<S>(n * d));
@@ -57,6 +58,7 @@ fn forward<S: Storage>(c: &Case, schedule: Schedule) {
         &[
             (&h).into(),
             w.as_ref().into(),
+            shift.as_ref().into(),
             (&gain).into(),
             bias.as_ref().into(),
             (&mut hout).into(),
@@ -75,12 +77,16 @@ fn forward<S: Storage>(c: &Case, schedule: Schedule) {
     let mut size = [0f64; 4];
     for r in 0..n {
         let at = r * d..(r + 1) * d;
-        let write: Vec<S> = w.as_ref().map_or(vec![S::new(0.0); d], |w| w[at.clone()].to_vec());
+        // The write with the bias of its projection: one float32 addition, to the bit.
+        let mut write: Vec<f32> =
+            w.as_ref().map_or(vec![0.0; d], |w| w[at.clone()].iter().map(|v| v.get32()).collect());
+        if let Some(s) = &shift {
+            write.iter_mut().zip(s).for_each(|(w, s)| *w += s);
+        }
         // one float32 addition and one rounding: to the bit
-        let after: Vec<S> =
-            h[at.clone()].iter().zip(&write).map(|(h, w)| S::new(h.get32() + w.get32())).collect();
+        let after: Vec<S> = h[at.clone()].iter().zip(&write).map(|(h, w)| S::new(h.get32() + w)).collect();
         for (i, v) in after.iter().enumerate() {
-            let (before, wi, after) = (h[r * d + i].get(), write[i].get(), v.get());
+            let (before, wi, after) = (h[r * d + i].get(), f64::from(write[i]), v.get());
             assert_eq!(hout[r * d + i].get(), after);
             for (k, term) in [wi * wi, wi * before, before * before, after * after].into_iter().enumerate() {
                 want[k] += term;
@@ -114,7 +120,8 @@ fn forward<S: Storage>(c: &Case, schedule: Schedule) {
     }
     let sums = reduce(&wsum, 1, c.parts, d, 0);
     for i in 0..d {
-        let column = |r: usize| w.as_ref().map_or(0.0, |w| w[r * d + i].get());
+        let add = shift.as_ref().map_or(0.0, |s| s[i]);
+        let column = |r: usize| w.as_ref().map_or(0.0, |w| f64::from(w[r * d + i].get32() + add));
         let size: f64 = (0..n).map(|r| column(r).abs()).sum();
         close("column sum", sums[i].get(), (0..n).map(column).sum(), (n as f64 + 1.0) * U32 * size);
     }

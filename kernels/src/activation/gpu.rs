@@ -36,7 +36,8 @@ fn sizes(op: &'static str, act: Activation, up: Slice<'_>, f: usize) -> Result<u
 /// Forward.
 ///
 /// # Shapes
-/// `up [N, f]`, or `[N, 2 f]` when gated (gate block first); `out [N, f]`; `columns [P, f]` gets partial column sums,
+/// `up [N, f]`, or `[N, 2 f]` when gated (gate block first); `bias`, of a row's width and float32, is added to it first;
+/// `out [N, f]`; `columns [P, f]` gets partial column sums,
 /// `energy [P, energy_width]` partial sums of squares, both float32; P is the number of partial rows, at most 65535.
 ///
 /// # Errors
@@ -44,6 +45,7 @@ fn sizes(op: &'static str, act: Activation, up: Slice<'_>, f: usize) -> Result<u
 pub fn forward(
     act: Activation,
     up: Slice<'_>,
+    bias: Option<Slice<'_>>,
     f: usize,
     out: Slice<'_>,
     energy: Slice<'_>,
@@ -51,12 +53,14 @@ pub fn forward(
 ) -> Result<()> {
     const OP: &str = "activation";
     let n = sizes(OP, act, up, f)?;
+    bias.map_or(Ok(()), |b| b.expect(OP, "bias", Elem::F32, up.len() / n))?;
     out.expect(OP, "out", up.elem(), n * f)?;
     let blocks = partial_blocks(OP, columns, f)?;
     energy.expect(OP, "energy", Elem::F32, blocks * energy_width(f))?;
     let [kind, gated] = codes(act);
     let args = [
         up.into(),
+        bias.into(),
         out.into(),
         energy.into(),
         columns.into(),
@@ -73,7 +77,7 @@ pub fn forward(
 /// Backward.
 ///
 /// # Shapes
-/// `d_out [N, f]`; `up` and `d_up` as the forward's input; `columns [P, width of up]` gets partial column sums of
+/// `d_out [N, f]`; `up`, `bias` and `d_up` as the forward's inputs; `columns [P, width of up]` gets partial column sums of
 /// `d_up`, the bias gradient's first pass (none: not wanted).
 ///
 /// # Errors
@@ -82,12 +86,14 @@ pub fn backward(
     act: Activation,
     d_out: Slice<'_>,
     up: Slice<'_>,
+    bias: Option<Slice<'_>>,
     f: usize,
     d_up: Slice<'_>,
     columns: Option<Slice<'_>>,
 ) -> Result<()> {
     const OP: &str = "activation backward";
     let n = sizes(OP, act, up, f)?;
+    bias.map_or(Ok(()), |b| b.expect(OP, "bias", Elem::F32, up.len() / n))?;
     d_out.expect(OP, "d_out", up.elem(), n * f)?;
     d_up.expect(OP, "d_up", up.elem(), up.len())?;
     let blocks = match columns {
@@ -98,6 +104,7 @@ pub fn backward(
     let args = [
         d_out.into(),
         up.into(),
+        bias.into(),
         d_up.into(),
         columns.into(),
         int(OP, n)?.into(),

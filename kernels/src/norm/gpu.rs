@@ -15,6 +15,8 @@ pub struct Forward<'a> {
     pub h: Slice<'a>,
     /// The write; none: the stream stays.
     pub write: Option<Slice<'a>>,
+    /// Bias of the projection that made the write, `[d]`, float32: added to it first.
+    pub write_bias: Option<Slice<'a>>,
     /// `[d]`, float32.
     pub gain: Slice<'a>,
     /// `[d]`, float32.
@@ -43,12 +45,14 @@ pub fn forward(kind: NormKind, eps: f32, a: &Forward<'_>) -> Result<()> {
         s.map_or(Ok(()), |s| s.expect(OP, what, elem, n * d))?;
     }
     a.bias.map_or(Ok(()), |b| b.expect(OP, "bias", Elem::F32, d))?;
+    a.write_bias.map_or(Ok(()), |b| b.expect(OP, "write_bias", Elem::F32, d))?;
     a.moments.expect(OP, "moments", Elem::F32, 2 * n)?;
     let blocks = partial_blocks(OP, a.energy, 4)?;
     a.columns.map_or(Ok(()), |c| c.expect(OP, "columns", Elem::F32, blocks * d))?;
     let args = [
         a.h.into(),
         a.write.into(),
+        a.write.and(a.write_bias).into(),
         a.gain.into(),
         a.bias.into(),
         a.out.into(),

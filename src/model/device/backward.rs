@@ -32,7 +32,7 @@ impl DeviceDecoder {
             let (up, d_up) = (self.rows(&s.up, up_width)?, self.rows(&g.up, up_width)?);
             let partial = b.partials.bias.at(0, b.partials.bias_rows * up_width)?;
             let columns = i.up_bias.map(|_| partial);
-            activation::gpu::backward(self.activation, d_hidden, up, f, d_up, columns)?;
+            activation::gpu::backward(self.activation, d_hidden, up, w.p_opt(i.up_bias)?, f, d_up, columns)?;
             if let Some(bias) = i.up_bias {
                 reduce::totals(partial, 1, up_width, 0, w.g(bias)?)?;
             }

@@ -40,17 +40,17 @@ impl DeviceDecoder {
             if self.flat_layers[l] {
                 attention::gpu::uniform(shape, heads_in, self.flags.at(l * c.heads, c.heads)?, attended)?;
             }
-            linear::gpu::forward(n, attended, w.w(i.out)?, w.p_opt(i.out_bias)?, write)?;
-            self.norm(&s.mid, Some((input, write)), 2 * l, stats)?;
+            linear::gpu::forward(n, attended, w.w(i.out)?, None, write)?;
+            self.norm(&s.mid, Some((input, write, i.out_bias)), 2 * l, stats)?;
             let up = self.rows(&s.up, up_width)?;
-            linear::gpu::forward(n, self.rows(&s.mid.x, d)?, w.w(i.up)?, w.p_opt(i.up_bias)?, up)?;
+            linear::gpu::forward(n, self.rows(&s.mid.x, d)?, w.w(i.up)?, None, up)?;
             let hidden = self.rows(&s.hidden, f)?;
             let (rows, width) = (b.partials.hidden_rows, activation::gpu::energy_width(f));
             let energy = b.partials.hidden_energy.at(l * rows * width, rows * width)?;
             let columns = b.partials.hidden_columns.at(l * rows * f, rows * f)?;
-            activation::gpu::forward(self.activation, up, f, hidden, energy, columns)?;
-            linear::gpu::forward(n, hidden, w.w(i.down)?, w.p_opt(i.down_bias)?, write)?;
-            self.norm(&s.after, Some((&s.mid, write)), 2 * l + 1, stats)?;
+            activation::gpu::forward(self.activation, up, w.p_opt(i.up_bias)?, f, hidden, energy, columns)?;
+            linear::gpu::forward(n, hidden, w.w(i.down)?, None, write)?;
+            self.norm(&s.after, Some((&s.mid, write, i.down_bias)), 2 * l + 1, stats)?;
             input = &s.after;
         }
         Ok(())
@@ -70,14 +70,21 @@ impl DeviceDecoder {
         }
     }
 
-    /// Add a write to the stream before it, if there is one, and normalize into `to`.
-    fn norm(&self, to: &Normed, write: Option<(&Normed, Slice<'_>)>, site: usize, stats: bool) -> Result<()> {
+    /// Add a write (with its projection's bias) to the stream before it, if there is one, and normalize into `to`.
+    fn norm(
+        &self,
+        to: &Normed,
+        write: Option<(&Normed, Slice<'_>, Option<usize>)>,
+        site: usize,
+        stats: bool,
+    ) -> Result<()> {
         let (d, p) = (self.config.width, &self.buffers.partials);
         let (gain, bias) = self.norm_index(site);
         let h = self.rows(&write.map_or(to, |w| w.0).h, d)?;
         let args = norm::gpu::Forward {
             h,
             write: write.map(|w| w.1),
+            write_bias: self.weights.p_opt(write.and_then(|w| w.2))?,
             gain: self.weights.p(gain)?,
             bias: self.weights.p_opt(bias)?,
             out: if write.is_some() { Some(self.rows(&to.h, d)?) } else { None },

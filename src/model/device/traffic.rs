@@ -17,7 +17,6 @@ impl DeviceDecoder {
         let (row, gates) = (n * d * s, if c.ffn.gated() { 2.0 } else { 1.0 });
         let total = self.weights.total as f64;
         let only = |has: bool, bytes: f64| if has { bytes } else { 0.0 };
-        let bias_widths = 3.0 * d + d + gates * f + d;
         let moments = if self.weights.v.is_some() { 28.0 } else { 20.0 };
         vec![
             // h, w, h', x; the first norm has no write and stores no stream
@@ -29,9 +28,10 @@ impl DeviceDecoder {
             ("cross_entropy", 2.0 * n * v * s),
             ("embedding_fwd", row + n * d * float),
             ("embedding_bwd", row),
-            ("bias_add", only(c.bias, layers * 2.0 * n * bias_widths * s)),
+            // the query, key and value projection; other biases ride on what reads their projection
+            ("bias_add", only(c.bias, layers * 2.0 * n * 3.0 * d * s)),
             // the up bias's gradient rides on the activation's backward
-            ("column_sum", only(c.bias, layers * n * (bias_widths - gates * f) * s)),
+            ("column_sum", only(c.bias, layers * n * 5.0 * d * s)),
             ("attention_delta", layers * 2.0 * row),
             ("qk_norm_fwd", only(c.qk_norm, layers * 6.0 * row)),
             ("qk_norm_bwd", only(c.qk_norm, layers * 8.0 * row)),

@@ -23,11 +23,14 @@ pub(super) fn norms(c: &mut Case<'_>, quick: bool) -> Result<()> {
         let (gain, bias) = (c.floats(d, 1.0, 0.1)?, c.floats(d, 0.0, 0.1)?);
         let (dx, dr) = (c.normals(n * d, 0.0, 1.0)?, c.normals(n * d, 0.0, 1.0)?);
         let (gain_t, bias_t) = (vector(&gain)?, vector(&bias)?);
-        let want =
-            norm::forward(kind, EPS, &matrix(&h, n)?, Some(&matrix(&w, n)?), &gain_t, Some(&bias_t), true)?;
+        let shift = c.floats(d, 0.1, 0.3)?;
+        let shifted: Vec<f32> = w.iter().enumerate().map(|(i, w)| w + shift[i % d]).collect();
+        let write = matrix(&shifted, n)?;
+        let want = norm::forward(kind, EPS, &matrix(&h, n)?, Some(&write), &gain_t, Some(&bias_t), true)?;
         let rows = reduce::partial_rows(c.gpu, n);
         let (gh, gw) = (c.up(&h)?, c.up(&w)?);
         let (gg, gb) = (c.gpu.upload(&gain)?, c.gpu.upload(&bias)?);
+        let gs = c.gpu.upload(&shift)?;
         let (out, x, moments) = (c.room(n * d)?, c.room(n * d)?, c.float_room(2 * n)?);
         let (energy, columns) = (c.float_room(4 * rows)?, c.float_room(rows * d)?);
         norm::gpu::forward(
@@ -36,6 +39,7 @@ pub(super) fn norms(c: &mut Case<'_>, quick: bool) -> Result<()> {
             &norm::gpu::Forward {
                 h: gh.all(),
                 write: Some(gw.all()),
+                write_bias: Some(gs.all()),
                 gain: gg.all(),
                 bias: Some(gb.all()),
                 out: Some(out.all()),
@@ -99,20 +103,31 @@ pub(super) fn activations(c: &mut Case<'_>, quick: bool) -> Result<()> {
             let shape = format!("{act:?} [{n}, {f}]");
             let wide = if act.gated() { 2 * f } else { f };
             let (u, d) = (c.normals(n * wide, 0.1, 1.5)?, c.normals(n * f, 0.0, 1.0)?);
-            let (want, stats) = activation::forward(act, &matrix(&u, n)?, true)?;
+            let bias = c.floats(wide, 0.0, 0.5)?;
+            let shifted: Vec<f32> = u.iter().enumerate().map(|(i, u)| u + bias[i % wide]).collect();
+            let gb = c.gpu.upload(&bias)?;
+            let (want, stats) = activation::forward(act, &matrix(&shifted, n)?, true)?;
             let rows = reduce::column_partials(c.gpu, n);
             let (gu, a) = (c.up(&u)?, c.room(n * f)?);
             let (energy, columns) =
                 (c.float_room(rows * activation::gpu::energy_width(f))?, c.float_room(rows * f)?);
-            activation::gpu::forward(act, gu.all(), f, a.all(), energy.all(), columns.all())?;
+            activation::gpu::forward(act, gu.all(), Some(gb.all()), f, a.all(), energy.all(), columns.all())?;
             c.compare_slice("activation", &shape, a.all(), &want)?;
             let square = c.totals(&energy, 1, 1, 0)?[0] / (n * f) as f32;
             if let Some(s) = stats {
                 c.compare("activation energy", &shape, &[square], &[s.hidden_ms as f32]);
             }
-            let want = activation::backward(act, &matrix(&u, n)?, &matrix(&d, n)?)?;
+            let want = activation::backward(act, &matrix(&shifted, n)?, &matrix(&d, n)?)?;
             let (gd, du, partial) = (c.up(&d)?, c.room(n * wide)?, c.float_room(rows * wide)?);
-            activation::gpu::backward(act, gd.all(), gu.all(), f, du.all(), Some(partial.all()))?;
+            activation::gpu::backward(
+                act,
+                gd.all(),
+                gu.all(),
+                Some(gb.all()),
+                f,
+                du.all(),
+                Some(partial.all()),
+            )?;
             c.compare_slice("activation backward", &shape, du.all(), &want)?;
             let sums = column_sums(&du.all().read()?, wide);
             let got = c.totals(&partial, 1, wide, 0)?;
