@@ -68,20 +68,28 @@ __device__ __forceinline__ void attention_bwd_q(const T* __restrict__ dout, cons
         float s[ST][4], dp[ST][4];
         product_nt<DH>(s, q + warp * 16 * LD, k);
         product_nt<DH>(dp, d_o + warp * 16 * LD, v);
+        // Logits become their gradient. Rows past the sequence are zeros all through: their gradient is zero unmasked.
+        const auto differentiate = [&](auto masked) {
 #pragma unroll
-        for (int n = 0; n < ST; n++) {
+            for (int n = 0; n < ST; n++) {
 #pragma unroll
-            for (int e = 0; e < 4; e++) {
-                const int r = e >> 1, i = i0 + 8 * r;
-                float ds = 0.f;
-                if (k0 + 8 * n + 2 * t + (e & 1) <= i && i < seq) {
-                    const float logit = s[n][e] * scale;
-                    ds = attention_exp<T>(logit - row_lse[r]) * (dp[n][e] - row_delta[r]);
-                    sums[0] += ds * ds;
-                    sums[1] += logit * ds;
+                for (int e = 0; e < 4; e++) {
+                    const int r = e >> 1, i = i0 + 8 * r;
+                    float ds = 0.f;
+                    if (!masked.value || (k0 + 8 * n + 2 * t + (e & 1) <= i && i < seq)) {
+                        const float logit = s[n][e] * scale;
+                        ds = attention_exp<T>(logit - row_lse[r]) * (dp[n][e] - row_delta[r]);
+                        sums[0] += ds * ds;
+                        sums[1] += logit * ds;
+                    }
+                    s[n][e] = ds;
                 }
-                s[n][e] = ds;
             }
+        };
+        if (k0 + KEYS - 1 <= first + warp * 16) {
+            differentiate(Flag<false>());
+        } else {
+            differentiate(Flag<true>());
         }
         product_nn(dq, s, k);
     }
@@ -135,15 +143,22 @@ __device__ __forceinline__ void attention_bwd_kv(const T* __restrict__ dout, con
         float p[ST][4], ds[ST][4];
         product_nt<DH>(p, k + warp * 16 * LD, q);
         product_nt<DH>(ds, v + warp * 16 * LD, d_o);
+        const auto differentiate = [&](auto masked) {
 #pragma unroll
-        for (int n = 0; n < ST; n++) {
+            for (int n = 0; n < ST; n++) {
 #pragma unroll
-            for (int e = 0; e < 4; e++) {
-                const int at = 8 * n + 2 * t + (e & 1), i = q0 + at;
-                const bool allowed = j0 + (e >> 1) * 8 <= i && i < seq;
-                p[n][e] = allowed ? attention_exp<T>(p[n][e] * scale - row_lse[at]) : 0.f;
-                ds[n][e] = allowed ? p[n][e] * (ds[n][e] - row_delta[at]) : 0.f;
+                for (int e = 0; e < 4; e++) {
+                    const int at = 8 * n + 2 * t + (e & 1), i = q0 + at;
+                    const bool allowed = !masked.value || (j0 + (e >> 1) * 8 <= i && i < seq);
+                    p[n][e] = allowed ? attention_exp<T>(p[n][e] * scale - row_lse[at]) : 0.f;
+                    ds[n][e] = allowed ? p[n][e] * (ds[n][e] - row_delta[at]) : 0.f;
+                }
             }
+        };
+        if (first + warp * 16 + 15 <= q0 && q0 + QUERIES <= seq) {
+            differentiate(Flag<false>());
+        } else {
+            differentiate(Flag<true>());
         }
         product_nn(dv, p, d_o);
         product_nn(dk, ds, q);

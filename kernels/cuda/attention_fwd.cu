@@ -42,45 +42,53 @@ __device__ __forceinline__ void attention_fwd(const T* __restrict__ qkv, const f
         if (k0 > first + warp * 16 + 15) continue; // every key lies after all of this warp's queries
         float s[ST][4];
         product_nt<DH>(s, q + warp * 16 * LD, k);
-        float top[2] = {-infinity(), -infinity()};
+        // Logits become probabilities, and the rows' sums take them in; masked: some key comes after some query.
+        const auto absorb = [&](auto masked) {
+            float top[2] = {-infinity(), -infinity()};
 #pragma unroll
-        for (int n = 0; n < ST; n++) {
+            for (int n = 0; n < ST; n++) {
 #pragma unroll
-            for (int e = 0; e < 4; e++) {
-                s[n][e] *= scale;
-                if (k0 + 8 * n + 2 * t + (e & 1) <= i0 + (e >> 1) * 8) top[e >> 1] = fmaxf(top[e >> 1], s[n][e]);
-            }
-        }
-#pragma unroll
-        for (int r = 0; r < 2; r++) {
-            top[r] = quad_max(top[r]);
-            if (k0 == 0) {
-                m[r] = c[r] = top[r]; // key 0 is allowed to every row: finite from here on
-                continue;
-            }
-            const float higher = fmaxf(m[r], top[r]), shift = m[r] - higher, fade = attention_exp<T>(shift);
-            u[r] = fade * (u[r] + l[r] * shift);
-            l[r] *= fade;
-            m[r] = higher;
-#pragma unroll
-            for (int n = 0; n < OT; n++) acc[n][2 * r] *= fade, acc[n][2 * r + 1] *= fade;
-        }
-#pragma unroll
-        for (int n = 0; n < ST; n++) {
-#pragma unroll
-            for (int e = 0; e < 4; e++) {
-                const int r = e >> 1;
-                float p = 0.f;
-                if (k0 + 8 * n + 2 * t + (e & 1) <= i0 + r * 8) {
-                    const float below = s[n][e] - m[r], about = s[n][e] - c[r];
-                    p = attention_exp<T>(below);
-                    l[r] += p;
-                    u[r] += p * below;
-                    s1[r] += about;
-                    s2[r] += about * about;
+                for (int e = 0; e < 4; e++) {
+                    s[n][e] *= scale;
+                    if (!masked.value || k0 + 8 * n + 2 * t + (e & 1) <= i0 + (e >> 1) * 8) top[e >> 1] = fmaxf(top[e >> 1], s[n][e]);
                 }
-                s[n][e] = p;
             }
+#pragma unroll
+            for (int r = 0; r < 2; r++) {
+                top[r] = quad_max(top[r]);
+                if (k0 == 0) {
+                    m[r] = c[r] = top[r]; // key 0 is allowed to every row: finite from here on
+                    continue;
+                }
+                const float higher = fmaxf(m[r], top[r]), shift = m[r] - higher, fade = attention_exp<T>(shift);
+                u[r] = fade * (u[r] + l[r] * shift);
+                l[r] *= fade;
+                m[r] = higher;
+#pragma unroll
+                for (int n = 0; n < OT; n++) acc[n][2 * r] *= fade, acc[n][2 * r + 1] *= fade;
+            }
+#pragma unroll
+            for (int n = 0; n < ST; n++) {
+#pragma unroll
+                for (int e = 0; e < 4; e++) {
+                    const int r = e >> 1;
+                    float p = 0.f;
+                    if (!masked.value || k0 + 8 * n + 2 * t + (e & 1) <= i0 + r * 8) {
+                        const float below = s[n][e] - m[r], about = s[n][e] - c[r];
+                        p = attention_exp<T>(below);
+                        l[r] += p;
+                        u[r] += p * below;
+                        s1[r] += about;
+                        s2[r] += about * about;
+                    }
+                    s[n][e] = p;
+                }
+            }
+        };
+        if (k0 + KEYS - 1 <= first + warp * 16) {
+            absorb(Flag<false>());
+        } else {
+            absorb(Flag<true>());
         }
         product_nn(acc, s, v);
     }

@@ -23,6 +23,12 @@ typedef unsigned long long u64;
 template <class T, int N>
 using Array = T[N];
 
+// A condition known when compiling, to hand to a generic lambda.
+template <bool B>
+struct Flag {
+    static constexpr bool value = B;
+};
+
 #define FULL_WARP 0xffffffffu
 #define WARP 32
 
