@@ -128,8 +128,12 @@ fn compile(source: &Source, capability: (i32, i32)) -> Result<Vec<u8>> {
     }
     .result()
     .map_err(|e| failed(what(), e))?;
-    let options =
-        [format!("--gpu-architecture=sm_{}{}", capability.0, capability.1), "--std=c++17".to_owned()];
+    // nvcc takes a lambda within a device function for device code; NVRTC wants to be told.
+    let options = [
+        format!("--gpu-architecture=sm_{}{}", capability.0, capability.1),
+        "--std=c++17".to_owned(),
+        "--device-as-default-execution-space".to_owned(),
+    ];
     // SAFETY: the program was just created and is destroyed below.
     let outcome = unsafe { nvrtc::compile_program(program, &options) };
     let image = match outcome {
