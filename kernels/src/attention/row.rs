@@ -6,6 +6,9 @@ use super::LogitGradStats;
 use super::tile::ROWS;
 use crate::simd::{LANES, exp, fold, fold_max};
 
+/// Elements whose sums stay in float32 lanes before they join the float64 totals.
+const FOLD: usize = 512;
+
 /// Sums over the rows of one (sequence, head).
 #[derive(Debug, Clone, Copy)]
 pub(super) struct RowSums {
@@ -158,6 +161,8 @@ pub(super) fn grad_block(
 ) {
     let width = block.width();
     let rows = p.chunks_exact_mut(block.stride).zip(dp.chunks_exact_mut(block.stride));
+    let mut acc = LogitGradient { g2: [0.0; LANES], sg: [0.0; LANES] };
+    let mut pending = 0;
     for (r, (p, dp)) in rows.take(block.padded_rows()).enumerate() {
         let len = if r < block.rows { block.first + r + 1 } else { 0 };
         let (p, p_beyond) = p[..width].split_at_mut(len.next_multiple_of(LANES));
@@ -170,19 +175,23 @@ pub(super) fn grad_block(
         let (whole, rest) = (len / LANES, len % LANES);
         let (pc, _) = p.as_chunks_mut::<LANES>();
         let (dc, _) = dp.as_chunks_mut::<LANES>();
-        let mut acc = LogitGradient { g2: [0.0; LANES], sg: [0.0; LANES] };
         for (p, dp) in pc[..whole].iter_mut().zip(&mut dc[..whole]) {
             acc.add(p, dp, LANES, lse[r], delta[r]);
         }
         if rest > 0 {
             acc.add(&mut pc[whole], &mut dc[whole], rest, lse[r], delta[r]);
         }
-        sums.gs2 += f64::from(fold(acc.g2));
-        sums.sgs += f64::from(fold(acc.sg));
+        pending += len;
+        if pending >= FOLD || r + 1 == block.rows {
+            sums.gs2 += f64::from(fold(acc.g2));
+            sums.sgs += f64::from(fold(acc.sg));
+            acc = LogitGradient { g2: [0.0; LANES], sg: [0.0; LANES] };
+            pending = 0;
+        }
     }
 }
 
-/// Lane-wise sums of one row: `dS^2`, `S dS`.
+/// Lane-wise sums of several rows: `dS^2`, `S dS`.
 struct LogitGradient {
     g2: [f32; LANES],
     sg: [f32; LANES],

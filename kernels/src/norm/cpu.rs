@@ -9,6 +9,11 @@ use crate::simd::{LANES, dot, fold, reduce, sum};
 /// Tokens per task: fixed, so that sums do not depend on the number of threads.
 const BLOCK: usize = 64;
 
+/// Elements whose sums stay in float32 lanes before they join the float64 totals.
+const FOLD: usize = 512;
+/// Rows that go through each stage together: a reduction's last folds wait for one another, those of other rows do not.
+const GROUP: usize = 4;
+
 pub(super) struct Forward<'a> {
     pub kind: NormKind,
     pub eps: f32,
@@ -80,14 +85,17 @@ pub(super) fn forward_add(
 ))]
 fn add_block(a: &Forward<'_>, h: &[f32], w: &[f32], out: &mut [f32], p: &mut Partial) {
     let d = a.d;
-    for ((h, w), out) in h.chunks_exact(d).zip(w.chunks_exact(d)).zip(out.chunks_exact_mut(d)) {
+    let rows = (FOLD / d).max(1);
+    let mut acc = [[0f32; LANES]; 4];
+    for (t, ((h, w), out)) in
+        h.chunks_exact(d).zip(w.chunks_exact(d)).zip(out.chunks_exact_mut(d)).enumerate()
+    {
         if !a.stats {
             for i in 0..d {
                 out[i] = h[i] + w[i];
             }
             continue;
         }
-        let mut acc = [[0f32; LANES]; 4];
         let whole = d / LANES * LANES;
         let mut i = 0;
         while i < whole {
@@ -115,9 +123,19 @@ fn add_block(a: &Forward<'_>, h: &[f32], w: &[f32], out: &mut [f32], p: &mut Par
             acc[2][i - whole] += hv * hv;
             acc[3][i - whole] += ov * ov;
         }
-        for (s, a) in p.sums.iter_mut().zip(acc) {
-            *s += f64::from(fold(a));
+        if (t + 1) % rows == 0 {
+            fold_all(&mut acc, &mut p.sums);
         }
+    }
+    fold_all(&mut acc, &mut p.sums);
+}
+
+/// Moves the lanes' sums into the float64 totals.
+#[inline(always)]
+fn fold_all(acc: &mut [[f32; LANES]; 4], sums: &mut [f64; 4]) {
+    for (s, a) in sums.iter_mut().zip(acc) {
+        *s += f64::from(fold(*a));
+        *a = [0.0; LANES];
     }
 }
 
@@ -129,26 +147,32 @@ fn add_block(a: &Forward<'_>, h: &[f32], w: &[f32], out: &mut [f32], p: &mut Par
 fn normalize_block(a: &Forward<'_>, h: &[f32], x: &mut [f32], mean: &mut [f32], rstd: &mut [f32]) {
     let d = a.d;
     let inv = 1.0 / d as f32;
-    for (t, (h, x)) in h.chunks_exact(d).zip(x.chunks_exact_mut(d)).enumerate() {
-        let mu = match a.kind {
-            NormKind::LayerNorm => sum(h) * inv,
-            NormKind::RmsNorm => 0.0,
-        };
-        let var = reduce(h, h, h, |s, h, _, _| (h - mu).mul_add(h - mu, s)) * inv;
-        let r = 1.0 / (var + a.eps).sqrt();
-        mean[t] = mu;
-        rstd[t] = r;
-        let gain = &a.gain[..d];
-        match a.bias {
-            Some(b) => {
-                let b = &b[..d];
-                for i in 0..d {
-                    x[i] = ((h[i] - mu) * r).mul_add(gain[i], b[i]);
+    let gain = &a.gain[..d];
+    for (g, (h, x)) in h.chunks(GROUP * d).zip(x.chunks_mut(GROUP * d)).enumerate() {
+        let at = g * GROUP..g * GROUP + h.len() / d;
+        let (mean, rstd) = (&mut mean[at.clone()], &mut rstd[at]);
+        for (h, mu) in h.chunks_exact(d).zip(&mut *mean) {
+            *mu = match a.kind {
+                NormKind::LayerNorm => sum(h) * inv,
+                NormKind::RmsNorm => 0.0,
+            };
+        }
+        for (h, (mu, r)) in h.chunks_exact(d).zip(mean.iter().zip(&mut *rstd)) {
+            let var = reduce(h, h, h, |s, h, _, _| (h - mu).mul_add(h - mu, s)) * inv;
+            *r = 1.0 / (var + a.eps).sqrt();
+        }
+        for ((h, x), (mu, r)) in h.chunks_exact(d).zip(x.chunks_exact_mut(d)).zip(mean.iter().zip(&*rstd)) {
+            match a.bias {
+                Some(b) => {
+                    let b = &b[..d];
+                    for i in 0..d {
+                        x[i] = ((h[i] - mu) * r).mul_add(gain[i], b[i]);
+                    }
                 }
-            }
-            None => {
-                for i in 0..d {
-                    x[i] = (h[i] - mu) * r * gain[i];
+                None => {
+                    for i in 0..d {
+                        x[i] = (h[i] - mu) * r * gain[i];
+                    }
                 }
             }
         }
