@@ -57,7 +57,8 @@ impl Device {
                 if config.dump_step.is_some() {
                     return Err(Error::usage("--dump-step needs --device cpu: a device keeps no writes"));
                 }
-                Ok(growthpath_kernels::attention::gpu::supported(config.model.head_dim())?)
+                growthpath_kernels::attention::gpu::supported(config.model.head_dim())
+                    .map_err(|e| Error::usage(e.to_string()))
             }
         }
     }

@@ -42,7 +42,7 @@ pub fn supported(head_dim: usize) -> Result<()> {
     Err(Error::Unsupported {
         op: "attention",
         message: format!(
-            "heads of width {head_dim} on a device: it takes 32, 64 and 128; change --width or --heads"
+            "heads of width {head_dim} on a device: it takes 32, 64 and 128 (width over heads: --set heads=N)"
         ),
     })
 }
