@@ -68,7 +68,7 @@ impl Shelf {
 
     /// Most bytes in use and kept together: sizes that are never in use at the same time need some more than the peak.
     fn limit(&self) -> usize {
-        self.peak / 4 * 5
+        self.peak / 8 * 9
     }
 
     /// Frees the oldest blocks until `bytes` are handed back or none is left.
