@@ -4,8 +4,8 @@
 small=(--size nano --set width=64 --set heads=2 --set layers=2 --set context=64 --batch 2 --reliance-sequences 0 --quiet)
 
 part_kernels() {
-    "$bin" check-device --all ${quick:+--quick}
-    "$bin" check-device ${quick:+--quick} | tail -n 1 >"$out/kernels.summary"
+    "$bin" check-device --all ${quick:+--quick} | tee "$out/kernels.txt"
+    tail -n 1 "$out/kernels.txt" >"$out/kernels.summary"
 }
 
 part_sanitizer() {
@@ -61,7 +61,7 @@ part_speed() {
     local size sizes=(124m 270m) common=(--device cuda --precision bf16 --no-probes)
     if [ -n "$quick" ]; then sizes=(nano); fi
     for size in "${sizes[@]}"; do
-        local flags=(--preset gpt --size "$size" "${common[@]}" --rounds 8 --block 10)
+        local flags=(--preset gpt --size "$size" "${common[@]}" --rounds 4 --block 6)
         if [ -n "$quick" ]; then
             flags=(--preset gpt "${small[@]:0:12}" "${common[@]}" --rounds 1 --block 2 --quick)
         else
@@ -88,7 +88,7 @@ part_pytorch() {
         ours=$(sed -n 's/^step without telemetry.*, \([0-9]*\) tokens\/s.*/\1/p' "$out/speed-$size.txt" 2>/dev/null || true)
         for mode in eager compile; do
             # A vocabulary padded to a multiple of 64, as growthpath pads it.
-            rate=$("$python" "$here/bench_pytorch_cuda.py" $(shape_of "$size") 50304 4 10 bf16 "$mode")
+            rate=$("$python" "$here/bench_pytorch_cuda.py" $(shape_of "$size") 50304 4 6 bf16 "$mode")
             echo "$size: PyTorch $mode $rate tokens/s; growthpath ${ours:-?}, ratio $(awk -v a="${ours:-0}" -v b="$rate" 'BEGIN { printf "%.2f", a / b }')" |
                 tee -a "$out/pytorch.summary"
         done

@@ -76,7 +76,7 @@ fn check<S: Storage>(n: usize, f: usize, parts: usize, kind: i32, gated: bool, s
         *v = S::new(x);
     }
     // Every third case without a bias.
-    let bias = (f % 3 != 0).then(|| rng.normals::<f32>(width, 0.0, 1.0));
+    let bias = (!f.is_multiple_of(3)).then(|| rng.normals::<f32>(width, 0.0, 1.0));
     // What the kernel activates: one float32 addition, to the bit.
     let input = |i: usize| -> f64 { (up[i].get32() + bias.as_ref().map_or(0.0, |b| b[i % width])).into() };
     let sizes: [Arg<'_>; 4] = [(n as i32).into(), (f as i32).into(), kind.into(), i32::from(gated).into()];
