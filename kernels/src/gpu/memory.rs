@@ -247,11 +247,6 @@ impl<'a> Slice<'a> {
         self.write_all(values)
     }
 
-    /// Bytes of a `#[repr(C)]` table; waits for it.
-    pub(crate) fn write_words(&self, words: &[u32]) -> Result<()> {
-        self.write_u32(words)
-    }
-
     /// Copy to the host as float32, whatever the float type; waits for it.
     ///
     /// # Errors

@@ -134,7 +134,7 @@ impl Table {
             let len = c.len as u32;
             words.extend([1, len, len, multiplier.to_bits(), u32::from(c.decay), slice as u32]);
         }
-        self.device.all().write_words(&words)?;
+        self.device.all().write_u32(&words)?;
         self.current = (multipliers.to_vec(), arrays);
         Ok(())
     }

@@ -102,11 +102,6 @@ impl DeviceDecoder {
         })
     }
 
-    /// The device.
-    pub fn gpu(&self) -> &Gpu {
-        &self.gpu
-    }
-
     pub(super) fn tables(&self) -> Option<Tables<'_>> {
         self.rope.as_ref().map(|(cos, sin)| Tables { cos: cos.all(), sin: sin.all() })
     }
@@ -256,13 +251,5 @@ impl DeviceDecoder {
             self.weights.join(array, &v)?;
         }
         Ok(())
-    }
-
-    /// The last step's gradients, parameter by parameter; waits for them.
-    ///
-    /// # Errors
-    /// When an earlier launch failed.
-    pub fn gradients(&self) -> Result<Vec<Vec<f32>>> {
-        self.weights.split(&self.weights.grad)
     }
 }
