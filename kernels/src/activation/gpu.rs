@@ -53,10 +53,10 @@ pub fn forward(
 ) -> Result<()> {
     const OP: &str = "activation";
     let n = sizes(OP, act, up, f)?;
-    bias.map_or(Ok(()), |b| b.expect(OP, "bias", Elem::F32, up.len() / n))?;
-    out.expect(OP, "out", up.elem(), n * f)?;
+    bias.map_or(Ok(()), |b| b.check(OP, "bias", Elem::F32, up.len() / n))?;
+    out.check(OP, "out", up.elem(), n * f)?;
     let blocks = partial_blocks(OP, columns, f)?;
-    energy.expect(OP, "energy", Elem::F32, blocks * energy_width(f))?;
+    energy.check(OP, "energy", Elem::F32, blocks * energy_width(f))?;
     let [kind, gated] = codes(act);
     let args = [
         up.into(),
@@ -93,9 +93,9 @@ pub fn backward(
 ) -> Result<()> {
     const OP: &str = "activation backward";
     let n = sizes(OP, act, up, f)?;
-    bias.map_or(Ok(()), |b| b.expect(OP, "bias", Elem::F32, up.len() / n))?;
-    d_out.expect(OP, "d_out", up.elem(), n * f)?;
-    d_up.expect(OP, "d_up", up.elem(), up.len())?;
+    bias.map_or(Ok(()), |b| b.check(OP, "bias", Elem::F32, up.len() / n))?;
+    d_out.check(OP, "d_out", up.elem(), n * f)?;
+    d_up.check(OP, "d_up", up.elem(), up.len())?;
     let blocks = match columns {
         Some(c) => partial_blocks(OP, c, up.len() / n)?,
         None => crate::gpu::reduce::partial_rows(up.gpu(), n),

@@ -51,11 +51,11 @@ fn check(op: &'static str, shape: Shape, qkv: Slice<'_>, tables: Option<Tables<'
     shape.check(op)?;
     supported(shape.head_dim)?;
     crate::gpu::reduce::float(op, qkv)?;
-    qkv.expect(op, "qkv", qkv.elem(), shape.tokens() * 3 * shape.width())?;
+    qkv.check(op, "qkv", qkv.elem(), shape.tokens() * 3 * shape.width())?;
     if let Some(t) = tables {
         let most = shape.seq_len * shape.head_dim / 2;
         for (what, s) in [("cosines", t.cos), ("sines", t.sin)] {
-            s.expect(op, what, Elem::F32, s.len().max(most))?;
+            s.check(op, what, Elem::F32, s.len().max(most))?;
         }
     }
     let rows = rows(qkv.elem(), shape.head_dim);
@@ -80,9 +80,9 @@ pub fn forward(
     const OP: &str = "attention";
     let grid = check(OP, shape, qkv, tables)?;
     let elem = qkv.elem();
-    out.expect(OP, "out", elem, shape.tokens() * shape.width())?;
-    lse.expect(OP, "lse", Elem::F32, shape.tokens() * shape.heads)?;
-    stats.expect(OP, "stats", Elem::F32, shape.heads * partials(shape, elem) * STATS)?;
+    out.check(OP, "out", elem, shape.tokens() * shape.width())?;
+    lse.check(OP, "lse", Elem::F32, shape.tokens() * shape.heads)?;
+    stats.check(OP, "stats", Elem::F32, shape.heads * partials(shape, elem) * STATS)?;
     let args = [
         qkv.into(),
         tables.map(|t| t.cos).into(),
@@ -109,8 +109,8 @@ pub fn forward(
 pub fn uniform(shape: Shape, qkv: Slice<'_>, flags: Slice<'_>, out: Slice<'_>) -> Result<()> {
     const OP: &str = "uniform attention";
     check(OP, shape, qkv, None)?;
-    flags.expect(OP, "flags", Elem::U32, shape.heads)?;
-    out.expect(OP, "out", qkv.elem(), shape.tokens() * shape.width())?;
+    flags.check(OP, "flags", Elem::U32, shape.heads)?;
+    out.check(OP, "out", qkv.elem(), shape.tokens() * shape.width())?;
     let args = [
         qkv.into(),
         flags.into(),
@@ -152,12 +152,12 @@ pub fn backward(shape: Shape, tables: Option<Tables<'_>>, a: &Backward<'_>) -> R
     let grid = check(OP, shape, a.qkv, tables)?;
     let (elem, gpu) = (a.qkv.elem(), a.qkv.gpu());
     let (wide, rows) = (shape.tokens() * shape.width(), shape.tokens() * shape.heads);
-    a.out.expect(OP, "out", elem, wide)?;
-    a.d_out.expect(OP, "d_out", elem, wide)?;
-    a.lse.expect(OP, "lse", Elem::F32, rows)?;
-    a.delta.expect(OP, "delta", Elem::F32, rows)?;
-    a.d_qkv.expect(OP, "d_qkv", elem, 3 * wide)?;
-    a.stats.expect(OP, "stats", Elem::F32, shape.heads * partials(shape, elem) * GRAD_STATS)?;
+    a.out.check(OP, "out", elem, wide)?;
+    a.d_out.check(OP, "d_out", elem, wide)?;
+    a.lse.check(OP, "lse", Elem::F32, rows)?;
+    a.delta.check(OP, "delta", Elem::F32, rows)?;
+    a.d_qkv.check(OP, "d_qkv", elem, 3 * wide)?;
+    a.stats.check(OP, "stats", Elem::F32, shape.heads * partials(shape, elem) * GRAD_STATS)?;
     let (b, h) = (int(OP, shape.batch)?, int(OP, shape.heads)?);
     let (t, dh) = (int(OP, shape.seq_len)?, int(OP, shape.head_dim)?);
     let blocks = rows.div_ceil(1024 / shape.head_dim).clamp(1, 16 * gpu.processors());

@@ -28,7 +28,7 @@ pub fn rows(
     const OP: &str = "cross_entropy";
     let n = targets.len();
     float(OP, logits)?;
-    targets.expect(OP, "targets", Elem::U32, n)?;
+    targets.check(OP, "targets", Elem::U32, n)?;
     if n == 0 || logits.len() == 0 || !logits.len().is_multiple_of(n) {
         return Err(shape_error(OP, "logits", &[logits.len()], format!("[{n}, pitch]")));
     }
@@ -37,7 +37,7 @@ pub fn rows(
         let fits = format!("between 1 and the pitch {pitch}, a multiple of 8");
         return Err(shape_error(OP, "vocabulary", &[vocabulary], fits));
     }
-    losses.expect(OP, "losses", Elem::F32, n)?;
+    losses.check(OP, "losses", Elem::F32, n)?;
     let blocks = partial_blocks(OP, partials, STATS)?;
     let args = [
         logits.into(),

@@ -155,9 +155,9 @@ pub fn forward(batch: &TokenBatch, wte: Slice<'_>, wpe: Option<Slice<'_>>, out: 
     let d = out.len() / n;
     columns(OP, d)?;
     float(OP, out)?;
-    out.expect(OP, "out", out.elem(), n * d)?;
-    wte.expect(OP, "wte", Elem::F32, v * d)?;
-    wpe.map_or(Ok(()), |p| p.expect(OP, "wpe", Elem::F32, p.len().max(batch.seq_len * d)))?;
+    out.check(OP, "out", out.elem(), n * d)?;
+    wte.check(OP, "wte", Elem::F32, v * d)?;
+    wpe.map_or(Ok(()), |p| p.check(OP, "wpe", Elem::F32, p.len().max(batch.seq_len * d)))?;
     let args = [
         tokens.into(),
         wte.into(),
@@ -187,8 +187,8 @@ pub fn backward(batch: &TokenBatch, d_out: Slice<'_>, d_wte: Slice<'_>) -> Resul
     let d = d_out.len() / n;
     columns(OP, d)?;
     float(OP, d_out)?;
-    d_out.expect(OP, "d_out", d_out.elem(), n * d)?;
-    d_wte.expect(OP, "d_wte", Elem::F32, batch.vocabulary * d)?;
+    d_out.check(OP, "d_out", d_out.elem(), n * d)?;
+    d_wte.check(OP, "d_wte", Elem::F32, batch.vocabulary * d)?;
     let args = [d_out.into(), order.into(), token.into(), start.into(), d_wte.into(), int(OP, d)?.into()];
     let grid = Grid { blocks: [segments, d.div_ceil(SEGMENT_COLUMNS), 1], threads: [32, 8] };
     let kernel = format!("embedding_bwd_{}", d_out.elem().suffix());
@@ -210,7 +210,7 @@ pub fn positions(d_out: Slice<'_>, seq_len: usize, d: usize, d_wpe: Slice<'_>) -
     if seq_len == 0 || d_out.len() == 0 || !d_out.len().is_multiple_of(seq_len * d) {
         return Err(shape_error(OP, "d_out", &[d_out.len()], format!("[B * {seq_len}, {d}]")));
     }
-    d_wpe.expect(OP, "d_wpe", Elem::F32, d_wpe.len().max(seq_len * d))?;
+    d_wpe.check(OP, "d_wpe", Elem::F32, d_wpe.len().max(seq_len * d))?;
     let args = [
         d_out.into(),
         d_wpe.into(),

@@ -20,7 +20,7 @@ impl<'a> Matrix<'a> {
     /// # Errors
     /// A slice of another length.
     pub fn new(data: Slice<'a>, rows: usize, columns: usize) -> Result<Self> {
-        data.expect("gemm", "matrix", data.elem(), rows * columns)?;
+        data.check("gemm", "matrix", data.elem(), rows * columns)?;
         Ok(Self { data, rows, columns, transposed: false })
     }
 

@@ -179,7 +179,7 @@ impl<'a> Slice<'a> {
     }
 
     /// Check type and exact length.
-    pub(crate) fn expect(&self, op: &'static str, what: &'static str, elem: Elem, len: usize) -> Result<()> {
+    pub(crate) fn check(&self, op: &'static str, what: &'static str, elem: Elem, len: usize) -> Result<()> {
         if self.elem == elem && self.len == len {
             return Ok(());
         }
@@ -210,7 +210,7 @@ impl<'a> Slice<'a> {
     /// # Errors
     /// Another type, length or device.
     pub fn copy_from(&self, source: Slice<'_>) -> Result<()> {
-        source.expect("device copy", "source", self.elem, self.len)?;
+        source.check("device copy", "source", self.elem, self.len)?;
         self.gpu.enter()?;
         if !self.gpu.same(source.gpu) {
             return Err(failed("copying device memory", "source and target are on two devices"));
@@ -234,7 +234,7 @@ impl<'a> Slice<'a> {
     /// # Errors
     /// Another type or length.
     pub fn write(&self, values: &[f32]) -> Result<()> {
-        self.expect("copy to the device", "target", Elem::F32, values.len())?;
+        self.check("copy to the device", "target", Elem::F32, values.len())?;
         self.write_all(values)
     }
 
@@ -243,7 +243,7 @@ impl<'a> Slice<'a> {
     /// # Errors
     /// Another type or length.
     pub fn write_u32(&self, values: &[u32]) -> Result<()> {
-        self.expect("copy to the device", "target", Elem::U32, values.len())?;
+        self.check("copy to the device", "target", Elem::U32, values.len())?;
         self.write_all(values)
     }
 

@@ -96,7 +96,7 @@ impl Staging {
     /// More words than there is room for, or a target of another type.
     pub fn send(&mut self, words: &[u32], target: Slice<'_>) -> Result<()> {
         const OP: &str = "copy to the device";
-        target.expect(OP, "target", Elem::U32, target.len())?;
+        target.check(OP, "target", Elem::U32, target.len())?;
         if words.len() > self.0.len || words.len() > target.len() {
             return Err(shape_error(OP, "words", &[words.len()], format!("at most {}", self.0.len)));
         }
@@ -129,7 +129,7 @@ impl Readback {
     /// A source of another type or length.
     pub fn start(&mut self, source: Slice<'_>) -> Result<()> {
         const OP: &str = "copy from the device";
-        source.expect(OP, "source", Elem::F32, self.0.len)?;
+        source.check(OP, "source", Elem::F32, self.0.len)?;
         self.0.wait()?;
         self.0.gpu.enter()?;
         let stream = self.0.gpu.inner().stream;

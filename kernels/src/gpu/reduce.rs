@@ -32,13 +32,13 @@ pub fn totals(
     out: Slice<'_>,
 ) -> Result<()> {
     const OP: &str = "reduce_partials";
-    out.expect(OP, "out", Elem::F32, slices * columns)?;
+    out.check(OP, "out", Elem::F32, slices * columns)?;
     let each = slices * columns;
     if each == 0 || partials.len() == 0 || !partials.len().is_multiple_of(each) {
         return Err(shape_error(OP, "partials", &[partials.len()], format!("[{slices}, P, {columns}]")));
     }
     let rows = partials.len() / each;
-    partials.expect(OP, "partials", Elem::F32, each * rows)?;
+    partials.check(OP, "partials", Elem::F32, each * rows)?;
     let grid = Grid { blocks: [columns.div_ceil(32), slices, 1], threads: [32, 32] };
     let args = [
         partials.into(),
@@ -64,8 +64,8 @@ pub fn column_energy(x: Slice<'_>, scale: f32, out: Slice<'_>) -> Result<()> {
     if rows == 0 || !x.len().is_multiple_of(rows) {
         return Err(shape_error(OP, "x", &[x.len()], format!("[{rows}, C]")));
     }
-    x.expect(OP, "x", Elem::F32, x.len())?;
-    out.expect(OP, "out", Elem::F32, rows)?;
+    x.check(OP, "x", Elem::F32, x.len())?;
+    out.check(OP, "out", Elem::F32, rows)?;
     let args = [x.into(), out.into(), int(OP, x.len() / rows)?.into(), scale.into()];
     // SAFETY: lengths checked above.
     unsafe { x.gpu().launch("column_energy", Grid::new([rows, 1, 1], 256), &args) }
@@ -106,7 +106,7 @@ pub(crate) fn partial_blocks(op: &'static str, partials: Slice<'_>, width: usize
     if partials.len() == 0 || width == 0 || !partials.len().is_multiple_of(width) {
         return Err(shape_error(op, "partials", &[partials.len()], format!("[P, {width}]")));
     }
-    partials.expect(op, "partials", Elem::F32, partials.len())?;
+    partials.check(op, "partials", Elem::F32, partials.len())?;
     Ok(partials.len() / width)
 }
 
@@ -118,7 +118,7 @@ pub fn bias_add(x: Slice<'_>, bias: Slice<'_>) -> Result<()> {
     const OP: &str = "bias_add";
     let columns = bias.len();
     let rows = columns_of_four(OP, x, columns)?;
-    bias.expect(OP, "bias", Elem::F32, columns)?;
+    bias.check(OP, "bias", Elem::F32, columns)?;
     let gpu = x.gpu();
     let blocks = rows.min(16 * gpu.processors());
     let kernel = format!("bias_add_{}", x.elem().suffix());
@@ -133,8 +133,8 @@ pub fn bias_add(x: Slice<'_>, bias: Slice<'_>) -> Result<()> {
 /// Lengths that differ or are no multiple of four.
 pub fn round(from: Slice<'_>, to: Slice<'_>) -> Result<()> {
     const OP: &str = "round_bf16";
-    from.expect(OP, "from", Elem::F32, from.len())?;
-    to.expect(OP, "to", Elem::Bf16, from.len())?;
+    from.check(OP, "from", Elem::F32, from.len())?;
+    to.check(OP, "to", Elem::Bf16, from.len())?;
     if !from.len().is_multiple_of(4) {
         return Err(shape_error(OP, "from", &[from.len()], "a multiple of 4".into()));
     }

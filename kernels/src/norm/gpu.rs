@@ -42,13 +42,13 @@ pub fn forward(kind: NormKind, eps: f32, a: &Forward<'_>) -> Result<()> {
     let (n, d) = sizes(OP, a.h, a.gain)?;
     let (elem, gpu) = (a.h.elem(), a.h.gpu());
     for (what, s) in [("write", a.write), ("out", a.out), ("x", Some(a.x))] {
-        s.map_or(Ok(()), |s| s.expect(OP, what, elem, n * d))?;
+        s.map_or(Ok(()), |s| s.check(OP, what, elem, n * d))?;
     }
-    a.bias.map_or(Ok(()), |b| b.expect(OP, "bias", Elem::F32, d))?;
-    a.write_bias.map_or(Ok(()), |b| b.expect(OP, "write_bias", Elem::F32, d))?;
-    a.moments.expect(OP, "moments", Elem::F32, 2 * n)?;
+    a.bias.map_or(Ok(()), |b| b.check(OP, "bias", Elem::F32, d))?;
+    a.write_bias.map_or(Ok(()), |b| b.check(OP, "write_bias", Elem::F32, d))?;
+    a.moments.check(OP, "moments", Elem::F32, 2 * n)?;
     let blocks = partial_blocks(OP, a.energy, 4)?;
-    a.columns.map_or(Ok(()), |c| c.expect(OP, "columns", Elem::F32, blocks * d))?;
+    a.columns.map_or(Ok(()), |c| c.check(OP, "columns", Elem::F32, blocks * d))?;
     let args = [
         a.h.into(),
         a.write.into(),
@@ -100,11 +100,11 @@ pub fn backward(kind: NormKind, a: &Backward<'_>) -> Result<()> {
     let (n, d) = sizes(OP, a.h, a.gain)?;
     let (elem, gpu) = (a.h.elem(), a.h.gpu());
     for (what, s) in [("dx", Some(a.dx)), ("d_residual", a.d_residual), ("dh", Some(a.dh))] {
-        s.map_or(Ok(()), |s| s.expect(OP, what, elem, n * d))?;
+        s.map_or(Ok(()), |s| s.check(OP, what, elem, n * d))?;
     }
-    a.moments.expect(OP, "moments", Elem::F32, 2 * n)?;
+    a.moments.check(OP, "moments", Elem::F32, 2 * n)?;
     let blocks = partial_blocks(OP, a.d_gain, d)?;
-    a.d_bias.map_or(Ok(()), |b| b.expect(OP, "d_bias", Elem::F32, blocks * d))?;
+    a.d_bias.map_or(Ok(()), |b| b.check(OP, "d_bias", Elem::F32, blocks * d))?;
     let args = [
         a.dx.into(),
         a.d_residual.into(),
@@ -136,7 +136,7 @@ fn grid(blocks: usize, d: usize) -> Grid {
 
 fn sizes(op: &'static str, h: Slice<'_>, gain: Slice<'_>) -> Result<(usize, usize)> {
     let d = gain.len();
-    gain.expect(op, "gain", Elem::F32, d)?;
+    gain.check(op, "gain", Elem::F32, d)?;
     float(op, h)?;
     if d == 0 || !d.is_multiple_of(4) || d > MAX_WIDTH {
         return Err(Error::Unsupported {

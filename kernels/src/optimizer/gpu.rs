@@ -101,10 +101,10 @@ impl Table {
         })
     }
 
-    fn expect(&self, a: &Arrays<'_>) -> Result<()> {
+    fn check(&self, a: &Arrays<'_>) -> Result<()> {
         const OP: &str = "optimizer";
         for (what, s) in [("param", a.param), ("grad", a.grad), ("m", a.m), ("v", a.v)] {
-            s.expect(OP, what, Elem::F32, self.total)?;
+            s.check(OP, what, Elem::F32, self.total)?;
         }
         Ok(())
     }
@@ -145,8 +145,8 @@ impl Table {
     /// Slices of other lengths or types.
     pub fn clip(&mut self, a: &Arrays<'_>, multipliers: &[f32], limit: f32, clip: Slice<'_>) -> Result<()> {
         const OP: &str = "gradient norm";
-        self.expect(a)?;
-        clip.expect(OP, "clip", Elem::F32, 2)?;
+        self.check(a)?;
+        clip.check(OP, "clip", Elem::F32, 2)?;
         self.refresh(a, multipliers)?;
         let (gpu, partials) = (clip.gpu(), self.norm_partials.all());
         let grid = Grid::new([self.chunks.len(), 1, 1], 256);
@@ -165,8 +165,8 @@ impl Table {
     /// Slices of other lengths or types, or `t = 0`.
     pub fn step(&mut self, a: &Arrays<'_>, update: &Update<'_>, clip: Slice<'_>) -> Result<()> {
         const OP: &str = "optimizer";
-        self.expect(a)?;
-        clip.expect(OP, "clip", Elem::F32, 2)?;
+        self.check(a)?;
+        clip.check(OP, "clip", Elem::F32, 2)?;
         if update.t == 0 {
             return Err(Error::Unsupported { op: OP, message: "t counts updates from 1".into() });
         }
@@ -198,7 +198,7 @@ impl Table {
     /// # Errors
     /// A slice of another length or type.
     pub fn stats(&self, out: Slice<'_>) -> Result<()> {
-        out.expect("slice_stats", "out", Elem::F32, self.slots * STATS)?;
+        out.check("slice_stats", "out", Elem::F32, self.slots * STATS)?;
         let args = [self.stat_partials.all().into(), self.begin.all().into(), out.into()];
         // SAFETY: `begin` counts chunks of this table.
         unsafe { out.gpu().launch("slice_stats", Grid::new([1, self.slots, 1], 32), &args) }

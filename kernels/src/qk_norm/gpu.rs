@@ -19,9 +19,9 @@ fn check(
     shape.check(op)?;
     crate::attention::gpu::supported(shape.head_dim)?;
     float(op, qkv)?;
-    qkv.expect(op, "qkv", qkv.elem(), 3 * shape.tokens() * shape.width())?;
-    gains.iter().try_for_each(|g| g.expect(op, "gain", Elem::F32, shape.head_dim))?;
-    rrms.expect(op, "rrms", Elem::F32, 2 * shape.tokens() * shape.heads)
+    qkv.check(op, "qkv", qkv.elem(), 3 * shape.tokens() * shape.width())?;
+    gains.iter().try_for_each(|g| g.check(op, "gain", Elem::F32, shape.head_dim))?;
+    rrms.check(op, "rrms", Elem::F32, 2 * shape.tokens() * shape.heads)
 }
 
 /// Forward.
@@ -40,7 +40,7 @@ pub fn forward(
 ) -> Result<()> {
     const OP: &str = "qk_norm";
     check(OP, shape, qkv, gains, rrms)?;
-    out.expect(OP, "out", qkv.elem(), qkv.len())?;
+    out.check(OP, "out", qkv.elem(), qkv.len())?;
     let gpu = qkv.gpu();
     let blocks = (3 * shape.tokens() * shape.heads).div_ceil(VECTORS).clamp(1, 16 * gpu.processors());
     let args = [
@@ -75,8 +75,8 @@ pub fn backward(
 ) -> Result<()> {
     const OP: &str = "qk_norm backward";
     check(OP, shape, qkv, gains, rrms)?;
-    d_out.expect(OP, "d_out", qkv.elem(), qkv.len())?;
-    d_qkv.expect(OP, "d_qkv", qkv.elem(), qkv.len())?;
+    d_out.check(OP, "d_out", qkv.elem(), qkv.len())?;
+    d_qkv.check(OP, "d_qkv", qkv.elem(), qkv.len())?;
     let blocks = partial_blocks(OP, d_gain, 2 * shape.head_dim)?;
     let args = [
         d_out.into(),
