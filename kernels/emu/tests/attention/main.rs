@@ -1,0 +1,109 @@
+//! Causal attention, both directions, against float64 with the T x T matrices written out.
+
+mod backward;
+mod case;
+mod forward;
+#[path = "../support/mod.rs"]
+mod support;
+
+use backward::check_backward;
+use case::*;
+use forward::check_forward;
+use growthpath_emu::{Bf16, Schedule};
+use proptest::prelude::*;
+use support::*;
+
+#[test]
+fn forward_float() {
+    for c in CASES {
+        for schedule in Schedule::ALL {
+            check_forward::<f32>(c, schedule);
+        }
+    }
+}
+
+#[test]
+fn forward_bf16() {
+    for c in CASES {
+        for schedule in Schedule::ALL {
+            check_forward::<Bf16>(c, schedule);
+        }
+    }
+}
+
+#[test]
+fn backward_float() {
+    for c in CASES {
+        for schedule in Schedule::ALL {
+            check_backward::<f32>(c, schedule);
+        }
+    }
+}
+
+#[test]
+fn backward_bf16() {
+    for c in CASES {
+        for schedule in Schedule::ALL {
+            check_backward::<Bf16>(c, schedule);
+        }
+    }
+}
+
+#[test]
+fn a_nan_logit_is_loud() {
+    let c = case(1, 1, 40, 64, false, 1.0, 0.0);
+    let mut x = inputs::<f32>(&c, 3);
+    x.qkv[20 * 3 * 64] = f32::NAN; // a query of row 20
+    let f = forward(&c, &x, Schedule::Forward);
+    let row = |i: usize| f.o[i * 64..(i + 1) * 64].iter().all(|v| v.is_finite());
+    assert!(row(19) && !row(20) && row(21));
+    let stats = reduce(&f.stats, 1, 1, 6, 0b10_0001);
+    assert!(stats.iter().all(|v| v.is_nan()), "{stats:?}");
+}
+
+fn any_case() -> impl Strategy<Value = Case> {
+    let shape =
+        (1usize..3, 1usize..4, 1usize..150, prop::sample::select(vec![32usize, 64, 128]), any::<bool>());
+    (shape, -3.0..1.5f64, 0.0..6.0f64).prop_map(|((batch, heads, seq, dh, rope), log_spread, offset)| Case {
+        batch,
+        heads,
+        seq: if dh == 128 { seq.min(80) } else { seq },
+        dh,
+        rope,
+        spread: log_spread.exp(),
+        offset,
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
+
+    /// Any shape and scale agrees with the reference, both ways.
+    #[test]
+    fn any_shape_agrees(c in any_case(), seed in 0u16..1000) {
+        check_forward::<f32>(&c, Schedule::Permuted(seed));
+        check_forward::<Bf16>(&c, Schedule::Permuted(seed));
+        check_backward::<f32>(&c, Schedule::Permuted(seed));
+        check_backward::<Bf16>(&c, Schedule::Permuted(seed));
+    }
+
+    /// Bounds that no logits can break: the bracket (2.5), entropy within ln(len), the largest weight at least the
+    /// uniform one and at most one, the centred energy at most the whole.
+    #[test]
+    fn statistics_keep_their_bounds(c in any_case()) {
+        let x = inputs::<Bf16>(&c, 4);
+        let f = forward(&c, &x, Schedule::Forward);
+        let tiles = c.seq.div_ceil(rows::<Bf16>(c.dh));
+        let stats = reduce(&f.stats, c.heads * c.batch, tiles, 6, 0b10_0001);
+        let uniform: f64 = (1..=c.seq).map(|len| 1.0 / len as f64).sum();
+        let rows = c.seq as f64;
+        for s in stats.chunks(6).map(f64s) {
+            // log-sum-exp and maximum round at their own size; sums of positive terms at theirs
+            let slack = 1e-5 * rows;
+            prop_assert!(s[5] >= 0.0 && s[5] <= 8.0 * U32 * (s[0].abs() + rows.ln() + 1.0) + 1e-5, "{s:?}");
+            prop_assert!(s[2] >= 0.0 && s[2] <= s[1] * (1.0 + 1e-4), "{s:?}");
+            prop_assert!(s[3] >= -slack && s[3] <= rows - 1.0 + slack, "{s:?}");
+            prop_assert!(s[4] >= uniform - slack && s[4] <= rows + slack, "{s:?}");
+        }
+    }
+}
