@@ -5,7 +5,8 @@ use std::ops::Range;
 use std::path::PathBuf;
 
 use growthpath_trace::{
-    CellType, EvalRow, HeadRow, ProbeLayerRow, ProbeRow, RelianceRow, Row, Run, ShareRow, StepRow, WriteRow,
+    CellType, EvalLossRow, EvalRow, HeadRow, MaturityRow, ProbeLayerRow, ProbeRow, RelianceRow, Row, Run,
+    SettlingRow, ShareRow, StepRow, WriteRow,
 };
 
 use super::window;
@@ -22,12 +23,18 @@ pub enum TableName {
     Writes,
     /// Validations.
     Evals,
+    /// One row a (validation, sequence).
+    EvalLosses,
     /// One row a (probe, layer, head).
     Probe,
     /// One row a (probe, layer).
     ProbeLayers,
     /// One row a (probe, layer, write).
     Shares,
+    /// One row a (step, layer, lag).
+    Maturity,
+    /// One row a (step, layer): cosine to the final key moment.
+    Settling,
     /// Ablations.
     Reliance,
 }
@@ -65,6 +72,9 @@ pub fn run(args: &Args) -> Result<()> {
         TableName::Heads => rows::<HeadRow>(&run, args),
         TableName::Writes => rows::<WriteRow>(&run, args),
         TableName::Evals => rows::<EvalRow>(&run, args),
+        TableName::EvalLosses => rows::<EvalLossRow>(&run, args),
+        TableName::Maturity => rows::<MaturityRow>(&run, args),
+        TableName::Settling => rows::<SettlingRow>(&run, args),
         TableName::Probe => rows::<ProbeRow>(&run, args),
         TableName::ProbeLayers => rows::<ProbeLayerRow>(&run, args),
         TableName::Shares => rows::<ShareRow>(&run, args),

@@ -51,13 +51,14 @@ pub fn measure(
     };
     let base = sequence_losses(&[])?;
     let base_loss = mean_and_error(&base).0;
+    let sequences = base.len() as u32;
     let mut rows = Vec::new();
     let mut push = |scope: u8, layer: usize, head: Option<usize>, set: Vec<(usize, usize)>| -> Result<()> {
         let without = sequence_losses(&set)?;
         let delta: Vec<f64> = without.iter().zip(&base).map(|(a, b)| a - b).collect();
         let (delta, stderr) = mean_and_error(&delta);
         let head = head.map_or(WHOLE_LAYER, |h| h as u16);
-        rows.push(RelianceRow { step, scope, layer: layer as u16, head, delta, stderr, base_loss });
+        rows.push(RelianceRow { step, scope, layer: layer as u16, head, delta, stderr, base_loss, sequences });
         Ok(())
     };
     let whole = |range: std::ops::Range<usize>| range.flat_map(|l| (0..heads).map(move |h| (l, h))).collect();

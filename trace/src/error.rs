@@ -34,7 +34,7 @@ pub enum Error {
         path: PathBuf,
     },
     /// The run was recorded under a schema that this program does not read.
-    #[error("{} has schema version {found}, this program reads version {supported}: use the release that wrote it", path.display())]
+    #[error("{} has schema version {found}, this program reads version {supported}: record the run again, or use the release that wrote it", path.display())]
     SchemaVersion {
         /// The file that says so.
         path: PathBuf,

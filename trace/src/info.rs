@@ -10,7 +10,7 @@ use crate::disk;
 use crate::error::{Error, Result};
 
 /// Version of the tables and of the JSON files; a reader takes this one only.
-pub const SCHEMA_VERSION: u32 = 1;
+pub const SCHEMA_VERSION: u32 = 2;
 
 /// File name of [`RunInfo`] in a run directory.
 pub(crate) const RUN_FILE: &str = "run.json";

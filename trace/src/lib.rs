@@ -54,8 +54,8 @@ pub use manifest::PartEntry;
 pub use range::StepRange;
 pub use read::{ColumnStream, Columns, IntegrityReport, Problem, ProblemKind, RowStream, Run};
 pub use rows::{
-    EvalRow, HeadRow, ProbeLayerRow, ProbeRow, RelianceRow, Row, ShareRow, StepRow, WHOLE_LAYER,
-    WRITE_CONSTANT, WriteRow,
+    EvalLossRow, EvalRow, HeadRow, MaturityRow, ProbeLayerRow, ProbeRow, RelianceRow, Row, SettlingRow,
+    ShareRow, StepRow, WHOLE_LAYER, WRITE_CONSTANT, WriteRow,
 };
 pub use table::{Keep, Table};
 pub use write::{RunWriter, WriterOptions};

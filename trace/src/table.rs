@@ -17,9 +17,12 @@ macro_rules! with_tables {
             heads: Heads(HeadRow) "heads" Before,
             writes: Writes(WriteRow) "writes" Before,
             evals: Evals(EvalRow) "evals" Through,
+            eval_losses: EvalLosses(EvalLossRow) "eval_losses" Through,
             probe: Probe(ProbeRow) "probe" Through,
             probe_layers: ProbeLayers(ProbeLayerRow) "probe_layers" Through,
             shares: Shares(ShareRow) "shares" Through,
+            maturity: Maturity(MaturityRow) "maturity" Through,
+            settling: Settling(SettlingRow) "settling" Through,
             reliance: Reliance(RelianceRow) "reliance" Through,
         }
     };

@@ -81,8 +81,9 @@ impl<'a, R: Row> Walk<'a, R> {
         let (per_step, limits) = match R::TABLE {
             Table::Heads | Table::Probe => (Some(layers * heads), [Some(layers), Some(heads)]),
             Table::Writes => (Some(layers * 2), [Some(layers), Some(2)]),
-            Table::ProbeLayers => (Some(layers), [Some(layers), None]),
-            Table::Shares => (None, [Some(layers), None]),
+            Table::ProbeLayers | Table::Settling => (Some(layers), [Some(layers), None]),
+            Table::EvalLosses => (None, [None, None]),
+            Table::Shares | Table::Maturity => (None, [Some(layers), None]),
             Table::Reliance => (None, [Some(3), Some(layers.max(2))]),
             Table::Steps | Table::Evals => (Some(1), [None, None]),
         };

@@ -9,8 +9,10 @@ mod train;
 
 use arrow_array::RecordBatch;
 
-pub use probe::{ProbeLayerRow, ProbeRow, RelianceRow, ShareRow, WHOLE_LAYER, WRITE_CONSTANT};
-pub use train::{EvalRow, HeadRow, StepRow, WriteRow};
+pub use probe::{
+    MaturityRow, ProbeLayerRow, ProbeRow, RelianceRow, SettlingRow, ShareRow, WHOLE_LAYER, WRITE_CONSTANT,
+};
+pub use train::{EvalLossRow, EvalRow, HeadRow, StepRow, WriteRow};
 
 use crate::column::{Column, Role};
 use crate::table::Table;

@@ -64,6 +64,26 @@ table! {
 }
 
 table! {
+    /// Maturity of one layer's residual basis at one step, over one lag (section 8). The key moments compared lie
+    /// exactly `lag` steps apart.
+    MaturityRow = Maturity {
+        key step: u32 ["step"] "Optimizer steps done when the later moment was taken.";
+        key layer: u16 ["1"] "Layer, counted from the bottom.";
+        key lag: u32 ["step"] "Steps between the two moments.";
+        opt maturity: f64 ["1"] "Cosine between the key moment now and a lag earlier; undefined for a zero moment.";
+    }
+}
+
+table! {
+    /// How far one layer's key moment was from its final one; written when the run ends (section 8).
+    SettlingRow = Settling {
+        key step: u32 ["step"] "Optimizer steps done when the earlier moment was taken.";
+        key layer: u16 ["1"] "Layer, counted from the bottom.";
+        opt final_cosine: f64 ["1"] "Cosine between the key moment at this step and at the end of the run.";
+    }
+}
+
+table! {
     /// What one upstream write supplies to one layer's input at one probe.
     ShareRow = Shares {
         key step: u32 ["step"] "Optimizer steps done when it was taken.";
@@ -76,14 +96,16 @@ table! {
 }
 
 table! {
-    /// What the probe loss loses when attention is replaced by the uniform causal average (section 8).
+    /// What the loss on fixed held-out windows loses when attention is replaced by the uniform causal average
+    /// (section 8).
     RelianceRow = Reliance {
         key step: u32 ["step"] "Optimizer steps done when it was taken.";
         key scope: u8 ["1"] "What is replaced: 0 a head, 1 a layer, 2 a half of the layers.";
         key layer: u16 ["1"] "Layer; for a half: 0 lower, 1 upper.";
         key head: u16 ["1"] "Head; 65535 for a layer or a half.";
-        num delta: f64 ["nat/token"] "Probe loss with the replacement minus probe loss.";
-        opt stderr: f64 ["nat/token"] "Standard error of delta over probe sequences; undefined for one sequence.";
-        num base_loss: f64 ["nat/token"] "Probe loss without replacement.";
+        num delta: f64 ["nat/token"] "Loss with the replacement minus loss without.";
+        opt stderr: f64 ["nat/token"] "Standard error of delta over windows; undefined for one window.";
+        num base_loss: f64 ["nat/token"] "Loss without replacement.";
+        num sequences: u32 ["sequence"] "Windows that delta is a mean over.";
     }
 }

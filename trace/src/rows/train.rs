@@ -75,3 +75,12 @@ table! {
         num sequences: u32 ["sequence"] "Sequences evaluated.";
     }
 }
+
+table! {
+    /// One sequence of one evaluation: two runs evaluated on the same sequences are compared in pairs.
+    EvalLossRow = EvalLosses {
+        key step: u32 ["step"] "Optimizer steps done when it was taken.";
+        key sequence: u32 ["1"] "Evaluation sequence, counted from 0.";
+        num loss: f64 ["nat/token"] "Mean cross-entropy over the sequence.";
+    }
+}

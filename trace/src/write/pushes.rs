@@ -34,6 +34,12 @@ named_pushes! {
     probe_layers(rows: &[ProbeLayerRow]) => rows;
     /// Adds shares of writes, in (step, layer, write) order.
     shares(rows: &[ShareRow]) => rows;
+    /// Adds losses of evaluation sequences, in (step, sequence) order.
+    eval_losses(rows: &[EvalLossRow]) => rows;
+    /// Adds maturities, in (step, layer, lag) order.
+    maturity(rows: &[MaturityRow]) => rows;
+    /// Adds distances from the final key moments, in (step, layer) order.
+    settling(rows: &[SettlingRow]) => rows;
     /// Adds reliances, in (step, scope, layer, head) order.
     reliance(rows: &[RelianceRow]) => rows;
 }

@@ -8,7 +8,7 @@ use growthpath_trace::*;
 /// Runs `$body` for every row type, as `$R`.
 macro_rules! for_all_tables {
     ($R:ident => $body:block) => {{
-        for_all_tables!(@one $R $body, StepRow, HeadRow, WriteRow, EvalRow, ProbeRow, ProbeLayerRow, ShareRow, RelianceRow);
+        for_all_tables!(@one $R $body, StepRow, HeadRow, WriteRow, EvalRow, EvalLossRow, ProbeRow, ProbeLayerRow, ShareRow, MaturityRow, SettlingRow, RelianceRow);
     }};
     (@one $R:ident $body:block, $($row:ident),+) => {
         $({ type $R = growthpath_trace::$row; $body })+
@@ -62,7 +62,9 @@ impl Model {
             Table::Steps | Table::Evals => vec![vec![]],
             Table::Heads | Table::Probe => grid(heads),
             Table::Writes => grid(2),
-            Table::ProbeLayers => (0..layers).map(|l| vec![l]).collect(),
+            Table::EvalLosses => (0..3).map(|s| vec![s]).collect(),
+            Table::Maturity => grid(3),
+            Table::Settling | Table::ProbeLayers => (0..layers).map(|l| vec![l]).collect(),
             Table::Shares => {
                 let write = |l| (0..=2 * l).chain([u64::from(WRITE_CONSTANT)]).map(move |w| vec![l, w]);
                 (0..layers).flat_map(write).collect()
@@ -136,9 +138,12 @@ impl Model {
             return Ok(());
         }
         writer.push(&self.rows::<EvalRow>(step))?;
+        writer.push(&self.rows::<EvalLossRow>(step))?;
         writer.push(&self.rows::<ProbeRow>(step))?;
         writer.push(&self.rows::<ProbeLayerRow>(step))?;
         writer.push(&self.rows::<ShareRow>(step))?;
+        writer.push(&self.rows::<MaturityRow>(step))?;
+        writer.push(&self.rows::<SettlingRow>(step))?;
         writer.push(&self.rows::<RelianceRow>(step))
     }
 

@@ -80,6 +80,7 @@ pub fn write_with(info: RunInfo, points: &[Point], reliance: &[(u32, f64, f64)])
     }
     for &(step, delta, stderr) in reliance {
         let row = |scope, layer, delta| RelianceRow {
+            sequences: 16,
             step,
             scope,
             layer,
