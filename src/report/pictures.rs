@@ -142,13 +142,13 @@ fn losses(m: &Material) -> Figure {
 
 fn shares(a: &Arm) -> growth_shares::Run {
     let g = &a.series.growth_by_layer;
-    let pick = |f: fn(&growthpath_analysis::PathShares) -> f64| g.iter().map(|l| f(&l.shares)).collect();
+    let pick = |f: fn(&growthpath_analysis::GrowthParts) -> f64| g.iter().map(|l| f(&l.parts)).collect();
     growth_shares::Run {
         name: a.name.clone(),
-        weight: pick(|s| s.weight_path),
-        curvature: pick(|s| s.weight_curvature),
-        feature: pick(|s| s.feature_path),
-        rotation: pick(|s| s.rotation),
+        weight: pick(|s| s.query),
+        curvature: pick(|s| s.key),
+        feature: pick(|s| s.features),
+        rotation: vec![0.0; g.len()],
     }
 }
 
@@ -195,7 +195,7 @@ fn gaps(m: &Material) -> Vec<Figure> {
             update: s.update_geometry,
             energy: s.residual_energy,
             coherence: s.coherence,
-            scale: s.scale,
+            scale: s.start + s.features,
         }
     };
     let drawn: Vec<Figure> = m

@@ -19,7 +19,7 @@ mod agree;
 mod analyze;
 mod euler;
 mod grid;
-mod interval;
+
 mod names;
 mod running;
 mod sample;
@@ -30,10 +30,11 @@ mod tests;
 mod verify;
 mod window;
 
+pub use crate::recorded::LONG_INTERVAL;
 pub use agree::{Agreement, agreement};
 pub use analyze::{
     Accounting, Analysis, BoundHalf, BoundSummary, Cost, EulerSummary, FactorLayer, Factors, LayerAnalysis,
-    LayerShares, PredictionSummary, analyze,
+    LayerShares, LayerSplit, PartPrediction, PredictionSummary, Tightness, analyze,
 };
 pub use names::{NamedValues, write_name};
 pub use series::{

@@ -5,7 +5,7 @@ mod paths;
 mod report;
 mod stream;
 
-use growthpath_trace::{EvalRow, ProbeLayerRow, Run, ShareRow, StepRange, StepRow, Table};
+use growthpath_trace::{EvalRow, MaturityRow, Run, ShareRow, StepRange, StepRow, Table};
 
 pub use report::{
     Curve, EnergyMatrix, GrowthCurves, HalfCurves, LayerCurves, LayerGrowth, LossCurve, RatePairs, Series,
@@ -86,9 +86,10 @@ fn eval_loss(run: &Run, points: usize) -> Result<LossCurve> {
 }
 
 fn maturity(run: &Run, grid: Grid, points: usize) -> Result<HalfCurves> {
-    let mut bins = Bins::new(run, Table::ProbeLayers, grid.layers, points, 2);
-    each_row::<ProbeLayerRow>(run, StepRange::ALL, |row| {
-        if let Some(layer) = grid.layer(row.layer) {
+    let lag = crate::maturity::main_lag(run);
+    let mut bins = Bins::new(run, Table::Maturity, grid.layers, points, 2);
+    each_row::<MaturityRow>(run, StepRange::ALL, |row| {
+        if let Some(layer) = grid.layer(row.layer).filter(|_| Some(row.lag) == lag) {
             bins.at(row.step).add(grid.half(layer), row.maturity);
         }
     })?;

@@ -4,12 +4,13 @@ use growthpath_trace::{ProbeRow, Run, StepRange, Table};
 
 use super::bins::Bins;
 use super::report::{GrowthCurves, HalfCurves, LayerCurves, LayerGrowth, RatePairs, TightnessCurves};
+use crate::corners::GrowthParts;
 use crate::error::Result;
+use crate::read::each_row;
 use crate::read::grid::Grid;
 use crate::read::running::{Mean, mean};
 use crate::read::sample::Sample;
-use crate::read::{each_row, interval};
-use crate::shares::PathShares;
+use crate::recorded as interval;
 use crate::statistics::median;
 
 /// Rate pairs kept for the scatter figure.
@@ -61,7 +62,7 @@ struct Reader {
     /// Tightness of this probe's heads.
     tightness: [Vec<f64>; 2],
     growth: Vec<Mean>,
-    shares: Vec<[Mean; 4]>,
+    shares: Vec<[Mean; 3]>,
     pairs: Sample<(f64, f64, bool)>,
 }
 
@@ -74,7 +75,7 @@ pub(super) fn read(run: &Run, grid: Grid, points: usize) -> Result<Paths> {
         cumulative: [[0.0; 2]; CUMULATIVE],
         tightness: Default::default(),
         growth: vec![Mean::default(); grid.cells()],
-        shares: vec![[Mean::default(); 4]; grid.cells()],
+        shares: vec![[Mean::default(); 3]; grid.cells()],
         pairs: Sample::new(PAIRS),
     };
     each_row::<ProbeRow>(run, StepRange::ALL, |row| reader.row(row))?;
@@ -108,25 +109,27 @@ impl Reader {
         }
         // Per step: intervals differ in length.
         let steps = f64::from(row.step - row.prev_step);
-        point.add(place(Of::StepTerm, half), row.eta * row.u / steps);
+        point.add(place(Of::StepTerm, half), row.dm_i / steps);
         point.add(place(Of::Energy, half), row.e);
         point.add(place(Of::Coherence, half), row.c);
-        self.tightness[half].push(interval::tightness(row));
-        if row.g_hat.is_finite() && row.g_d.is_finite() {
-            self.pairs.add((row.g_hat, row.g_d, half == 1));
+        self.tightness[half].push(interval::tightness(row)[1]);
+        let Some(shares) = interval::parts(row) else { return };
+        let predicted = row.gamma_q_hat + row.gamma_k_hat;
+        if predicted.is_finite() {
+            self.pairs.add((predicted, shares.weights(), half == 1));
         }
-        let Some(shares) = interval::path_shares(row) else { return };
         self.growth[cell].add(row.gamma);
-        let shares = [shares.weight_path, shares.weight_curvature, shares.feature_path, shares.rotation];
+        let weights = shares.weights();
+        let shares = [shares.query, shares.key, shares.features];
         self.shares[cell].iter_mut().zip(shares).for_each(|(sum, share)| sum.add(share));
         // Layers of a half times heads: at least the one that this row is of.
         let heads = (self.grid.half_layers()[half] * self.grid.heads) as f64;
         let terms = [
             row.gamma,
             interval::predicted_growth(row),
-            row.g_d,
-            row.g_hat,
-            interval::bound_factor(row).ln(),
+            weights,
+            predicted,
+            interval::weight_growth_bound(row),
         ];
         for (sum, term) in self.cumulative.iter_mut().zip(terms) {
             if term.is_finite() {
@@ -165,12 +168,7 @@ impl Reader {
             let share = |s: usize| over_heads(l, &|cell| self.shares[cell][s].total());
             LayerGrowth {
                 growth: over_heads(l, &|cell| self.growth[cell].total()),
-                shares: PathShares {
-                    weight_path: share(0),
-                    weight_curvature: share(1),
-                    feature_path: share(2),
-                    rotation: share(3),
-                },
+                parts: GrowthParts { query: share(0), key: share(1), features: share(2) },
             }
         };
         let of = self.pairs.seen();

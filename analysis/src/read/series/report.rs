@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::shares::PathShares;
+use crate::corners::GrowthParts;
 
 /// Data of all figures of one run. Steps are means over bins of recorded steps, hence fractional.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -25,7 +25,7 @@ pub struct Series {
     pub entropy: HalfCurves,
     /// Residual writes of each layer.
     pub writes: WriteCurves,
-    /// Log growth of each layer over the whole run and its exact shares (3.3), mean over heads.
+    /// Log growth of each layer over the whole run and its parts (3.1), mean over heads.
     pub growth_by_layer: Vec<LayerGrowth>,
     /// Predicted and measured growth rates, interval by interval.
     pub rates: RatePairs,
@@ -45,7 +45,7 @@ pub struct Series {
     pub sharpness: HalfCurves,
     /// Maturity of the residual basis (section 8).
     pub maturity: HalfCurves,
-    /// `r_d / bound_rms` (6.1).
+    /// `ds_w / bound_tight` (6.2).
     pub tightness: TightnessCurves,
 }
 
@@ -117,18 +117,18 @@ pub struct WriteCurves {
 /// One layer's growth over the run.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct LayerGrowth {
-    /// Log growth; the four shares add up to it.
+    /// Log growth; the parts add up to it.
     pub growth: f64,
-    /// Its shares (3.3).
-    pub shares: PathShares,
+    /// Its parts (3.1).
+    pub parts: GrowthParts,
 }
 
 /// A uniform sample of (probe, layer, head) intervals.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct RatePairs {
-    /// `g_hat` (4.1).
+    /// Predicted part of the weights (4.2).
     pub predicted: Vec<f64>,
-    /// `g_d` (3.2).
+    /// Measured part of the weights (3.1).
     pub measured: Vec<f64>,
     /// Whether the layer lies in the upper half.
     pub upper: Vec<bool>,
@@ -144,11 +144,11 @@ pub struct GrowthCurves {
     pub measured: HalfCurves,
     /// Predicted from weights and moments: `sum ln(a_hat/a_hat_prev)` (4.2).
     pub predicted: HalfCurves,
-    /// Weight path alone, measured: `sum g_d`.
+    /// Part of the weights, measured.
     pub path_measured: HalfCurves,
-    /// Weight path alone, predicted: `sum g_hat` (4.1).
+    /// Part of the weights, predicted (4.2).
     pub path_predicted: HalfCurves,
-    /// Bounded: `sum ln(1 + bound_t + feature_t)` (6.2).
+    /// The most that the weights could have made of it: sum of the bounds (6.3).
     pub bound: HalfCurves,
 }
 
@@ -161,7 +161,7 @@ pub struct EnergyMatrix {
     pub shares: Vec<Vec<f64>>,
 }
 
-/// Tightness of (6.1) over a half's heads.
+/// Tightness of (6.2) over a half's heads.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct TightnessCurves {
     /// Median over heads, averaged over the bin.
