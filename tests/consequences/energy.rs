@@ -3,9 +3,9 @@
 use candle_core::{Device, Tensor};
 use growthpath::model::params::Role;
 use growthpath::model::{Decoder, ModelConfig, Options};
+use growthpath_analysis::LayerState;
 use growthpath_analysis::bound::residual_energy;
 use growthpath_analysis::statistics::power_law;
-use growthpath_analysis::LayerState;
 use growthpath_kernels::optimizer::{Moments, Rule, Segment, Update, step};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -116,8 +116,8 @@ fn the_logit_step_grows_with_energy_squared_under_sgd_and_linearly_under_adam() 
             assert!(high - low < 0.25, "{name}: [{low}, {high}] tells nothing apart");
         }
     }
-    // The same model and batch at two gains: no sampling error, what is left is the softmax's curvature, of the
-    // order of the logits (1e-3 here).
+    // The same model and batch at two gains: no sampling error, what is left is the softmax's second order, of the
+    // size of the logits (1e-3 here).
     for (name, rule, theory) in [("adam", adam(1e-20), 1.0), ("sgd", sgd, 2.0)] {
         let [(e0, d0), (e1, d1)] = [0.1, 0.2].map(|a| logit_step(7, a, rule, Values::Kept));
         let p = (d1 / d0).ln() / (e1 / e0).ln();

@@ -154,7 +154,8 @@ fn a_slowed_training_step_is_m_and_m_squared_of_the_full_one() {
             .flat_map(|([prev, next], [slow_prev, slow_next])| {
                 let alike = prev.x == slow_prev.x && prev.wq == slow_prev.wq && prev.wk == slow_prev.wk;
                 assert!(alike, "both runs start from the same model");
-                let orders = orders(prev, next, &geometry).into_iter().zip(orders(prev, slow_next, &geometry));
+                let orders =
+                    orders(prev, next, &geometry).into_iter().zip(orders(prev, slow_next, &geometry));
                 let measured = account(prev, slow_next, &geometry).unwrap();
                 orders.zip(measured).map(|((full, slow), a)| Pair { full, slow, measured: a.ds_w })
             })

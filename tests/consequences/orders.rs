@@ -31,7 +31,8 @@ pub(crate) fn orders(prev: &LayerState, next: &LayerState, geometry: &Geometry) 
         let mut sums = Orders::default();
         let mut pairs = 0.0;
         for x in &prev.x {
-            let rows = |w: &Mat<f64>| turned(x * w.subcols(h * geometry.head_dim, geometry.head_dim), geometry);
+            let rows =
+                |w: &Mat<f64>| turned(x * w.subcols(h * geometry.head_dim, geometry.head_dim), geometry);
             let (q, k, dq, dk) = (rows(&prev.wq), rows(&prev.wk), rows(&dq), rows(&dk));
             for i in 0..x.nrows() {
                 let products = |a: &Mat<f64>, b: &Mat<f64>| -> Vec<f64> {
