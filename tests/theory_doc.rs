@@ -237,7 +237,7 @@ fn every_column_of_every_table_is_in_the_document() {
         missing.extend(names.filter(|name| !named.contains(name.as_str())));
     }
     assert!(missing.is_empty(), "docs/theory.md does not name {missing:?}");
-    assert!(seen > 100, "only {seen} columns found: the scan is broken");
+    assert!(seen > 80, "only {seen} columns found: the scan is broken");
 }
 
 #[test]
