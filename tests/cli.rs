@@ -62,12 +62,14 @@ fn a_run_is_verified_analysed_drawn_and_reported() {
     assert!(d.ok(&["verify", "a"]).contains("all checks hold"));
 
     let json: serde_json::Value = serde_json::from_str(&d.ok(&["analyze", "a", "--json"])).unwrap();
-    assert!(json["accounting"]["max_abs_residual"].as_f64().unwrap() <= 1e-4);
+    assert!(json["accounting"]["max_residual"].as_f64().unwrap() <= 1e-10);
     assert!(json["euler"]["max_rel_residual"].as_f64().unwrap() <= 1e-3);
     assert_eq!(json["bound"]["violations"], 0);
-    for l in json["layers"].as_array().unwrap() {
+    let splits = json["accounting"]["layers"].as_array().unwrap();
+    assert_eq!(splits.len(), 2);
+    for l in splits {
         let get = |k: &str| l[k].as_f64().unwrap();
-        let sum = get("weight_path") + get("weight_curvature") + get("feature_path") + get("rotation");
+        let sum = get("query") + get("key") + get("features");
         assert!((sum - get("growth")).abs() <= 1e-9 * (1.0 + get("growth").abs()), "{l}");
     }
     let loss = json["val_loss"].as_f64().unwrap();
@@ -78,9 +80,10 @@ fn a_run_is_verified_analysed_drawn_and_reported() {
 
     let c: serde_json::Value = serde_json::from_str(&d.ok(&["compare", "a", "b", "--json"])).unwrap();
     let s = &c["shapley"];
-    let parts = ["step_size", "update_geometry", "residual_energy", "coherence", "scale"];
+    let parts = ["step_size", "update_geometry", "residual_energy", "coherence", "features", "start"];
     let sum: f64 = parts.iter().map(|p| s[p].as_f64().unwrap()).sum();
-    let gap = c["gap"].as_f64().unwrap();
+    let gap = c["predicted_gap"].as_f64().unwrap();
+    assert!(c["measured_gap"].as_f64().unwrap().is_finite());
     assert!((sum - gap).abs() <= 1e-9 * gap.abs().max(1e-3), "{sum} {gap}");
 
     d.ok(&["plot", "a", "b", "--figure", "all", "--out", "figures"]);

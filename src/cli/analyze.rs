@@ -193,7 +193,7 @@ fn text(a: &Analysis, d: Option<&Diagnosis>) -> String {
     out += &prediction_table(a);
     let b = &a.bound;
     out += &format!(
-        "Bounds (6): {} violations; tightness median {} (tight), {} (cheap); the weights made {} of the growth that\n\
+        "Bounds (section 6): {} violations; tightness median {} (tight), {} (cheap); the weights made {} of the growth that\n\
          their steps allowed (share of coherent growth)\n",
         b.violations,
         number(b.tight.median),
