@@ -73,8 +73,8 @@ pub fn open(paths: &[PathBuf]) -> Result<(Vec<Run>, Pairs)> {
 /// Run the verb.
 pub fn run(args: &Args) -> Result<()> {
     if args.figure.iter().any(|f| f == "list") {
-        let rows: Vec<Vec<String>> = FIGURES.iter().map(|f| vec![f.name.into(), f.about.into()]).collect();
-        return output::print(&output::table(&["figure", "shows"], &rows));
+        let lines: Vec<String> = FIGURES.iter().map(|f| format!("{:<16}{}\n", f.name, f.about)).collect();
+        return output::print(&lines.concat());
     }
     let wanted = figures(&args.figure)?;
     if args.runs.is_empty() {

@@ -38,7 +38,7 @@ pub use analyze::{
 pub use names::{NamedValues, write_name};
 pub use series::{
     Curve, EnergyMatrix, EstimateCurve, FactorCurves, GrowthCurves, HalfCurves, Hold, LayerCurves,
-    LayerGrowth, LongIntervals, MaturityCurves, Pairs, PredictionPairs, Series, Source, TightnessCurves,
+    LongIntervals, MaturityCurves, Pairs, PredictionPairs, Series, Source, TightnessCurves,
     WriteCurves, series, series_in,
 };
 pub use verify::{Check, Place, Verification, verify};

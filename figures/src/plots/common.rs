@@ -29,9 +29,17 @@ pub fn side(curves: &HalfCurves, upper: bool) -> Vec<(f64, f64)> {
 /// The halves with their names, in the order in which they stand beside each other.
 pub const HALVES: [(&str, bool); 2] = [("lower half", false), ("upper half", true)];
 
-/// Logarithmic from the first step on; step 0 keeps its place.
-pub fn step_axis() -> Axis {
-    Axis::new("training step", Scale::SymLog { linear: 1.0 }).tight()
+/// The step axis: stretched towards the start, where attention grows, unless a window begins later.
+pub fn step_axis(m: &Material) -> Axis {
+    /// Part of the run up to which the axis is linear; logarithmic from there.
+    const LINEAR: f64 = 1.0 / 30.0;
+    let start = m.runs.iter().map(|r| r.series.window.start).min().unwrap_or(0);
+    let end = m.runs.iter().map(|r| r.series.window.end).max().unwrap_or(0);
+    let scale = match start {
+        0 => Scale::SymLog { linear: (LINEAR * f64::from(end)).max(1.0) },
+        _ => Scale::Linear,
+    };
+    Axis::new("training step", scale).tight()
 }
 
 /// A quantity of both halves, run by run.
@@ -57,7 +65,7 @@ impl Quantity {
         HALVES.map(|(half, upper)| {
             let label = if upper { "" } else { self.label };
             let axis = Axis { range, ..Axis::new(label, self.scale) };
-            let mut panel = Panel::new(if titled { half } else { "" }, step_axis(), axis);
+            let mut panel = Panel::new(if titled { half } else { "" }, step_axis(m), axis);
             panel.items = time_marks(&m.runs.iter().collect::<Vec<_>>(), &m.styles(), Some(upper));
             for (run, style) in m.runs.iter().zip(m.styles()) {
                 panel.items.push(line(side((self.pick)(&run.series), upper), style.stroke()));
@@ -68,7 +76,7 @@ impl Quantity {
 }
 
 /// Wash behind the steps at which an arm is slowed.
-const HOLD: Colour = Colour::hex(0xF4EEDD);
+const HOLD: Colour = Colour::hex(0xF8F3E4);
 
 /// The hold of each run as a wash; where a half is given, its long intervals as a hatched lane each.
 pub fn time_marks(runs: &[&RunMaterial], styles: &[ArmStyle], upper: Option<bool>) -> Vec<Item> {

@@ -37,7 +37,7 @@ fn one(m: &Material, run: &RunMaterial, style: ArmStyle, d: &Diagnosis) -> Drawi
     let s = &run.series;
     let ink = Stroke::solid(style.colour, LINE);
     let panel = |title: &str, label: &str, scale, items: Vec<Item>, threshold: f64| {
-        let mut panel = Panel::new(title, step_axis(), Axis::new(label, scale));
+        let mut panel = Panel::new(title, step_axis(m), Axis::new(label, scale));
         panel.items = time_marks(&[run], &[style], None);
         panel.items.extend(brackets(d));
         panel.items.extend(items);

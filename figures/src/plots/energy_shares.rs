@@ -21,8 +21,8 @@ pub fn draw(m: &Material) -> Vec<Drawing> {
     drawing.share_y =
         m.runs.windows(2).all(|w| w[0].series.energy_shares.writes == w[1].series.energy_shares.writes);
     let cells = || shares().flat_map(|e| e.shares.iter().flatten()).copied().filter(|v| v.is_finite());
-    // Rounding alone must not turn the map.
-    let signed = cells().any(|v| v < -1e-3);
+    // Shares a little below zero must not spend half of the map.
+    let signed = cells().any(|v| v < -0.05);
     drawing.colours = Some(ColourScale {
         label: "share of the layer’s energy".into(),
         map: if signed { ColourMap::Diverging } else { ColourMap::Sequential },

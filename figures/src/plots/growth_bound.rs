@@ -30,7 +30,7 @@ pub fn draw(m: &Material) -> Vec<Drawing> {
         let g = &run.series.growth;
         for (half, upper) in HALVES {
             let title = format!("{}: {half}", run.name);
-            let mut panel = Panel::new(title, step_axis(), Axis::new("growth (ln)", Scale::Linear));
+            let mut panel = Panel::new(title, step_axis(m), Axis::new("growth (ln)", Scale::Linear));
             panel.note = share(&g.weights, &g.bound, upper);
             panel.items = time_marks(&[run], &[style], Some(upper));
             panel.items.push(line(side(&g.bound, upper), bound));

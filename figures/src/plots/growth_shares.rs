@@ -1,6 +1,6 @@
 //! `growth-shares`: where each layer's growth came from (3.1).
 
-use growthpath_analysis::read::LayerGrowth;
+use growthpath_analysis::read::LayerSplit;
 
 use super::common::{divider, divider_ink, factor, signed};
 use crate::colour::Colour;
@@ -9,7 +9,7 @@ use crate::model::{Axis, Drawing, Item, LegendEntry, Marker, Panel, stacked_bars
 use crate::scale::Scale;
 use crate::style::{INK, parts};
 
-type Part = (&'static str, Colour, fn(&LayerGrowth) -> f64);
+type Part = (&'static str, Colour, fn(&LayerSplit) -> f64);
 
 const PARTS: [Part; 3] = [
     ("query weights", parts::QUERY, |g| g.query),
@@ -31,7 +31,7 @@ pub fn draw(m: &Material) -> Vec<Drawing> {
     drawing.legend = PARTS.iter().map(|p| LegendEntry::patch(p.0, p.1)).collect();
     drawing.legend.push(LegendEntry::marker("net growth", Marker::HollowDiamond, INK));
     for run in &m.runs {
-        let layers = &run.series.growth_by_layer;
+        let layers = &run.analysis.accounting.layers;
         let names = (0..layers.len()).map(|l| l.to_string()).collect();
         let mut panel =
             Panel::new(&run.name, Axis::categories("layer", names), Axis::new("growth (ln)", Scale::Linear));
@@ -56,8 +56,8 @@ pub fn draw(m: &Material) -> Vec<Drawing> {
 }
 
 /// Mean over the upper half's layers.
-fn upper(run: &RunMaterial, of: impl Fn(&LayerGrowth) -> f64) -> f64 {
-    let layers = &run.series.growth_by_layer;
+fn upper(run: &RunMaterial, of: impl Fn(&LayerSplit) -> f64) -> f64 {
+    let layers = &run.analysis.accounting.layers;
     let half = &layers[layers.len() / 2..];
     half.iter().map(of).sum::<f64>() / half.len() as f64
 }

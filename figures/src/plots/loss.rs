@@ -18,7 +18,7 @@ pub fn draw(m: &Material) -> Vec<Drawing> {
     let longest = m.runs.iter().map(|r| r.series.train_loss.values.len()).max().unwrap_or(0);
     // The mean is centred, so its window is odd.
     let window = 2 * (longest / 100) + 1;
-    let mut panel = Panel::new("", step_axis(), Axis::new("loss (nat/token)", Scale::Linear));
+    let mut panel = Panel::new("", step_axis(m), Axis::new("loss (nat/token)", Scale::Linear));
     let styles = m.styles();
     panel.items = time_marks(&m.runs.iter().collect::<Vec<_>>(), &styles, None);
     for (run, style) in m.runs.iter().zip(&styles) {

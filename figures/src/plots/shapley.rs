@@ -15,18 +15,18 @@ type Lever = (&'static str, Colour, f64);
 fn levers(g: &GroupComparison) -> [Lever; 6] {
     let s = &g.shapley;
     [
-        ("starting spread", parts::START, s.residual),
+        ("starting spread", parts::START, s.start),
         ("step size η", parts::STEP_SIZE, s.step_size),
         ("update geometry u", parts::UPDATE, s.update_geometry),
         ("residual energy e", parts::ENERGY, s.residual_energy),
         ("coherence c₀", parts::COHERENCE, s.coherence),
-        ("features", parts::FEATURES, s.scale),
+        ("features", parts::FEATURES, s.features),
     ]
 }
 
 /// Predicted growth of both arms.
 fn ends(g: &GroupComparison) -> (f64, f64) {
-    (g.growth_a, g.growth_b)
+    (g.predicted_a, g.predicted_b)
 }
 
 /// One drawing a pair: a waterfall from the first arm's predicted growth to the second's, one panel a half.
@@ -54,6 +54,7 @@ fn waterfall(
     );
     drawing.columns = columns_for(groups.len(), 2);
     drawing.min_panel = 130.0;
+    drawing.share_x = true;
     drawing.share_y = true;
     drawing.panel_height = 132.0;
     drawing.legend = vec![
@@ -76,7 +77,7 @@ fn panel(from: &str, to: &str, half: &str, g: &GroupComparison) -> Panel {
     names.reverse();
     let mut panel = Panel::new(half, Axis::new("growth (ln)", Scale::Linear), Axis::categories("", names));
     panel.y.grid = false;
-    panel.note = format!("gap: predicted {}, measured {}", signed(g.gap), signed(g.measured_gap));
+    panel.note = format!("gap: predicted {}, measured {}", signed(g.predicted_gap), signed(g.measured_gap));
     let (start, end) = ends(g);
     let bar = |row: usize, from: f64, to: f64, colour, label: String| Bar {
         x: (top - row) as f64,
@@ -97,7 +98,7 @@ fn panel(from: &str, to: &str, half: &str, g: &GroupComparison) -> Panel {
     bars.retain(|b| b.from.is_finite() && b.to.is_finite());
     panel.items.push(Item::Bars { bars, lying: true });
     panel.items.push(Item::Scatter {
-        points: vec![(g.measured_growth_a, top as f64), (g.measured_growth_b, 0.0)],
+        points: vec![(g.measured_a.growth, top as f64), (g.measured_b.growth, 0.0)],
         marker: Marker::HollowDiamond,
         colour: INK,
         radius: 3.4,
@@ -107,7 +108,7 @@ fn panel(from: &str, to: &str, half: &str, g: &GroupComparison) -> Panel {
 
 /// The gap and its largest lever.
 fn sentence(from: &str, to: &str, half: &str, g: &GroupComparison) -> String {
-    let gap = g.gap;
+    let gap = g.predicted_gap;
     if !gap.is_finite() {
         return format!("{to} against {from}, {half}: the gap in growth is undefined");
     }
@@ -116,7 +117,7 @@ fn sentence(from: &str, to: &str, half: &str, g: &GroupComparison) -> String {
         .filter(|l| l.2.is_finite() && l.2 * gap > 0.0)
         .max_by(|a, b| a.2.abs().total_cmp(&b.2.abs()));
     let how = match largest {
-        Some((name, _, part)) => format!(", most by the {name} ({})", signed(part)),
+        Some((name, _, part)) => format!(", most of it by the {name} ({})", signed(part)),
         None => String::new(),
     };
     let way = if gap < 0.0 { "less" } else { "more" };

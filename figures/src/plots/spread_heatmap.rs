@@ -6,7 +6,7 @@ use crate::colour::ColourMap;
 use crate::material::{Material, RunMaterial};
 use crate::model::{Axis, ColourScale, Drawing, Item, Panel, Stroke};
 use crate::scale::Scale;
-use crate::style::INK;
+use crate::style::{INK, PAPER};
 
 /// Layer (0 at the bottom) against step, coloured by spread, with the hold's release and the times of commitment and
 /// maturity.
@@ -32,7 +32,7 @@ pub fn draw(m: &Material) -> Vec<Drawing> {
         let spread = &run.series.spread;
         let (order, x_edges) = step_cells(&spread.steps);
         let names = (0..run.series.layers).map(|l| l.to_string()).collect();
-        let mut panel = Panel::new(&run.name, step_axis(), Axis::categories("layer", names));
+        let mut panel = Panel::new(&run.name, step_axis(m), Axis::categories("layer", names));
         panel.items.push(Item::Heatmap {
             x_edges,
             y_edges: (0..=spread.layers.len()).map(|l| l as f64 - 0.5).collect(),
@@ -45,7 +45,9 @@ pub fn draw(m: &Material) -> Vec<Drawing> {
         });
         if run.series.layers > 1 {
             let y = divider(run.series.layers);
-            panel.items.push(Item::HLine { y, label: String::new(), stroke: divider_ink() });
+            for stroke in [Stroke::solid(PAPER, 2.0), divider_ink()] {
+                panel.items.push(Item::HLine { y, label: String::new(), stroke });
+            }
         }
         panel.items.extend(marks(run));
         drawing.panels.push(panel);
@@ -64,6 +66,10 @@ fn marks(run: &RunMaterial) -> Vec<Item> {
     let window = run.series.window;
     at.into_iter()
         .filter(|(_, x)| (f64::from(window.start)..=f64::from(window.end)).contains(x))
-        .map(|(label, x)| Item::VLine { x, label: label.into(), stroke: Stroke::solid(INK, 1.0) })
+        .flat_map(|(label, x)| {
+            // Paper beside the ink, so that it shows on dark cells too.
+            [("", Stroke::solid(PAPER, 2.4)), (label, Stroke::solid(INK, 1.0))]
+                .map(|(label, stroke)| Item::VLine { x, label: label.into(), stroke })
+        })
         .collect()
 }

@@ -29,7 +29,7 @@ pub fn draw(m: &Material) -> Vec<Drawing> {
         let writes = &run.series.writes;
         for (site, rows) in [("attention", &writes.attn), ("FFN", &writes.ffn)] {
             let title = format!("{}: {site}", run.name);
-            let mut panel = Panel::new(title, step_axis(), Axis::new("mean |w|²", Scale::Log));
+            let mut panel = Panel::new(title, step_axis(m), Axis::new("mean |w|²", Scale::Log));
             panel.items = time_marks(&[run], &[style], None);
             for (layer, values) in rows.iter().enumerate() {
                 let ink = Stroke::solid(layer_colour(layer, layers), 1.1);

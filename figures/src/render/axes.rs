@@ -82,7 +82,6 @@ pub(super) fn draw_frame<DB: DrawingBackend>(
 
 fn draw_head<DB: DrawingBackend>(canvas: &Canvas<'_, DB>, p: &Placed<'_>) -> Result<(), FigureError> {
     let f = p.frame;
-    let rows = p.line_labels.iter().map(|l| l.1 + 1).max().unwrap_or(0);
     for (x, row, label, item) in &p.line_labels {
         let colour = match &p.panel.items[*item] {
             Item::VLine { stroke, .. } => stroke.colour,
@@ -91,7 +90,7 @@ fn draw_head<DB: DrawingBackend>(canvas: &Canvas<'_, DB>, p: &Placed<'_>) -> Res
         let baseline = f.top - 4.0 - *row as f64 * TICK * LEADING;
         canvas.text(label, (*x, baseline), Font::new(TICK, colour), Anchor::Centre)?;
     }
-    let lowest = f.top - 5.0 - rows as f64 * TICK * LEADING;
+    let lowest = f.top - 5.0 - p.label_rows as f64 * TICK * LEADING;
     let n = p.head.len();
     for (i, (title, note)) in p.head.iter().enumerate() {
         let y = lowest - (n - 1 - i) as f64 * LABEL * LEADING;

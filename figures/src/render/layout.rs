@@ -132,7 +132,7 @@ fn place_panels<'f>(figure: &'f Drawing, ranges: &[Ranges], top: f64, right: f64
     for row in 0..rows {
         let members = row * columns..((row + 1) * columns).min(n);
         let mut x = MARGIN;
-        let mut head_room = 0.0f64;
+        let (mut title_room, mut label_room) = (0.0f64, 0.0f64);
         let mut foot_room = 0.0f64;
         let start = panels.len();
         for i in members {
@@ -143,8 +143,8 @@ fn place_panels<'f>(figure: &'f Drawing, ranges: &[Ranges], top: f64, right: f64
             let head = head_lines(panel, width, notes_below);
             let line_labels = place_line_labels(panel, r, frame, left - lefts[c].0, left + width + rights[c]);
             let label_rows = line_labels.iter().map(|l| l.1 + 1).max().unwrap_or(0);
-            head_room =
-                head_room.max(head.len() as f64 * LABEL * LEADING + label_rows as f64 * TICK * LEADING + 3.0);
+            title_room = title_room.max(head.len() as f64 * LABEL * LEADING);
+            label_room = label_room.max(label_rows as f64 * TICK * LEADING);
             let feet = TICK * LEADING + style::TICK_LENGTH + 2.0;
             let label = if panel.x.label.is_empty() { 0.0 } else { LABEL * LEADING };
             foot_room = foot_room.max(if show_x(i) { feet + label } else { 4.0 });
@@ -160,11 +160,14 @@ fn place_panels<'f>(figure: &'f Drawing, ranges: &[Ranges], top: f64, right: f64
                 y_label_offset: lefts[c].0 + 4.0,
                 head,
                 line_labels,
+                label_rows,
                 hexagons: Vec::new(),
             });
         }
-        y += head_room;
+        y += title_room + label_room + 3.0;
+        let label_rows = panels[start..].iter().map(|p| p.label_rows).max().unwrap_or(0);
         for placed in &mut panels[start..] {
+            placed.label_rows = label_rows;
             placed.frame.top = y;
             placed.frame.bottom = y + height;
             placed.y.shift(y);

@@ -31,6 +31,8 @@ pub(super) struct Placed<'f> {
     pub head: Vec<(String, String)>,
     /// Labels of vertical lines: (centre x, row, text, item index).
     pub line_labels: Vec<(f64, usize, String, usize)>,
+    /// Rows of such labels in this row of panels: titles stand above all of them.
+    pub label_rows: usize,
     /// Counted hexagons of each hexbin item, by item index.
     pub hexagons: Vec<(usize, Vec<Hexagon>)>,
 }

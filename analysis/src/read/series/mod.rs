@@ -12,7 +12,7 @@ use growthpath_trace::{EvalRow, RelianceRow, Row, Run, ShareRow, StepRange, Step
 
 pub use report::{
     Curve, EnergyMatrix, EstimateCurve, FactorCurves, GrowthCurves, HalfCurves, Hold, LayerCurves,
-    LayerGrowth, LongIntervals, MaturityCurves, Pairs, PredictionPairs, Series, Source, TightnessCurves,
+    LongIntervals, MaturityCurves, Pairs, PredictionPairs, Series, Source, TightnessCurves,
     WriteCurves,
 };
 
@@ -70,7 +70,6 @@ pub fn series_in(run: &Run, window: Option<Range<u32>>, max_points: usize) -> Re
         spread,
         entropy,
         writes: stream::writes(run, grid, window, points)?,
-        growth_by_layer: probes.by_layer,
         prediction: probes.prediction,
         growth: probes.growth,
         factors: probes.factors,

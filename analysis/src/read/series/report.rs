@@ -29,8 +29,6 @@ pub struct Series {
     pub entropy: HalfCurves,
     /// Residual writes of each layer.
     pub writes: WriteCurves,
-    /// Log growth of each layer over the window and its three parts (3.1), mean over heads.
-    pub growth_by_layer: Vec<LayerGrowth>,
     /// Predicted and measured parts of the growth, interval by interval.
     pub prediction: PredictionPairs,
     /// Cumulative growth of each half: measured, predicted, bounded.
@@ -127,21 +125,6 @@ pub struct WriteCurves {
     pub attn_ratio: Vec<Vec<f64>>,
     /// The same of the FFN write.
     pub ffn_ratio: Vec<Vec<f64>>,
-}
-
-/// One layer's growth over the window, mean over heads. Intervals without a defined split add nothing.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
-pub struct LayerGrowth {
-    /// Log growth: the sum of the three parts.
-    pub growth: f64,
-    /// Part that the query weights made.
-    pub query: f64,
-    /// Part that the key weights made.
-    pub key: f64,
-    /// Part that the features made.
-    pub features: f64,
-    /// Turning (3.2): `1 - cos theta`, mean over intervals.
-    pub turning: f64,
 }
 
 /// Predicted (4.2) and measured (3.1) parts of the growth over a uniform sample of (probe, layer, head) intervals.
