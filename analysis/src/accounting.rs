@@ -1,18 +1,19 @@
-//! Exact path accounting on the probe batch (section 3).
+//! Measured growth of attention between two probe times: the eight corners on the probe batch (section 3).
 
 use faer::{Accum, Mat};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
+use crate::corners::{Corners, GrowthParts, NEW, OLD};
 use crate::error::Result;
 use crate::layer::{Geometry, LayerState};
-use crate::linear::{dot, max_abs, subtract};
-use crate::logits::{Block, HeadPair, LogitBlock};
+use crate::linear::{difference_square, dot, scatter};
+use crate::logits::{Block, LogitBlock};
 use crate::pairs::causal_pairs;
-use crate::projection::project;
+use crate::projection::{CornerProjections, Projected, RotatedHead};
 use crate::rotation::Rotation;
 use crate::rows::RowStatistics;
-use crate::shares::{PathShares, shares};
+use crate::scatter::weight_path_bound;
 
 /// Attention statistics of one head at one time. Logits are post-scale.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -29,110 +30,50 @@ pub struct HeadState {
     pub s_max: f64,
 }
 
-/// The accounting of one head between two probe times.
-///
-/// Rates are NaN when the earlier spread is zero: growth from exactly uniform attention has no rate.
+/// The accounting of one head between two probe times. Growths are NaN where a corner's attention is exactly
+/// uniform: its spread has no logarithm.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct HeadAccounting {
     /// Spread at the earlier time, `a_t`.
     pub a_prev: f64,
     /// Attention at the later time; `next.spread` is `a_t'`.
     pub next: HeadState,
-    /// Rate of the weight path, first order: `<S~, D>/|S~|^2`.
-    pub g_d: f64,
-    /// Rate of the weight path, second order.
-    pub g_d2: f64,
-    /// Rate of the feature path.
-    pub g_f: f64,
-    /// `|S~' - S~|^2 / |S~|^2`.
-    pub rho2: f64,
     /// Log growth `ln(a_t'/a_t)`, from the two spreads.
     pub gamma: f64,
-    /// RMS of D over causal pairs.
-    pub r_d: f64,
-    /// RMS of D2.
-    pub r_d2: f64,
-    /// RMS of F.
-    pub r_f: f64,
-    /// Largest absolute residual of (3.1) over the larger of the two spreads. D and D2 come from
-    /// weight differences, F from logits, so this is a check and not zero by construction.
-    pub residual: f64,
-}
-
-impl HeadAccounting {
-    /// Right side of (3.2): log growth from the rates.
-    pub fn gamma_from_rates(&self) -> f64 {
-        0.5 * (2.0 * (self.g_d + self.g_d2 + self.g_f) + self.rho2).ln_1p()
-    }
-
-    /// Exact additive shares of the log growth (3.3).
-    pub fn shares(&self) -> PathShares {
-        shares(self.gamma, self.g_d, self.g_d2, self.g_f, self.rho2)
-    }
-}
-
-/// Projections of one set of inputs by one pair of weights, all heads, not rotated.
-#[derive(Debug, Clone)]
-pub(crate) struct Projected {
-    pub q: Vec<Mat<f64>>,
-    pub k: Vec<Mat<f64>>,
-}
-
-impl Projected {
-    pub(crate) fn new(x: &[Mat<f64>], wq: &Mat<f64>, wk: &Mat<f64>) -> Self {
-        let (q, k) = rayon::join(|| project(x, wq), || project(x, wk));
-        Self { q, k }
-    }
-
-    fn head(&self, b: usize, geometry: &Geometry, head: usize, rotation: Option<&Rotation>) -> HeadPair {
-        HeadPair::new(&self.q[b], &self.k[b], geometry, head, rotation)
-    }
-
-    fn lengths(&self) -> Vec<usize> {
-        self.q.iter().map(Mat::nrows).collect()
-    }
-}
-
-/// The four projections that an interval's accounting compares.
-pub(crate) struct Interval<'a> {
-    /// `X_t`, `W_t`.
-    pub prev: &'a Projected,
-    /// `X_t`, `dW`.
-    pub step: &'a Projected,
-    /// `X_t`, `W_t'`.
-    pub moved: &'a Projected,
-    /// `X_t'`, `W_t'`.
-    pub next: &'a Projected,
+    /// What the query weights, the key weights and the features made of it (3.1).
+    pub parts: GrowthParts,
+    /// `cos theta = <S~, S~'> / (|S~| |S~'|)`: one minus it is how far the pattern turned (3.2).
+    pub cos_theta: f64,
+    /// RMS over causal pairs of `dS_W`, the centred logit change that the weights make at the first features.
+    pub ds_w: f64,
+    /// Log growth that the weights make at the first features, `v(x,W') - v(x,W)` (6.3).
+    pub gamma_w_start: f64,
+    /// Bound (6.2) on `ds_w` from the scatter of the keys.
+    pub bound_tight: f64,
 }
 
 /// Attention statistics of every head of one state, for a run's first probe.
-///
-/// Cost `O(sum T^2 H d_h)`, memory `O(T)` rows of 64 a head.
 ///
 /// # Errors
 /// As [`LayerState::validate`].
 pub fn observe(state: &LayerState, geometry: &Geometry) -> Result<Vec<HeadState>> {
     state.validate(geometry)?;
+    let rotation = Rotation::new(geometry, state.lengths().into_iter().max().unwrap_or(0));
     let projected = Projected::new(&state.x, &state.wq, &state.wk);
-    Ok(observe_projected(&projected, geometry, Rotation::new(geometry, longest(&projected)).as_ref()))
+    Ok(observe_projected(&projected, geometry, rotation.as_ref()))
 }
 
-/// Accounting (3.1)-(3.2) of every head between two states on the same probe sequences.
+/// Accounting (3.1)-(3.2) and the tight bound (6.2) of every head between two states on the same probe sequences.
 ///
 /// # Errors
 /// As [`LayerState::validate_pair`].
 pub fn account(prev: &LayerState, next: &LayerState, geometry: &Geometry) -> Result<Vec<HeadAccounting>> {
     prev.validate_pair(next, geometry)?;
-    let before = Projected::new(&prev.x, &prev.wq, &prev.wk);
-    let step = Projected::new(&prev.x, &(&next.wq - &prev.wq), &(&next.wk - &prev.wk));
-    let moved = Projected::new(&prev.x, &next.wq, &next.wk);
-    let after = Projected::new(&next.x, &next.wq, &next.wk);
-    let interval = Interval { prev: &before, step: &step, moved: &moved, next: &after };
-    Ok(account_projected(&interval, geometry, Rotation::new(geometry, longest(&before)).as_ref()))
-}
-
-fn longest(p: &Projected) -> usize {
-    p.lengths().into_iter().max().unwrap_or(0)
+    let rotation = Rotation::new(geometry, prev.lengths().into_iter().max().unwrap_or(0));
+    let own = |s: &LayerState| Projected::new(&s.x, &s.wq, &s.wk);
+    let (before, after) = (own(prev), own(next));
+    let corners = CornerProjections::new(prev, next, &before, &after);
+    Ok(account_projected(&corners, geometry, rotation.as_ref()))
 }
 
 pub(crate) fn observe_projected(
@@ -140,22 +81,20 @@ pub(crate) fn observe_projected(
     geometry: &Geometry,
     rotation: Option<&Rotation>,
 ) -> Vec<HeadState> {
+    let scale = 1.0 / (geometry.head_dim as f64).sqrt();
     (0..geometry.heads)
         .into_par_iter()
         .map(|head| {
-            let scale = 1.0 / (geometry.head_dim as f64).sqrt();
             let mut rows = RowStatistics::new();
             let mut square = 0.0;
             for b in 0..projected.q.len() {
-                let pair = projected.head(b, geometry, head, rotation);
-                let mut logits = LogitBlock::new(pair.q.nrows());
-                for block in Block::covering(pair.q.nrows()) {
-                    logits.product(block, &pair.q, &pair.k, scale, Accum::Replace);
+                let side = RotatedHead::new(projected, b, geometry, head, rotation);
+                let mut logits = LogitBlock::new(side.q.nrows());
+                for block in Block::covering(side.q.nrows()) {
+                    logits.product(block, &side.q, &side.k, scale, Accum::Replace);
                     for c in 0..block.rows {
                         rows.add(logits.row(block, c));
-                        logits.centre(block, c);
-                        let centred = logits.row(block, c);
-                        square += dot(centred, centred);
+                        square += scatter(logits.row(block, c));
                     }
                 }
             }
@@ -175,109 +114,113 @@ fn state(rows: &RowStatistics, square: f64, pairs: f64) -> HeadState {
 }
 
 pub(crate) fn account_projected(
-    interval: &Interval<'_>,
+    corners: &CornerProjections<'_>,
     geometry: &Geometry,
     rotation: Option<&Rotation>,
 ) -> Vec<HeadAccounting> {
-    (0..geometry.heads).into_par_iter().map(|head| account_head(interval, geometry, rotation, head)).collect()
+    (0..geometry.heads).into_par_iter().map(|head| account_head(corners, geometry, rotation, head)).collect()
 }
 
 /// Sums over causal pairs, before division.
-#[derive(Default)]
 struct Sums {
-    ss: f64,
-    sd: f64,
-    sd2: f64,
-    sf: f64,
-    dd: f64,
-    d2d2: f64,
-    ff: f64,
-    moved: f64,
-    after: f64,
-    residual: f64,
+    /// `|S~|^2` of every corner.
+    squares: [[[f64; 2]; 2]; 2],
+    /// `<S~, S~'>` between the interval's ends.
+    turning: f64,
+    /// `|S~(x, W') - S~(x, W)|^2`.
+    weights: f64,
+    /// Its bound (6.2).
+    bound: f64,
+    rows: RowStatistics,
+}
+
+/// Buffers of one sequence's logit blocks.
+struct Buffers {
+    start: LogitBlock,
+    end: LogitBlock,
+    other: LogitBlock,
 }
 
 fn account_head(
-    interval: &Interval<'_>,
+    corners: &CornerProjections<'_>,
     geometry: &Geometry,
     rotation: Option<&Rotation>,
     head: usize,
 ) -> HeadAccounting {
+    let mut sums = Sums {
+        squares: Default::default(),
+        turning: 0.0,
+        weights: 0.0,
+        bound: 0.0,
+        rows: RowStatistics::new(),
+    };
     let scale = 1.0 / (geometry.head_dim as f64).sqrt();
-    let mut sums = Sums::default();
-    let mut rows = RowStatistics::new();
-    for b in 0..interval.prev.q.len() {
-        let take = |p: &Projected| p.head(b, geometry, head, rotation);
-        let (prev, step, moved, next) =
-            (take(interval.prev), take(interval.step), take(interval.moved), take(interval.next));
-        let length = prev.q.nrows();
-        let mut blocks: [LogitBlock; 5] = std::array::from_fn(|_| LogitBlock::new(length));
+    for b in 0..corners.sequences() {
+        // [features][weights]
+        let sides: [[RotatedHead; 2]; 2] = std::array::from_fn(|x| {
+            std::array::from_fn(|w| RotatedHead::new(corners.at(x, w), b, geometry, head, rotation))
+        });
+        let length = sides[OLD][OLD].q.nrows();
+        let mut buffers = Buffers {
+            start: LogitBlock::new(length),
+            end: LogitBlock::new(length),
+            other: LogitBlock::new(length),
+        };
         for block in Block::covering(length) {
-            let [s, d, d2, s_moved, s_next] = &mut blocks;
-            s.product(block, &prev.q, &prev.k, scale, Accum::Replace);
-            d.product(block, &step.q, &prev.k, scale, Accum::Replace);
-            d.product(block, &prev.q, &step.k, scale, Accum::Add);
-            d2.product(block, &step.q, &step.k, scale, Accum::Replace);
-            s_moved.product(block, &moved.q, &moved.k, scale, Accum::Replace);
-            s_next.product(block, &next.q, &next.k, scale, Accum::Replace);
-            for c in 0..block.rows {
-                rows.add(s_next.row(block, c));
-                for m in [&mut *s, &mut *d, &mut *d2, &mut *s_moved, &mut *s_next] {
-                    m.centre(block, c);
-                }
-                sums.add_row(
-                    s.row(block, c),
-                    d.row(block, c),
-                    d2.row(block, c),
-                    s_moved.row_mut(block, c),
-                    s_next.row_mut(block, c),
-                );
-            }
+            sums.add_block(block, &sides, scale, &mut buffers);
         }
+        sums.bound += weight_path_bound(&sides[OLD][OLD], &sides[OLD][NEW]);
     }
-    sums.finish(&rows, causal_pairs(&interval.prev.lengths()))
+    sums.finish(causal_pairs(&corners.lengths()), geometry.head_dim)
 }
 
 impl Sums {
-    /// Adds one centred row. Overwrites the last two: what they hold is used up on the way.
-    fn add_row(&mut self, s: &[f64], d: &[f64], d2: &[f64], s_moved: &mut [f64], s_next: &mut [f64]) {
-        self.ss += dot(s, s);
-        self.sd += dot(s, d);
-        self.sd2 += dot(s, d2);
-        self.dd += dot(d, d);
-        self.d2d2 += dot(d2, d2);
-        self.after += dot(s_next, s_next);
-        // -F = S~(X, W') - S~(X', W')
-        subtract(s_moved, s_next);
-        let minus_f: &[f64] = s_moved;
-        self.sf -= dot(s, minus_f);
-        self.ff += dot(minus_f, minus_f);
-        // S~' - S~, and from it what D, D2 and F leave.
-        subtract(s_next, s);
-        self.moved += dot(s_next, s_next);
-        subtract(s_next, d);
-        subtract(s_next, d2);
-        s_next.iter_mut().zip(minus_f).for_each(|(r, f)| *r += f);
-        self.residual = self.residual.max(max_abs(s_next));
+    fn add_block(&mut self, block: Block, sides: &[[RotatedHead; 2]; 2], scale: f64, buffers: &mut Buffers) {
+        let Buffers { start, end, other } = buffers;
+        let of =
+            |x: usize, q: usize, k: usize| -> (&Mat<f64>, &Mat<f64>) { (&sides[x][q].q, &sides[x][k].k) };
+        let fill = |target: &mut LogitBlock, (q, k): (&Mat<f64>, &Mat<f64>)| {
+            target.product(block, q, k, scale, Accum::Replace);
+        };
+        fill(start, of(OLD, OLD, OLD));
+        fill(end, of(NEW, NEW, NEW));
+        for c in 0..block.rows {
+            self.rows.add(end.row(block, c));
+            start.centre(block, c);
+            end.centre(block, c);
+            let (s, s_next) = (start.row(block, c), end.row(block, c));
+            self.squares[OLD][OLD][OLD] += dot(s, s);
+            self.squares[NEW][NEW][NEW] += dot(s_next, s_next);
+            self.turning += dot(s, s_next);
+        }
+        fill(other, of(OLD, NEW, NEW));
+        for c in 0..block.rows {
+            other.centre(block, c);
+            let moved = other.row(block, c);
+            self.squares[OLD][NEW][NEW] += dot(moved, moved);
+            self.weights += difference_square(moved, start.row(block, c));
+        }
+        // Of the remaining corners only the size matters.
+        for (x, q, k) in [(OLD, OLD, NEW), (OLD, NEW, OLD), (NEW, OLD, OLD), (NEW, OLD, NEW), (NEW, NEW, OLD)]
+        {
+            fill(other, of(x, q, k));
+            self.squares[x][q][k] += (0..block.rows).map(|c| scatter(other.row(block, c))).sum::<f64>();
+        }
     }
 
-    fn finish(&self, rows: &RowStatistics, pairs: f64) -> HeadAccounting {
-        let a_prev = (self.ss / pairs).sqrt();
-        let next = state(rows, self.after, pairs);
-        let scale = a_prev.max(next.spread);
+    fn finish(&self, pairs: f64, head_dim: usize) -> HeadAccounting {
+        let corners = Corners::from_squares(|x, q, k| self.squares[x][q][k] / pairs);
+        let (before, after) = (self.squares[OLD][OLD][OLD], self.squares[NEW][NEW][NEW]);
+        let defined = |v: f64| if v.is_finite() { v } else { f64::NAN };
         HeadAccounting {
-            a_prev,
-            next,
-            g_d: self.sd / self.ss,
-            g_d2: self.sd2 / self.ss,
-            g_f: self.sf / self.ss,
-            rho2: self.moved / self.ss,
-            gamma: 0.5 * (self.after / self.ss).ln(),
-            r_d: (self.dd / pairs).sqrt(),
-            r_d2: (self.d2d2 / pairs).sqrt(),
-            r_f: (self.ff / pairs).sqrt(),
-            // Two uniform heads have no spread to be relative to.
-            residual: if scale > 0.0 { self.residual / scale } else { self.residual },
+            a_prev: (before / pairs).sqrt(),
+            next: state(&self.rows, after, pairs),
+            gamma: defined(corners.end() - corners.start()),
+            parts: corners.parts(),
+            cos_theta: defined(self.turning / (before.sqrt() * after.sqrt())).clamp(-1.0, 1.0),
+            ds_w: (self.weights / pairs).sqrt(),
+            gamma_w_start: defined(corners.weights_at_start()),
+            bound_tight: (self.bound / (pairs * head_dim as f64)).sqrt(),
         }
     }
 }

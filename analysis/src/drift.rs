@@ -1,6 +1,6 @@
-//! Which upstream write's drift moved the logits: the predicted feature path (4.2), write by write.
+//! Which upstream write's drift moved the features' part of the growth (4.3), write by write.
 //!
-//! `<M',M'>_S` is bilinear in the query moment and the key moment, and each moment is quadratic in
+//! For fixed weights, `<M,M>_S` is bilinear in the query moment and the key moment, and each moment is quadratic in
 //! the inputs. A difference of products equals the mean of one factor times the difference of the
 //! other, summed over both; applied twice, the difference between the two probe times is linear in
 //! the change of the input, with nothing left over:
@@ -8,28 +8,29 @@
 //! `B(Sq',Sk') - B(Sq,Sk) = B(mean Sq, dSk) + B(dSq, mean Sk)`,
 //! `dS = (x'-x)(mean x)^T + (mean x)(x'-x)^T` under the pair weights.
 //!
-//! The change of the input is the sum of the changes of the writes' contributions, so the parts add
-//! up to the predicted feature path exactly.
+//! Over twice the logarithmic mean of the two squares it is the log growth under those weights; the mean over the
+//! old and the new weights is the predicted `Gamma_F` (4.2). The change of the input is the sum of the changes of
+//! the writes' contributions, so the parts add up to it exactly.
 
 use faer::{Accum, Mat};
 
-use crate::accounting::Projected;
+use crate::corners::{NEW, OLD};
 use crate::error::{Result, shape};
-use crate::interval::LayerProbe;
+use crate::interval::LayerChange;
 use crate::layer::{Geometry, LayerState};
-use crate::linear::{inner, mul_into};
-use crate::prediction::SideFactors;
-use crate::projection::Forms;
-use crate::writes::{InputGradient, WriteShares};
+use crate::linear::{inner, midpoint, mul_into};
+use crate::prediction::{CornerFactors, SideFactors, log_mean};
+use crate::projection::{CornerProjections, Forms, Projected};
+use crate::writes::{InputGradient, StreamNorm, WriteShares};
 
-/// The predicted feature path of a layer, averaged over heads, as a linear form on changes of the
-/// attention input.
+/// The features' part of a layer's predicted growth, averaged over heads, as a linear form on changes of the
+/// attention input. Heads whose growth is undefined (zero spread) are left out of the mean.
 #[derive(Debug, Clone)]
 pub struct DriftSensitivity {
     gradient: InputGradient,
     /// The form applied to the whole change of the input.
     whole: f64,
-    /// Mean over heads of the predicted feature path, from the metric.
+    /// Mean over heads of the predicted `Gamma_F`, from the metric.
     total: f64,
 }
 
@@ -41,68 +42,85 @@ impl DriftSensitivity {
     pub fn new(prev: &LayerState, next: &LayerState, geometry: &Geometry) -> Result<Self> {
         prev.validate_pair(next, geometry)?;
         let forms = Forms::new(*geometry, prev.lengths());
-        let project = |state: &LayerState| Projected::new(&state.x, &state.wq, &state.wk);
-        Ok(Self::build(prev, next, geometry, &forms, [&project(prev), &project(next)]))
+        let own = |s: &LayerState| Projected::new(&s.x, &s.wq, &s.wk);
+        let (before, after) = (own(prev), own(next));
+        let corners = CornerProjections::new(prev, next, &before, &after);
+        Ok(Self::build(prev, next, geometry, &forms, &CornerFactors::new(&forms, &corners)))
     }
 
-    /// [`DriftSensitivity::new`] with the projections that prepared probes already hold.
-    ///
-    /// # Errors
-    /// [`crate::AnalysisError::Geometry`] or [`crate::AnalysisError::Shape`] when the probes do not
-    /// belong together.
-    pub fn between(prev: &LayerProbe, next: &LayerProbe) -> Result<Self> {
-        prev.check_follows(next)?;
-        let projected = [prev.projected(), next.projected()];
-        Ok(Self::build(prev.state(), next.state(), prev.geometry(), prev.forms(), projected))
+    /// [`DriftSensitivity::new`] with the work that an interval between prepared probes already did.
+    pub fn of(change: &LayerChange<'_>) -> Self {
+        let (prev, next) = (change.prev(), change.next());
+        Self::build(prev.state(), next.state(), prev.geometry(), prev.forms(), change.factors())
     }
 
-    /// `projected`: each state's inputs by its own weights.
     fn build(
         prev: &LayerState,
         next: &LayerState,
         geometry: &Geometry,
         forms: &Forms,
-        projected: [&Projected; 2],
+        factors: &CornerFactors,
     ) -> Self {
-        let start = SideFactors::new(forms, projected[0]);
-        let old = SideFactors::new(forms, &Projected::new(&prev.x, &next.wq, &next.wk));
-        let new = SideFactors::new(forms, projected[1]);
-        let keys = old.k.midpoint(&new.k);
-        let queries = midpoint(&old.q, &new.q);
-        let mut by_key = keys.zeros_like();
-        let mut by_query = Mat::zeros(queries.nrows(), queries.ncols());
-        let mut total = 0.0;
-        for head in 0..geometry.heads {
-            let square =
-                |f: &SideFactors| (forms.head_gram(head, &f.q, &f.q), forms.key_gram(head, &f.k, &f.k));
-            let ((a, n), (a_next, n_next)) = (square(&old), square(&new));
-            let (a_start, n_start) = square(&start);
-            // Rates are over 2 <M,M>_S, then averaged over heads; d_h cancels.
-            let weight = 1.0 / (2.0 * inner(&a_start, &n_start) * geometry.heads as f64);
-            total += weight * (inner(&a_next, &n_next) - inner(&a, &n));
-            let (a_mean, n_mean) = (midpoint(&a, &a_next), midpoint(&n, &n_next));
-            forms.pull_back(head, &keys, &a_mean, 2.0 * weight, &mut by_key);
-            let (first, width) = (head * geometry.head_dim, geometry.head_dim);
-            mul_into(
-                by_query.as_mut().subcols_mut(first, width),
-                Accum::Add,
-                queries.subcols(first, width),
-                n_mean.as_ref(),
-                2.0 * weight,
-            );
-        }
+        let sides: Vec<[(&SideFactors, Vec<(Mat<f64>, Mat<f64>)>); 2]> = [OLD, NEW]
+            .map(|w| {
+                [OLD, NEW].map(|x| {
+                    let side = &factors.0[x].own[w];
+                    (side, (0..geometry.heads).map(|h| side.grams(forms, h)).collect())
+                })
+            })
+            .into();
+        // Growth of |M|_S^2 under each set of weights, over twice its logarithmic mean; none where it is undefined.
+        let weight = |head: usize| -> Option<[(f64, f64); 2]> {
+            let one = |w: usize| {
+                let [old, new] = [OLD, NEW].map(|x| inner(&sides[w][x].1[head].0, &sides[w][x].1[head].1));
+                let scale = 2.0 * log_mean(old, new, new - old);
+                (1.0 / scale, (new - old) / scale)
+            };
+            let both = [one(OLD), one(NEW)];
+            both.iter().all(|(w, g)| w.is_finite() && g.is_finite() && *w > 0.0).then_some(both)
+        };
+        let weights: Vec<_> = (0..geometry.heads).map(weight).collect();
+        let defined = weights.iter().flatten().count() as f64;
         let mut gradient = InputGradient::new(&prev.lengths(), prev.width());
-        gradient.add_projected(&forms.key_adjoint(&by_key), &next.wk);
-        gradient.add_projected(&forms.query_adjoint(&by_query), &next.wq);
+        let mut total = 0.0;
+        for (w, weights_at) in [(OLD, (&prev.wq, &prev.wk)), (NEW, (&next.wq, &next.wk))] {
+            let [(old, old_grams), (new, new_grams)] = &sides[w];
+            let (keys, queries) = (old.k.midpoint(&new.k), midpoint(&old.q, &new.q));
+            let mut by_key = keys.zeros_like();
+            let mut by_query = Mat::zeros(queries.nrows(), queries.ncols());
+            for (head, at) in weights.iter().enumerate() {
+                let Some((scale, growth)) = at.map(|a| a[w]) else { continue };
+                // Two sets of weights, then the mean over heads; dS is symmetric, which gives the factor of two.
+                let share = 0.5 / defined;
+                total += share * growth;
+                let alpha = 2.0 * share * scale;
+                let (a_mean, n_mean) = (
+                    midpoint(&old_grams[head].0, &new_grams[head].0),
+                    midpoint(&old_grams[head].1, &new_grams[head].1),
+                );
+                forms.pull_back(head, &keys, &a_mean, alpha, &mut by_key);
+                let (first, width) = (head * geometry.head_dim, geometry.head_dim);
+                mul_into(
+                    by_query.as_mut().subcols_mut(first, width),
+                    Accum::Add,
+                    queries.subcols(first, width),
+                    n_mean.as_ref(),
+                    alpha,
+                );
+            }
+            gradient.add_projected(&forms.key_adjoint(&by_key), weights_at.1);
+            gradient.add_projected(&forms.query_adjoint(&by_query), weights_at.0);
+        }
+        let total = if defined > 0.0 { total } else { f64::NAN };
         Self { whole: gradient.dot_input(&next.x) - gradient.dot_input(&prev.x), gradient, total }
     }
 
-    /// Mean over heads of the predicted feature path (4.2): what the parts add up to.
+    /// Mean over heads of the predicted `Gamma_F` (4.2): what the parts add up to.
     pub fn total(&self) -> f64 {
         self.total
     }
 
-    /// Part of the feature path that one write's drift makes, in units of the growth rate. `before`
+    /// Part of the growth that one write's drift makes, in units of ln. `before`
     /// and `after`: its contribution to the attention input at the two times, `T x d` a sequence.
     ///
     /// # Errors
@@ -111,22 +129,44 @@ impl DriftSensitivity {
         Ok(self.gradient.dot_write(after)? - self.gradient.dot_write(before)?)
     }
 
-    /// Parts of all writes, and of what they leave of the input.
+    /// Parts of all writes, and of what they leave of the input (gains and biases).
     ///
     /// # Errors
     /// As [`DriftSensitivity::part`], and [`crate::AnalysisError::Shape`] when the lists differ.
     pub fn parts(&self, before: &[Vec<Mat<f64>>], after: &[Vec<Mat<f64>>]) -> Result<WriteShares> {
-        if before.len() != after.len() {
-            return Err(shape("later write contributions", format!("{} writes", before.len()), after.len()));
-        }
-        let writes = before.iter().zip(after).map(|(b, a)| self.part(b, a)).collect::<Result<Vec<f64>>>()?;
+        same_number(before.len(), after.len())?;
+        Ok(self
+            .with_rest(before.iter().zip(after).map(|(b, a)| self.part(b, a)).collect::<Result<Vec<f64>>>()?))
+    }
+
+    /// As [`DriftSensitivity::parts`] for writes as they stand in the stream, `[tokens x d]` row-major each, with the
+    /// norms that read it at the two times.
+    ///
+    /// # Errors
+    /// [`crate::AnalysisError::Shape`] or [`crate::AnalysisError::NotFinite`].
+    pub fn parts_of_stream(
+        &self,
+        (norm_before, before): (&StreamNorm<'_>, &[&[f32]]),
+        (norm_after, after): (&StreamNorm<'_>, &[&[f32]]),
+    ) -> Result<WriteShares> {
+        same_number(before.len(), after.len())?;
+        let (old, new) = (self.gradient.through(norm_before)?, self.gradient.through(norm_after)?);
+        let part = |(b, a): (&&[f32], &&[f32])| Ok(new.dot(a)? - old.dot(b)?);
+        Ok(self.with_rest(before.iter().zip(after).map(part).collect::<Result<Vec<f64>>>()?))
+    }
+
+    fn with_rest(&self, writes: Vec<f64>) -> WriteShares {
         let constant = self.whole - writes.iter().sum::<f64>();
-        Ok(WriteShares { writes, constant })
+        WriteShares { writes, constant }
     }
 }
 
-/// Parts of upstream writes in the predicted feature path of a layer (mean over heads), in units of
-/// the growth rate; they add up to it exactly. Contributions as in [`crate::energy_shares`].
+fn same_number(before: usize, after: usize) -> Result<()> {
+    if before == after { Ok(()) } else { Err(shape("later writes", format!("{before} writes"), after)) }
+}
+
+/// Parts of upstream writes in the features' part of a layer's predicted growth (mean over heads), in units of
+/// ln; they add up to it exactly. Contributions as in [`crate::energy_shares`].
 ///
 /// # Errors
 /// As [`DriftSensitivity::new`] and [`DriftSensitivity::parts`].
@@ -138,8 +178,4 @@ pub fn drift_shares(
     after: &[Vec<Mat<f64>>],
 ) -> Result<WriteShares> {
     DriftSensitivity::new(prev, next, geometry)?.parts(before, after)
-}
-
-fn midpoint(a: &Mat<f64>, b: &Mat<f64>) -> Mat<f64> {
-    Mat::from_fn(a.nrows(), a.ncols(), |i, j| 0.5 * (a[(i, j)] + b[(i, j)]))
 }

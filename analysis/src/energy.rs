@@ -1,8 +1,8 @@
 //! Which upstream write supplies the energy that attention grows on (5.3).
 //!
 //! The attention input is, token by token, a sum of contributions of the writes plus a constant
-//! part. `r^2 = <dM,dM>_S` is quadratic in the key side; replacing one of its two factors by the
-//! moment with one write's contribution makes it linear in the writes, so the shares add up exactly.
+//! part. `|dM|_S^2`, in the metric of the interval's start, is quadratic in the key side; replacing one of its two
+//! factors by the moment with one write's contribution makes it linear in the writes, so the shares add up exactly.
 //! With rotary positions the mean-key term is treated alike.
 //!
 //! The linear form is worked out once as a matrix the shape of the input, through `d_h`-wide
@@ -10,22 +10,23 @@
 
 use faer::Mat;
 
-use crate::accounting::Projected;
+use crate::corners::OLD;
 use crate::error::Result;
-use crate::interval::LayerProbe;
+use crate::interval::LayerChange;
 use crate::layer::{Geometry, LayerState};
-use crate::prediction::{SideFactors, WeightStep, predicted_step};
-use crate::projection::Forms;
-use crate::writes::{InputGradient, WriteShares};
+use crate::linear::{difference, inner, inner_transposed, midpoint};
+use crate::prediction::CornerFactors;
+use crate::projection::{CornerProjections, Forms, Projected};
+use crate::writes::{InputGradient, StreamNorm, WriteShares};
 
-/// The predicted squared logit step of a layer, summed over heads, as a linear form on
+/// The predicted squared logit change of a layer, summed over heads, as a linear form on
 /// contributions to the attention input.
 #[derive(Debug, Clone)]
 pub struct EnergySensitivity {
     gradient: InputGradient,
     /// The form applied to the whole input.
     whole: f64,
-    /// `sum_h r^2`, from the metric.
+    /// `sum_h |dM|_S^2`, from the metric.
     total: f64,
 }
 
@@ -37,18 +38,16 @@ impl EnergySensitivity {
     pub fn new(prev: &LayerState, next: &LayerState, geometry: &Geometry) -> Result<Self> {
         prev.validate_pair(next, geometry)?;
         let forms = Forms::new(*geometry, prev.lengths());
-        let projected = Projected::new(&prev.x, &prev.wq, &prev.wk);
-        Ok(Self::build(prev, next, geometry, &forms, &projected))
+        let own = |s: &LayerState| Projected::new(&s.x, &s.wq, &s.wk);
+        let (before, after) = (own(prev), own(next));
+        let corners = CornerProjections::new(prev, next, &before, &after);
+        Ok(Self::build(prev, next, geometry, &forms, &CornerFactors::new(&forms, &corners)))
     }
 
-    /// [`EnergySensitivity::new`] with the projections that prepared probes already hold.
-    ///
-    /// # Errors
-    /// [`crate::AnalysisError::Geometry`] or [`crate::AnalysisError::Shape`] when the probes do not
-    /// belong together.
-    pub fn between(prev: &LayerProbe, next: &LayerProbe) -> Result<Self> {
-        prev.check_follows(next)?;
-        Ok(Self::build(prev.state(), next.state(), prev.geometry(), prev.forms(), prev.projected()))
+    /// [`EnergySensitivity::new`] with the work that an interval between prepared probes already did.
+    pub fn of(change: &LayerChange<'_>) -> Self {
+        let (prev, next) = (change.prev(), change.next());
+        Self::build(prev.state(), next.state(), prev.geometry(), prev.forms(), change.factors())
     }
 
     fn build(
@@ -56,33 +55,35 @@ impl EnergySensitivity {
         next: &LayerState,
         geometry: &Geometry,
         forms: &Forms,
-        projected: &Projected,
+        factors: &CornerFactors,
     ) -> Self {
-        let step = WeightStep::new(prev, next);
-        let w = SideFactors::new(forms, projected);
-        let d = SideFactors::new(forms, &Projected::new(&prev.x, &step.dq, &step.dk));
-        let (mut by_w, mut by_d) = (w.k.zeros_like(), d.k.zeros_like());
+        let (m, s) = (&factors.0[OLD].middle, &factors.0[OLD].step);
+        let (mut by_middle, mut by_step) = (m.k.zeros_like(), s.k.zeros_like());
         let alpha = 1.0 / geometry.head_dim as f64;
         let mut total = 0.0;
         for head in 0..geometry.heads {
-            let a_ww = forms.head_gram(head, &w.q, &w.q);
-            let a_wd = forms.head_gram(head, &w.q, &d.q);
-            let a_dw = a_wd.transpose().to_owned();
-            let a_dd = forms.head_gram(head, &d.q, &d.q);
-            // dM = dQ w^T + Q d^T: the second key factor is w beside dQ and d beside Q.
-            forms.pull_back(head, &w.k, &a_dd, alpha, &mut by_w);
-            forms.pull_back(head, &d.k, &a_wd, alpha, &mut by_w);
-            forms.pull_back(head, &w.k, &a_dw, alpha, &mut by_d);
-            forms.pull_back(head, &d.k, &a_ww, alpha, &mut by_d);
-            total += predicted_step(forms, head, &w, &d) * alpha;
+            let a_mm = forms.head_gram(head, &m.q, &m.q);
+            let a_ms = forms.head_gram(head, &m.q, &s.q);
+            let a_sm = a_ms.transpose().to_owned();
+            let a_ss = forms.head_gram(head, &s.q, &s.q);
+            // dM = s_q m_k^T + m_q s_k^T: the second key factor is m beside s_q and s beside m_q.
+            forms.pull_back(head, &m.k, &a_ss, alpha, &mut by_middle);
+            forms.pull_back(head, &s.k, &a_ms, alpha, &mut by_middle);
+            forms.pull_back(head, &m.k, &a_sm, alpha, &mut by_step);
+            forms.pull_back(head, &s.k, &a_mm, alpha, &mut by_step);
+            let n = |a, b| forms.key_gram(head, a, b);
+            total += alpha
+                * (inner(&a_ss, &n(&m.k, &m.k))
+                    + 2.0 * inner_transposed(&a_ms, &n(&m.k, &s.k))
+                    + inner(&a_mm, &n(&s.k, &s.k)));
         }
         let mut gradient = InputGradient::new(&prev.lengths(), prev.width());
-        gradient.add_projected(&forms.key_adjoint(&by_w), &prev.wk);
-        gradient.add_projected(&forms.key_adjoint(&by_d), &step.dk);
+        gradient.add_projected(&forms.key_adjoint(&by_middle), &midpoint(&prev.wk, &next.wk));
+        gradient.add_projected(&forms.key_adjoint(&by_step), &difference(&prev.wk, &next.wk));
         Self { whole: gradient.dot_input(&prev.x), gradient, total }
     }
 
-    /// Sum over heads of `r^2`: the denominator of the shares.
+    /// Sum over heads of `|dM|_S^2`: the denominator of the shares.
     pub fn total(&self) -> f64 {
         self.total
     }
@@ -101,13 +102,27 @@ impl EnergySensitivity {
     /// # Errors
     /// As [`EnergySensitivity::share`].
     pub fn shares(&self, writes: &[Vec<Mat<f64>>]) -> Result<WriteShares> {
-        let writes = writes.iter().map(|w| self.share(w)).collect::<Result<Vec<f64>>>()?;
+        self.with_rest(writes.iter().map(|w| self.share(w)).collect::<Result<Vec<f64>>>()?)
+    }
+
+    /// As [`EnergySensitivity::shares`] for writes as they stand in the stream, `[tokens x d]` row-major each; `norm`
+    /// is what turned the stream into the attention input at the interval's start.
+    ///
+    /// # Errors
+    /// [`crate::AnalysisError::Shape`] or [`crate::AnalysisError::NotFinite`].
+    pub fn shares_of_stream(&self, norm: &StreamNorm<'_>, writes: &[&[f32]]) -> Result<WriteShares> {
+        let gradient = self.gradient.through(norm)?;
+        let share = |w: &&[f32]| Ok(gradient.dot(w)? / self.total);
+        self.with_rest(writes.iter().map(share).collect::<Result<Vec<f64>>>()?)
+    }
+
+    fn with_rest(&self, writes: Vec<f64>) -> Result<WriteShares> {
         let constant = self.whole / self.total - writes.iter().sum::<f64>();
         Ok(WriteShares { writes, constant })
     }
 }
 
-/// Shares of upstream writes in the energy `sum_h r^2` that a layer's attention grows on (5.3).
+/// Shares of upstream writes in the energy `sum_h |dM|_S^2` that a layer's attention grows on (5.3).
 ///
 /// `writes[k][b]` is the contribution of write k to sequence b's attention input:
 /// `gain * centre(w_k) / rms(h)`, `T x d`, bias column left out.

@@ -1,4 +1,4 @@
-//! The factorization of the predicted growth rate (section 5).
+//! The factorization of the predicted weight part of the growth (section 5).
 
 use faer::Mat;
 use serde::{Deserialize, Serialize};
@@ -7,9 +7,9 @@ use crate::eigen::lambda_max;
 use crate::error::{AnalysisError, Result};
 use crate::layer::{Geometry, Positions};
 use crate::moments::Moments;
-use crate::prediction::Prediction;
+use crate::prediction::{MetricChange, Prediction};
 
-/// `g^ = eta * u * e * c / a^` of one head over one probe interval (5.1).
+/// `Gamma^_W = 1/2 sum over both ends S of eta u e_S c_S / a_S` of one head over one probe interval (5.1): exact.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Factors {
     /// Step size: learning rate times the head's multiplier, summed over the interval.
@@ -17,28 +17,36 @@ pub struct Factors {
     /// Update geometry `|dM|_I / eta`; zero where nothing moved, infinite where weights moved with
     /// no step size.
     pub u: f64,
-    /// Residual energy `r^ / |dM|_I`: RMS logit change per unit of weight change; NaN where nothing
-    /// moved.
+    /// `|dM|_I = eta u`, the step-size term: what the weights did.
+    pub dm_i: f64,
+    /// In the metric of the interval's start.
+    pub start: EndFactor,
+    /// In the metric of its end.
+    pub end: EndFactor,
+}
+
+/// The factors that depend on the metric S.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct EndFactor {
+    /// Residual energy `|dM|_S / |dM|_I`: RMS logit change per unit of weight change; NaN where nothing moved.
     pub e: f64,
-    /// Coherence `<M,dM>_S / (|M|_S |dM|_S)` in [-1, 1]; NaN where nothing moved.
+    /// Coherence `<M-bar,dM>_S / (|M-bar|_S |dM|_S)` in [-1, 1]; NaN where nothing moved.
     pub c: f64,
-    /// Predicted spread.
-    pub a_hat: f64,
+    /// The same with M for M-bar: the persistent part; `c - c0` is the diffusive one.
+    pub c0: f64,
+    /// Scale `Lambda_S / |M-bar|_S`: the predicted spread mid-interval; Lambda is the logarithmic mean of
+    /// `|M|^2_S` and `|M'|^2_S`.
+    pub scale: f64,
 }
 
 impl Factors {
-    /// The product `eta u e c / a^`: the predicted growth rate, where something moved.
+    /// The product (5.1): the predicted weight part of the growth, where something moved.
     pub fn product(&self) -> f64 {
-        self.eta * self.u * self.e * self.c / self.a_hat
-    }
-
-    /// Step-size term `eta u`: what the weights did.
-    pub fn step_term(&self) -> f64 {
-        self.eta * self.u
+        0.5 * [self.start, self.end].iter().map(|s| self.dm_i * s.e * s.c / s.scale).sum::<f64>()
     }
 }
 
-/// Splits a prediction into its five factors (5.1). `eta` is the step size summed over the interval.
+/// Splits a prediction into its factors (5.1). `eta` is the step size summed over the interval.
 ///
 /// # Errors
 /// [`AnalysisError::StepSize`] (naming head 0) when `eta` is negative or not finite.
@@ -46,21 +54,32 @@ pub fn factorize(prediction: &Prediction, eta: f64) -> Result<Factors> {
     if !(eta.is_finite() && eta >= 0.0) {
         return Err(AnalysisError::StepSize { head: 0, value: eta });
     }
-    let Prediction { a_hat, r_hat, dm_i, m_dm, .. } = *prediction;
-    let moved = dm_i > 0.0;
+    let dm_i = prediction.dm_i;
     Ok(Factors {
         eta,
-        u: if moved { dm_i / eta } else { 0.0 },
-        e: if moved { r_hat / dm_i } else { f64::NAN },
-        // Cauchy-Schwarz holds up to rounding; the clamp keeps parallel steps at exactly one.
-        c: match moved {
-            // A step that moves no logit points nowhere: it is coherent with nothing.
-            true if r_hat == 0.0 => 0.0,
-            true => (m_dm / (a_hat * r_hat)).clamp(-1.0, 1.0),
-            false => f64::NAN,
-        },
-        a_hat,
+        u: if dm_i > 0.0 { dm_i / eta } else { 0.0 },
+        dm_i,
+        start: end_factor(&prediction.start, dm_i),
+        end: end_factor(&prediction.end, dm_i),
     })
+}
+
+fn end_factor(m: &MetricChange, dm_i: f64) -> EndFactor {
+    let moved = dm_i > 0.0;
+    let step = m.step.sqrt();
+    // Cauchy-Schwarz holds up to rounding; the clamp keeps parallel steps at exactly one. A step that moves no
+    // logit points nowhere: it is coherent with nothing.
+    let coherence = |inner: f64, square: f64| match (moved, step == 0.0) {
+        (false, _) => f64::NAN,
+        (true, true) => 0.0,
+        (true, false) => (inner / (square.sqrt() * step)).clamp(-1.0, 1.0),
+    };
+    EndFactor {
+        e: if moved { step / dm_i } else { f64::NAN },
+        c: coherence(m.along, m.mean),
+        c0: coherence(m.along - 0.5 * m.step, m.old),
+        scale: m.log_mean() / m.mean.sqrt(),
+    }
 }
 
 /// Upper bound (5.2) on the residual energy of every head:

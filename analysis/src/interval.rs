@@ -3,18 +3,14 @@
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use crate::accounting::{
-    HeadAccounting, HeadState, Interval, Projected, account_projected, observe_projected,
-};
-use crate::bound::{HeadBound, PathStep, bound_with_energy, residual_energy};
+use crate::accounting::{HeadAccounting, HeadState, account_projected, observe_projected};
+use crate::bound::{HeadBound, bound_with_energy, residual_energy};
 use crate::error::{AnalysisError, Result, shape};
 use crate::factors::{Factors, energy_bound, factorize};
 use crate::layer::{Geometry, LayerState};
-use crate::maturity::{Basis, basis, maturity};
 use crate::moments::Moments;
-use crate::prediction::{IntervalFactors, Prediction, SideFactors, WeightStep, predict_factors};
-use crate::projection::Forms;
-use crate::shares::PathShares;
+use crate::prediction::{CornerFactors, Prediction, predict_heads, predicted_spreads};
+use crate::projection::{CornerProjections, Forms, Projected};
 
 /// One layer at one probe time, with what both its neighbouring intervals need computed once.
 ///
@@ -33,26 +29,14 @@ pub struct LayerProbe {
 /// One head over one probe interval.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct HeadInterval {
-    /// Exact accounting (section 3).
+    /// Measured growth and its parts, and the tight bound (sections 3 and 6).
     pub accounting: HeadAccounting,
     /// Prediction from weights and moments (section 4).
     pub prediction: Prediction,
-    /// Factorization of the predicted rate (5.1).
+    /// Factorization of the predicted weight part (5.1).
     pub factors: Factors,
-    /// Pathwise bound (6.1).
+    /// Cheap bound (6.1).
     pub bound: HeadBound,
-}
-
-impl HeadInterval {
-    /// Exact additive shares of the log growth (3.3).
-    pub fn shares(&self) -> PathShares {
-        self.accounting.shares()
-    }
-
-    /// The interval as a factor of the product form (6.2).
-    pub fn path_step(&self) -> PathStep {
-        PathStep::new(&self.bound, &self.accounting)
-    }
 }
 
 /// One layer over one probe interval.
@@ -62,10 +46,66 @@ pub struct LayerInterval {
     pub heads: Vec<HeadInterval>,
     /// Upper bound (5.2) on the residual energy e at the earlier time; NaN with rotary positions.
     pub e_max: f64,
-    /// Cosine between the key moments at the two times.
-    pub maturity: f64,
-    /// Effective rank and token-distinct fraction at the later time.
-    pub basis: Basis,
+}
+
+/// The change of one layer between two probes: what accounting, prediction and attribution all need, done once.
+pub struct LayerChange<'a> {
+    prev: &'a LayerProbe,
+    next: &'a LayerProbe,
+    corners: CornerProjections<'a>,
+    factors: CornerFactors,
+}
+
+impl LayerChange<'_> {
+    /// Sections 3 to 6 for the interval. `eta`: per head, learning rate times multiplier, summed over its steps.
+    ///
+    /// # Errors
+    /// [`AnalysisError::Shape`] when `eta` has another length than there are heads, [`AnalysisError::StepSize`],
+    /// [`AnalysisError::Decomposition`].
+    pub fn interval(&self, eta: &[f64]) -> Result<LayerInterval> {
+        let (prev, next, geometry) = (self.prev, self.next, &self.prev.geometry);
+        check_step_sizes(eta, geometry.heads)?;
+        let ((accounting, predictions), (energy, e_max)) = rayon::join(
+            || {
+                rayon::join(
+                    || account_projected(&self.corners, geometry, prev.forms.rotation()),
+                    || predict_heads(&prev.forms, &self.factors, &prev.state, &next.state, geometry),
+                )
+            },
+            || rayon::join(|| residual_energy(&prev.state.x), || energy_bound(&prev.moments, geometry)),
+        );
+        let bounds = bound_with_energy(&prev.state, &next.state, geometry, energy?);
+        let mut heads = Vec::with_capacity(geometry.heads);
+        for (head, ((accounting, prediction), bound)) in
+            accounting.into_iter().zip(predictions).zip(bounds).enumerate()
+        {
+            let factors = factorize(&prediction, eta[head])?;
+            heads.push(HeadInterval { accounting, prediction, factors, bound });
+        }
+        Ok(LayerInterval { heads, e_max: e_max? })
+    }
+
+    pub(crate) fn prev(&self) -> &LayerProbe {
+        self.prev
+    }
+
+    pub(crate) fn next(&self) -> &LayerProbe {
+        self.next
+    }
+
+    pub(crate) fn factors(&self) -> &CornerFactors {
+        &self.factors
+    }
+}
+
+fn check_step_sizes(eta: &[f64], heads: usize) -> Result<()> {
+    if eta.len() != heads {
+        return Err(shape("eta", format!("{heads} values, one a head"), eta.len()));
+    }
+    match eta.iter().position(|v| !(v.is_finite() && *v >= 0.0)) {
+        Some(head) => Err(AnalysisError::StepSize { head, value: eta[head] }),
+        None => Ok(()),
+    }
 }
 
 impl LayerProbe {
@@ -101,60 +141,34 @@ impl LayerProbe {
         observe_projected(&self.projected, &self.geometry, self.forms.rotation())
     }
 
-    /// Sections 3 to 6 and 8 for the interval from this probe to `next`.
+    /// Predicted spread (4.1) of every head.
+    pub fn predicted_spreads(&self) -> Vec<f64> {
+        predicted_spreads(&self.forms, &self.projected, &self.geometry)
+    }
+
+    /// The change from this probe to `next`.
+    ///
+    /// # Errors
+    /// [`AnalysisError::Geometry`] or [`AnalysisError::Shape`] when the probes do not belong together.
+    pub fn change_to<'a>(&'a self, next: &'a Self) -> Result<LayerChange<'a>> {
+        self.check_follows(next)?;
+        let corners = CornerProjections::new(&self.state, &next.state, &self.projected, &next.projected);
+        let factors = CornerFactors::new(&self.forms, &corners);
+        Ok(LayerChange { prev: self, next, corners, factors })
+    }
+
+    /// Sections 3 to 6 for the interval from this probe to `next`.
     ///
     /// `eta`: per head, learning rate times multiplier, summed over the interval's steps.
     ///
     /// # Errors
-    /// [`AnalysisError::Shape`] when the probes do not belong together or `eta` has another length
-    /// than there are heads, [`AnalysisError::StepSize`], [`AnalysisError::Decomposition`].
+    /// As [`LayerProbe::change_to`] and [`LayerChange::interval`].
     pub fn interval(&self, next: &Self, eta: &[f64]) -> Result<LayerInterval> {
-        self.check(next, eta)?;
-        let (geometry, forms) = (&self.geometry, &self.forms);
-        let step = WeightStep::new(&self.state, &next.state);
-        let (change, moved) = rayon::join(
-            || Projected::new(&self.state.x, &step.dq, &step.dk),
-            || Projected::new(&self.state.x, &next.state.wq, &next.state.wk),
-        );
-        let ((accounting, predictions), (energy, e_max)) = rayon::join(
-            || {
-                let paths =
-                    Interval { prev: &self.projected, step: &change, moved: &moved, next: &next.projected };
-                let factors = IntervalFactors {
-                    prev: SideFactors::new(forms, &self.projected),
-                    step: SideFactors::new(forms, &change),
-                    moved: SideFactors::new(forms, &moved),
-                    next: SideFactors::new(forms, &next.projected),
-                };
-                rayon::join(
-                    || account_projected(&paths, geometry, forms.rotation()),
-                    || predict_factors(forms, &factors, &self.state, &step, geometry),
-                )
-            },
-            || rayon::join(|| residual_energy(&self.state.x), || energy_bound(&self.moments, geometry)),
-        );
-        let bounds = bound_with_energy(&self.state, &next.state, geometry, energy?);
-        let mut heads = Vec::with_capacity(geometry.heads);
-        for (head, ((accounting, prediction), bound)) in
-            accounting.into_iter().zip(predictions).zip(bounds).enumerate()
-        {
-            let factors = factorize(&prediction, eta[head])?;
-            heads.push(HeadInterval { accounting, prediction, factors, bound });
-        }
-        Ok(LayerInterval {
-            heads,
-            e_max: e_max?,
-            maturity: maturity(&self.moments.sk, &next.moments.sk)?,
-            basis: basis(&next.moments),
-        })
+        self.change_to(next)?.interval(eta)
     }
 
     pub(crate) fn forms(&self) -> &Forms {
         &self.forms
-    }
-
-    pub(crate) fn projected(&self) -> &Projected {
-        &self.projected
     }
 
     /// Whether `next` is a later probe of the same layer.
@@ -167,20 +181,9 @@ impl LayerProbe {
         }
         self.state.matches(&next.state)
     }
-
-    fn check(&self, next: &Self, eta: &[f64]) -> Result<()> {
-        self.check_follows(next)?;
-        if eta.len() != self.geometry.heads {
-            return Err(shape("eta", format!("{} values, one a head", self.geometry.heads), eta.len()));
-        }
-        match eta.iter().position(|v| !(v.is_finite() && *v >= 0.0)) {
-            Some(head) => Err(AnalysisError::StepSize { head, value: eta[head] }),
-            None => Ok(()),
-        }
-    }
 }
 
-/// Sections 3 to 6 and 8 for one layer between two states; [`LayerProbe`] avoids preparing every
+/// Sections 3 to 6 for one layer between two states; [`LayerProbe`] avoids preparing every
 /// state twice.
 ///
 /// # Errors

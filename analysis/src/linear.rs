@@ -33,20 +33,51 @@ pub(crate) fn sum(a: &[f64]) -> f64 {
     lanes.iter().sum::<f64>() + rest.iter().sum::<f64>()
 }
 
-/// Largest absolute value; zero for none.
-pub(crate) fn max_abs(a: &[f64]) -> f64 {
-    let mut lanes = [0.0_f64; LANES];
-    for x in a.chunks(LANES) {
+/// `sum (a - mean)^2`: what centring leaves of a row, without writing it.
+pub(crate) fn scatter(a: &[f64]) -> f64 {
+    let mean = sum(a) / a.len() as f64;
+    let mut lanes = [0.0; LANES];
+    let (main, rest) = a.as_chunks::<LANES>();
+    for x in main {
         for (lane, x) in lanes.iter_mut().zip(x) {
-            *lane = if x.abs() > *lane { x.abs() } else { *lane };
+            *lane += (x - mean) * (x - mean);
         }
     }
-    lanes.into_iter().fold(0.0, f64::max)
+    lanes.iter().sum::<f64>() + rest.iter().map(|x| (x - mean) * (x - mean)).sum::<f64>()
 }
 
-/// `a -= b`.
-pub(crate) fn subtract(a: &mut [f64], b: &[f64]) {
-    a.iter_mut().zip(b).for_each(|(a, b)| *a -= b);
+/// `|a - b|^2`.
+pub(crate) fn difference_square(a: &[f64], b: &[f64]) -> f64 {
+    let mut lanes = [0.0; LANES];
+    let (a_main, a_rest) = a.as_chunks::<LANES>();
+    let (b_main, b_rest) = b.as_chunks::<LANES>();
+    for (x, y) in a_main.iter().zip(b_main) {
+        for ((lane, x), y) in lanes.iter_mut().zip(x).zip(y) {
+            *lane += (x - y) * (x - y);
+        }
+    }
+    lanes.iter().sum::<f64>() + a_rest.iter().zip(b_rest).map(|(x, y)| (x - y) * (x - y)).sum::<f64>()
+}
+
+/// The mean of two matrices.
+pub(crate) fn midpoint(a: &Mat<f64>, b: &Mat<f64>) -> Mat<f64> {
+    combine(a, b, |a, b| 0.5 * (a + b))
+}
+
+/// `b - a`.
+pub(crate) fn difference(a: &Mat<f64>, b: &Mat<f64>) -> Mat<f64> {
+    combine(a, b, |a, b| b - a)
+}
+
+/// Entry by entry.
+fn combine(a: &Mat<f64>, b: &Mat<f64>, f: impl Fn(f64, f64) -> f64) -> Mat<f64> {
+    let mut out = a.clone();
+    for j in 0..out.ncols() {
+        for (x, y) in out.col_as_slice_mut(j).iter_mut().zip(b.col_as_slice(j)) {
+            *x = f(*x, *y);
+        }
+    }
+    out
 }
 
 /// `sum_ab A_ab B_ab`.

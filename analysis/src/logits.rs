@@ -2,10 +2,7 @@
 
 use faer::{Accum, Mat, MatRef};
 
-use crate::layer::Geometry;
 use crate::linear::{mul_into, sum};
-use crate::projection::head_columns;
-use crate::rotation::Rotation;
 
 /// Query rows held at once: memory is `O(BLOCK * T)` a head whatever T is.
 pub(crate) const BLOCK: usize = 64;
@@ -28,30 +25,6 @@ impl Block {
     /// The blocks that cover `length` rows.
     pub(crate) fn covering(length: usize) -> impl Iterator<Item = Self> {
         (0..length).step_by(BLOCK).map(move |first| Self { first, rows: BLOCK.min(length - first) })
-    }
-}
-
-/// Queries and keys of one head and sequence (`T x d_h` each), rotated where positions rotate.
-#[derive(Debug, Clone)]
-pub(crate) struct HeadPair {
-    pub q: Mat<f64>,
-    pub k: Mat<f64>,
-}
-
-impl HeadPair {
-    /// Takes one head out of projections of all heads.
-    pub(crate) fn new(
-        q: &Mat<f64>,
-        k: &Mat<f64>,
-        geometry: &Geometry,
-        head: usize,
-        rotation: Option<&Rotation>,
-    ) -> Self {
-        let take = |m: &Mat<f64>| match rotation {
-            Some(rotation) => rotation.turned(m, head * geometry.head_dim, false),
-            None => head_columns(m, geometry, head),
-        };
-        Self { q: take(q), k: take(k) }
     }
 }
 

@@ -7,6 +7,18 @@ use crate::error::{Result, shape};
 use crate::linear::{inner, square_norm};
 use crate::moments::Moments;
 
+/// The lag in steps over which a run measures maturity; `None` where its configuration does not say.
+pub(crate) fn main_lag(run: &growthpath_trace::Run) -> Option<u32> {
+    let info = run.info();
+    let fraction = info.config.get("probe")?.get("maturity_lag")?.as_f64()?;
+    Some(lag_steps(fraction, info.steps_planned))
+}
+
+/// A lag given as a fraction of training, in steps: at least one.
+pub fn lag_steps(fraction: f64, steps: u32) -> u32 {
+    ((fraction * f64::from(steps)).round() as u32).max(1)
+}
+
 /// Shape of a layer's key moment at one time.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Basis {

@@ -6,39 +6,68 @@
 //! averaged over `R_delta^T N R_delta` with `Sk` about the mean key `mu_k`, and the term of the mean
 //! key itself is added: the vectors `R_delta^T V^T mu_k` centred over each row's offsets.
 //!
-//! Cost a layer: two projections `sum T d H d_h` each and `sum T H d_h^2` for the Gram matrices;
-//! neither `d x d` nor `T x T` matrices appear.
+//! All eight corners of an interval, and the factors of section 5, share twelve Gram matrices: those of the
+//! midpoint and the step of the query weights, and of the key weights, under the moments of either end. Steps are
+//! kept as differences: `|dM|^2` comes from them, never from large squares that cancel.
 
 use faer::Mat;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use crate::accounting::Projected;
+use crate::corners::{Corners, GrowthParts, NEW, OLD};
 use crate::error::Result;
 use crate::layer::{Geometry, LayerState};
-use crate::linear::{inner, inner_transposed, mul_tn};
-use crate::projection::{Forms, KeyFactor, head_columns};
+use crate::linear::{difference, inner, inner_transposed, midpoint, mul_tn};
+use crate::projection::{CornerProjections, Forms, KeyFactor, Projected, head_columns};
 
-/// Predicted growth of one head over one probe interval.
-///
-/// Rates are NaN when the predicted spread is zero.
+/// Predicted growth of one head over one probe interval. Growths are NaN where a predicted spread is zero.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Prediction {
-    /// Predicted spread `a^ = sqrt(<M,M>_S)` (4.1).
+    /// Predicted spread `a^ = sqrt(<M,M>_S)` at the interval's start (4.1).
     pub a_hat: f64,
-    /// Predicted RMS of the first-order logit step `r^ = sqrt(<dM,dM>_S)` (4.1).
-    pub r_hat: f64,
-    /// Predicted growth rate `g^ = <M,dM>_S / <M,M>_S` (4.1).
-    pub g_hat: f64,
-    /// Predicted feature path `(<M',M'>_S' - <M',M'>_S) / (2 <M,M>_S)` (4.2).
-    pub gf_hat: f64,
-    /// Predicted spread at the later time.
+    /// Predicted spread at its end.
     pub a_hat_next: f64,
-    /// Weight step in the metric with both moments the identity, `|dM|_I`: logit units per unit of
+    /// Predicted parts of the log growth (4.2).
+    pub parts: GrowthParts,
+    /// `R = v^(S',M') - v^(S,M')`: predicted log growth by the features under the new weights (5.4).
+    pub feature_step: f64,
+    /// The change of M in the metric with both moments the identity, `|dM|_I`: logit units per unit of
     /// input second moment.
     pub dm_i: f64,
-    /// `<M,dM>_S`, for the coherence factor.
-    pub m_dm: f64,
+    /// The change of M in the metric of the interval's start.
+    pub start: MetricChange,
+    /// The same in the metric of its end.
+    pub end: MetricChange,
+}
+
+/// How M moves in one metric S. Squares and inner products are in units of squared logits.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct MetricChange {
+    /// `|M|^2_S` of the old weights.
+    pub old: f64,
+    /// `|M'|^2_S` of the new weights.
+    pub new: f64,
+    /// `|M-bar|^2_S` of the mean of M and M'.
+    pub mean: f64,
+    /// `|dM|^2_S`.
+    pub step: f64,
+    /// `<M-bar, dM>_S`: half of `new - old`, without the cancellation.
+    pub along: f64,
+}
+
+impl MetricChange {
+    /// `Lambda_S`: the logarithmic mean of `|M|^2_S` and `|M'|^2_S`.
+    pub fn log_mean(&self) -> f64 {
+        log_mean(self.old, self.new, 2.0 * self.along)
+    }
+}
+
+/// Logarithmic mean `(b - a)/ln(b/a)` of two positive numbers whose difference is known better than by subtraction.
+pub(crate) fn log_mean(a: f64, b: f64, difference: f64) -> f64 {
+    // ln(b/a) = 2 artanh(z), z = (b - a)/(b + a): stable when a and b agree to many digits.
+    let z = difference / (a + b);
+    let ratio = if z == 0.0 { 1.0 } else { z / z.atanh() };
+    0.5 * (a + b) * ratio
 }
 
 impl Prediction {
@@ -55,31 +84,10 @@ impl Prediction {
 pub fn predict(prev: &LayerState, next: &LayerState, geometry: &Geometry) -> Result<Vec<Prediction>> {
     prev.validate_pair(next, geometry)?;
     let forms = Forms::new(*geometry, prev.lengths());
-    let step = WeightStep::new(prev, next);
-    let before = Projected::new(&prev.x, &prev.wq, &prev.wk);
-    let change = Projected::new(&prev.x, &step.dq, &step.dk);
-    let moved = Projected::new(&prev.x, &next.wq, &next.wk);
-    let after = Projected::new(&next.x, &next.wq, &next.wk);
-    let factors = IntervalFactors {
-        prev: SideFactors::new(&forms, &before),
-        step: SideFactors::new(&forms, &change),
-        moved: SideFactors::new(&forms, &moved),
-        next: SideFactors::new(&forms, &after),
-    };
-    Ok(predict_factors(&forms, &factors, prev, &step, geometry))
-}
-
-/// `dW_Q`, `dW_K`.
-#[derive(Debug, Clone)]
-pub(crate) struct WeightStep {
-    pub dq: Mat<f64>,
-    pub dk: Mat<f64>,
-}
-
-impl WeightStep {
-    pub(crate) fn new(prev: &LayerState, next: &LayerState) -> Self {
-        Self { dq: &next.wq - &prev.wq, dk: &next.wk - &prev.wk }
-    }
+    let own = |s: &LayerState| Projected::new(&s.x, &s.wq, &s.wk);
+    let (before, after) = (own(prev), own(next));
+    let corners = CornerProjections::new(prev, next, &before, &after);
+    Ok(predict_heads(&forms, &CornerFactors::new(&forms, &corners), prev, next, geometry))
 }
 
 /// Query and key factor of one projection.
@@ -95,98 +103,174 @@ impl SideFactors {
         Self { q, k }
     }
 
-    /// `<M,M>_S` of one head, times d_h.
-    fn square(&self, forms: &Forms, head: usize) -> f64 {
-        inner(&forms.head_gram(head, &self.q, &self.q), &forms.key_gram(head, &self.k, &self.k))
+    /// `d_h <M,M>_S` of one head as its two Gram matrices.
+    pub(crate) fn grams(&self, forms: &Forms, head: usize) -> (Mat<f64>, Mat<f64>) {
+        (forms.head_gram(head, &self.q, &self.q), forms.key_gram(head, &self.k, &self.k))
     }
 }
 
-/// The factors that an interval's predictions use.
-pub(crate) struct IntervalFactors {
-    pub prev: SideFactors,
+/// Old and new weights under the moments of one end: their midpoint and step as factors.
+#[derive(Debug, Clone)]
+pub(crate) struct EndFactors {
+    /// By the weights of the start and of the end.
+    pub own: [SideFactors; 2],
+    pub middle: SideFactors,
     pub step: SideFactors,
-    pub moved: SideFactors,
-    pub next: SideFactors,
 }
 
-pub(crate) fn predict_factors(
+impl EndFactors {
+    fn new(forms: &Forms, corners: &CornerProjections<'_>, x: usize) -> Self {
+        let (old, new) = rayon::join(
+            || SideFactors::new(forms, corners.at(x, OLD)),
+            || SideFactors::new(forms, corners.at(x, NEW)),
+        );
+        Self {
+            middle: SideFactors { q: midpoint(&old.q, &new.q), k: old.k.midpoint(&new.k) },
+            step: SideFactors { q: difference(&old.q, &new.q), k: old.k.difference(&new.k) },
+            own: [old, new],
+        }
+    }
+}
+
+/// The factors under the moments of the start (0) and of the end (1).
+pub(crate) struct CornerFactors(pub [EndFactors; 2]);
+
+impl CornerFactors {
+    pub(crate) fn new(forms: &Forms, corners: &CornerProjections<'_>) -> Self {
+        let (start, end) =
+            rayon::join(|| EndFactors::new(forms, corners, OLD), || EndFactors::new(forms, corners, NEW));
+        Self([start, end])
+    }
+}
+
+/// Gram matrices of midpoint m and step s, on the query side (A) and on the key side (N).
+struct Grams {
+    a_mm: Mat<f64>,
+    a_ms: Mat<f64>,
+    a_ss: Mat<f64>,
+    n_mm: Mat<f64>,
+    n_ms: Mat<f64>,
+    n_ss: Mat<f64>,
+}
+
+impl Grams {
+    fn new(forms: &Forms, head: usize, f: &EndFactors) -> Self {
+        let (m, s) = (&f.middle, &f.step);
+        Self {
+            a_mm: forms.head_gram(head, &m.q, &m.q),
+            a_ms: forms.head_gram(head, &m.q, &s.q),
+            a_ss: forms.head_gram(head, &s.q, &s.q),
+            n_mm: forms.key_gram(head, &m.k, &m.k),
+            n_ms: forms.key_gram(head, &m.k, &s.k),
+            n_ss: forms.key_gram(head, &s.k, &s.k),
+        }
+    }
+
+    /// The same with both moments the identity (and so no mean key).
+    fn identity(
+        forms: &Forms,
+        head: usize,
+        geometry: &Geometry,
+        prev: &LayerState,
+        next: &LayerState,
+    ) -> Self {
+        let take = |m: &Mat<f64>| head_columns(m, geometry, head);
+        let pair = |a: &Mat<f64>, b: &Mat<f64>| {
+            let (a, b) = (take(a), take(b));
+            (midpoint(&a, &b), difference(&a, &b))
+        };
+        let ((qm, qs), (km, ks)) = (pair(&prev.wq, &next.wq), pair(&prev.wk, &next.wk));
+        let a = |x: &Mat<f64>, y: &Mat<f64>| mul_tn(x.as_ref(), y.as_ref());
+        let n = |x: &Mat<f64>, y: &Mat<f64>| forms.averaged(mul_tn(x.as_ref(), y.as_ref()));
+        Self {
+            a_mm: a(&qm, &qm),
+            a_ms: a(&qm, &qs),
+            a_ss: a(&qs, &qs),
+            n_mm: n(&km, &km),
+            n_ms: n(&km, &ks),
+            n_ss: n(&ks, &ks),
+        }
+    }
+
+    /// `d_h |dM|^2` with `dM = s_q m_k^T + m_q s_k^T`.
+    fn step(&self) -> f64 {
+        inner(&self.a_ss, &self.n_mm)
+            + 2.0 * inner_transposed(&self.a_ms, &self.n_ms)
+            + inner(&self.a_mm, &self.n_ss)
+    }
+
+    /// `d_h <M-bar, dM>` with `M-bar = m_q m_k^T + s_q s_k^T / 4`.
+    fn along(&self) -> f64 {
+        inner(&self.a_mm, &self.n_ms)
+            + inner(&self.a_ms, &self.n_mm)
+            + 0.25 * (inner(&self.a_ms, &self.n_ss) + inner(&self.a_ss, &self.n_ms))
+    }
+
+    /// `d_h |M-bar|^2`.
+    fn mean(&self) -> f64 {
+        inner(&self.a_mm, &self.n_mm)
+            + 0.5 * inner(&self.a_ms, &self.n_ms)
+            + inner(&self.a_ss, &self.n_ss) / 16.0
+    }
+
+    /// `d_h |q k^T|^2` for the old or new query and key weights: midpoint less or plus half a step.
+    fn square(&self, q: usize, k: usize) -> f64 {
+        inner(&own(&self.a_mm, &self.a_ms, &self.a_ss, q), &own(&self.n_mm, &self.n_ms, &self.n_ss, k))
+    }
+}
+
+/// Gram matrix of `m +- s/2` from those of m and s.
+fn own(mm: &Mat<f64>, ms: &Mat<f64>, ss: &Mat<f64>, side: usize) -> Mat<f64> {
+    let sign = if side == OLD { -0.5 } else { 0.5 };
+    Mat::from_fn(mm.nrows(), mm.ncols(), |i, j| {
+        mm[(i, j)] + sign * (ms[(i, j)] + ms[(j, i)]) + 0.25 * ss[(i, j)]
+    })
+}
+
+pub(crate) fn predict_heads(
     forms: &Forms,
-    factors: &IntervalFactors,
+    factors: &CornerFactors,
     prev: &LayerState,
-    step: &WeightStep,
+    next: &LayerState,
     geometry: &Geometry,
 ) -> Vec<Prediction> {
+    let width = geometry.head_dim as f64;
     (0..geometry.heads)
         .into_par_iter()
         .map(|head| {
-            let metric = head_metric(forms, head, &factors.prev, &factors.step);
-            let mm_moved = factors.moved.square(forms, head);
-            let mm_next = factors.next.square(forms, head);
-            let width = geometry.head_dim as f64;
+            let grams = [OLD, NEW].map(|x| Grams::new(forms, head, &factors.0[x]));
             // Gram products of rounded factors can leave a square a hair below zero.
-            let root = |square: f64| (square.max(0.0) / width).sqrt();
+            let square = |x: usize, q: usize, k: usize| grams[x].square(q, k).max(0.0) / width;
+            let corners = Corners::from_squares(square);
+            let change = |x: usize| MetricChange {
+                old: square(x, OLD, OLD),
+                new: square(x, NEW, NEW),
+                mean: grams[x].mean().max(0.0) / width,
+                step: grams[x].step().max(0.0) / width,
+                along: grams[x].along() / width,
+            };
+            let identity = Grams::identity(forms, head, geometry, prev, next);
+            let defined = |v: f64| if v.is_finite() { v } else { f64::NAN };
             Prediction {
-                a_hat: root(metric.mm),
-                r_hat: root(metric.dd),
-                g_hat: metric.md / metric.mm,
-                gf_hat: (mm_next - mm_moved) / (2.0 * metric.mm),
-                a_hat_next: root(mm_next),
-                dm_i: root(identity_step(forms, geometry, head, prev, step)),
-                m_dm: metric.md / width,
+                a_hat: square(OLD, OLD, OLD).sqrt(),
+                a_hat_next: square(NEW, NEW, NEW).sqrt(),
+                parts: corners.parts(),
+                feature_step: defined(corners.features_at_end()),
+                dm_i: (identity.step().max(0.0) / width).sqrt(),
+                start: change(OLD),
+                end: change(NEW),
             }
         })
         .collect()
 }
 
-/// Inner products of M and dM, times d_h.
-struct HeadMetric {
-    mm: f64,
-    md: f64,
-    dd: f64,
-}
-
-/// The nine sums behind one head's metric. `A_xy` pairs query factors, `N_xy` key factors, with
-/// x, y in {w, d}: dM is `d w^T + w d^T`.
-fn combine(a: [&Mat<f64>; 3], n: [&Mat<f64>; 3]) -> HeadMetric {
-    let ([a_ww, a_wd, a_dd], [n_ww, n_wd, n_dd]) = (a, n);
-    HeadMetric {
-        mm: inner(a_ww, n_ww),
-        md: inner(a_wd, n_ww) + inner(a_ww, n_wd),
-        dd: inner(a_dd, n_ww) + 2.0 * inner_transposed(a_wd, n_wd) + inner(a_ww, n_dd),
-    }
-}
-
-fn head_metric(forms: &Forms, head: usize, w: &SideFactors, d: &SideFactors) -> HeadMetric {
-    combine(
-        [
-            &forms.head_gram(head, &w.q, &w.q),
-            &forms.head_gram(head, &w.q, &d.q),
-            &forms.head_gram(head, &d.q, &d.q),
-        ],
-        [
-            &forms.key_gram(head, &w.k, &w.k),
-            &forms.key_gram(head, &w.k, &d.k),
-            &forms.key_gram(head, &d.k, &d.k),
-        ],
-    )
-}
-
-/// `|dM|_I^2 * d_h`: the same sums with both moments the identity (and so no mean key).
-fn identity_step(
-    forms: &Forms,
-    geometry: &Geometry,
-    head: usize,
-    prev: &LayerState,
-    step: &WeightStep,
-) -> f64 {
-    let take = |m: &Mat<f64>| head_columns(m, geometry, head);
-    let (wq, dq, wk, dk) = (take(&prev.wq), take(&step.dq), take(&prev.wk), take(&step.dk));
-    let a = |x: &Mat<f64>, y: &Mat<f64>| mul_tn(x.as_ref(), y.as_ref());
-    let n = |x: &Mat<f64>, y: &Mat<f64>| forms.averaged(mul_tn(x.as_ref(), y.as_ref()));
-    combine([&a(&wq, &wq), &a(&wq, &dq), &a(&dq, &dq)], [&n(&wk, &wk), &n(&wk, &dk), &n(&dk, &dk)]).dd
-}
-
-/// `<dM,dM>_S` of one head, times d_h.
-pub(crate) fn predicted_step(forms: &Forms, head: usize, w: &SideFactors, d: &SideFactors) -> f64 {
-    head_metric(forms, head, w, d).dd
+/// Predicted spread (4.1) of every head of one state.
+pub(crate) fn predicted_spreads(forms: &Forms, projected: &Projected, geometry: &Geometry) -> Vec<f64> {
+    let own = SideFactors::new(forms, projected);
+    (0..geometry.heads)
+        .map(|head| {
+            let (a, n) = own.grams(forms, head);
+            (inner(&a, &n).max(0.0) / geometry.head_dim as f64).sqrt()
+        })
+        .collect()
 }

@@ -3,21 +3,107 @@
 use faer::{Accum, Mat};
 use rayon::prelude::*;
 
-use crate::layer::Geometry;
-use crate::linear::{mul, mul_into, mul_tn, scale_rows, stack, unstack};
+use crate::corners::OLD;
+use crate::layer::{Geometry, LayerState};
+use crate::linear::{difference, midpoint, mul, mul_into, mul_tn, scale_rows, stack, unstack};
 use crate::pairs::{
     causal_pairs, innovations, innovations_adjoint, key_weights, offset_weights, query_weights,
 };
 use crate::rotation::{OffsetAverage, Rotation};
 
 /// `X W` for every sequence, not rotated.
-pub(crate) fn project(x: &[Mat<f64>], w: &Mat<f64>) -> Vec<Mat<f64>> {
+fn project(x: &[Mat<f64>], w: &Mat<f64>) -> Vec<Mat<f64>> {
     x.par_iter().map(|x| mul(x.as_ref(), w.as_ref())).collect()
 }
 
 /// Columns of a head as a matrix of their own.
 pub(crate) fn head_columns(m: &Mat<f64>, geometry: &Geometry, head: usize) -> Mat<f64> {
     m.subcols(head * geometry.head_dim, geometry.head_dim).to_owned()
+}
+
+/// Projections of one set of inputs by one pair of weights, all heads, not rotated.
+#[derive(Debug, Clone)]
+pub(crate) struct Projected {
+    pub q: Vec<Mat<f64>>,
+    pub k: Vec<Mat<f64>>,
+}
+
+impl Projected {
+    pub(crate) fn new(x: &[Mat<f64>], wq: &Mat<f64>, wk: &Mat<f64>) -> Self {
+        let (q, k) = rayon::join(|| project(x, wq), || project(x, wk));
+        Self { q, k }
+    }
+
+    pub(crate) fn lengths(&self) -> Vec<usize> {
+        self.q.iter().map(Mat::nrows).collect()
+    }
+}
+
+/// The projections behind an interval's eight corners: old and new inputs by old and new weights. Those of a state
+/// by its own weights belong to the states.
+pub(crate) struct CornerProjections<'a> {
+    prev: &'a Projected,
+    /// Old inputs, new weights.
+    moved: Projected,
+    /// New inputs, old weights.
+    carried: Projected,
+    next: &'a Projected,
+}
+
+impl<'a> CornerProjections<'a> {
+    pub(crate) fn new(
+        prev: &LayerState,
+        next: &LayerState,
+        of_prev: &'a Projected,
+        of_next: &'a Projected,
+    ) -> Self {
+        let (moved, carried) = rayon::join(
+            || Projected::new(&prev.x, &next.wq, &next.wk),
+            || Projected::new(&next.x, &prev.wq, &prev.wk),
+        );
+        Self { prev: of_prev, moved, carried, next: of_next }
+    }
+
+    /// Inputs of the start (0) or end (1) by the weights of the start (0) or end (1).
+    pub(crate) fn at(&self, x: usize, w: usize) -> &Projected {
+        match (x, w) {
+            (OLD, OLD) => self.prev,
+            (OLD, _) => &self.moved,
+            (_, OLD) => &self.carried,
+            _ => self.next,
+        }
+    }
+
+    pub(crate) fn sequences(&self) -> usize {
+        self.prev.q.len()
+    }
+
+    pub(crate) fn lengths(&self) -> Vec<usize> {
+        self.prev.lengths()
+    }
+}
+
+/// Queries and keys of one head and sequence (`T x d_h` each), rotated where positions rotate.
+#[derive(Debug, Clone)]
+pub(crate) struct RotatedHead {
+    pub q: Mat<f64>,
+    pub k: Mat<f64>,
+}
+
+impl RotatedHead {
+    pub(crate) fn new(
+        projected: &Projected,
+        sequence: usize,
+        geometry: &Geometry,
+        head: usize,
+        rotation: Option<&Rotation>,
+    ) -> Self {
+        let take = |m: &Mat<f64>| match rotation {
+            Some(rotation) => rotation.turned(m, head * geometry.head_dim, false),
+            None => head_columns(m, geometry, head),
+        };
+        Self { q: take(&projected.q[sequence]), k: take(&projected.k[sequence]) }
+    }
 }
 
 /// How projected inputs turn into the query and key factors whose Gram matrices make up the
@@ -214,15 +300,18 @@ impl KeyFactor {
 
     /// The mean of two factors.
     pub(crate) fn midpoint(&self, other: &Self) -> Self {
-        let mid = |a: &Mat<f64>, b: &Mat<f64>| {
-            Mat::from_fn(a.nrows(), a.ncols(), |i, j| 0.5 * (a[(i, j)] + b[(i, j)]))
-        };
+        self.combine(other, midpoint)
+    }
+
+    /// `other - self`.
+    pub(crate) fn difference(&self, other: &Self) -> Self {
+        self.combine(other, difference)
+    }
+
+    fn combine(&self, other: &Self, f: fn(&Mat<f64>, &Mat<f64>) -> Mat<f64>) -> Self {
         Self {
-            rows: mid(&self.rows, &other.rows),
-            mean_rows: match (&self.mean_rows, &other.mean_rows) {
-                (Some(a), Some(b)) => Some(mid(a, b)),
-                _ => None,
-            },
+            rows: f(&self.rows, &other.rows),
+            mean_rows: self.mean_rows.as_ref().zip(other.mean_rows.as_ref()).map(|(a, b)| f(a, b)),
         }
     }
 }

@@ -23,6 +23,53 @@ impl WriteShares {
     }
 }
 
+/// How a norm makes the attention input from the residual stream h, token by token:
+/// `x = gain * centre(h) * rstd + bias`, linear in the writes that h is the sum of, given its statistics.
+#[derive(Debug, Clone, Copy)]
+pub struct StreamNorm<'a> {
+    /// Gain of every channel, `[d]`.
+    pub gain: &'a [f32],
+    /// `1 / rms` (LayerNorm: of the centred stream) of every token, sequences one after another.
+    pub rstd: &'a [f32],
+    /// Whether channels are centred first (LayerNorm).
+    pub centred: bool,
+}
+
+/// Derivative of a quantity by the residual stream, token after token.
+#[derive(Debug, Clone)]
+pub(crate) struct StreamGradient {
+    /// `[tokens x d]`, row-major like the stream.
+    rows: Vec<f64>,
+}
+
+impl StreamGradient {
+    /// Inner product with a write, `[tokens x d]` row-major.
+    ///
+    /// # Errors
+    /// [`crate::AnalysisError::Shape`] for another size, [`crate::AnalysisError::NotFinite`].
+    pub(crate) fn dot(&self, write: &[f32]) -> Result<f64> {
+        if write.len() != self.rows.len() {
+            return Err(shape("write", format!("{} values", self.rows.len()), write.len()));
+        }
+        let mut lanes = [0.0; 8];
+        let ((g, g_rest), (w, w_rest)) = (self.rows.as_chunks::<8>(), write.as_chunks::<8>());
+        for (g, w) in g.iter().zip(w) {
+            for ((lane, g), w) in lanes.iter_mut().zip(g).zip(w) {
+                *lane += g * f64::from(*w);
+            }
+        }
+        let rest: f64 = g_rest.iter().zip(w_rest).map(|(g, w)| g * f64::from(*w)).sum();
+        let sum = lanes.iter().sum::<f64>() + rest;
+        if sum.is_finite() {
+            return Ok(sum);
+        }
+        match write.iter().position(|v| !v.is_finite()) {
+            Some(at) => Err(crate::AnalysisError::NotFinite { what: "a write".to_owned(), row: at, col: 0 }),
+            None => Ok(sum),
+        }
+    }
+}
+
 /// Derivative of a quantity by the attention input, one `T x d` matrix a sequence.
 #[derive(Debug, Clone)]
 pub(crate) struct InputGradient {
@@ -41,6 +88,41 @@ impl InputGradient {
         for (part, g) in self.parts.iter_mut().zip(g) {
             mul_into(part.as_mut(), Accum::Add, g.as_ref(), v.transpose(), 1.0);
         }
+    }
+
+    /// The derivative by the stream that the norm reads: the norm's linear map transposed.
+    ///
+    /// # Errors
+    /// [`crate::AnalysisError::Shape`] when the norm is of another width or number of tokens.
+    pub(crate) fn through(&self, norm: &StreamNorm<'_>) -> Result<StreamGradient> {
+        let (d, tokens) = (norm.gain.len(), self.parts.iter().map(Mat::nrows).sum::<usize>());
+        let width = self.parts.first().map_or(0, Mat::ncols);
+        if !(width == d || width == d + 1) {
+            return Err(shape(
+                "norm gain",
+                format!("{width} channels, or one fewer beside a bias column"),
+                d,
+            ));
+        }
+        if norm.rstd.len() != tokens {
+            return Err(shape("norm statistics", format!("{tokens} tokens"), norm.rstd.len()));
+        }
+        let mut rows = vec![0.0; tokens * d];
+        let mut first = 0;
+        for part in &self.parts {
+            for (j, gain) in norm.gain.iter().enumerate() {
+                let column = part.col_as_slice(j);
+                for (i, g) in column.iter().enumerate() {
+                    rows[(first + i) * d + j] = g * f64::from(*gain);
+                }
+            }
+            first += part.nrows();
+        }
+        for (row, rstd) in rows.chunks_exact_mut(d).zip(norm.rstd) {
+            let mean = if norm.centred { row.iter().sum::<f64>() / d as f64 } else { 0.0 };
+            row.iter_mut().for_each(|g| *g = (*g - mean) * f64::from(*rstd));
+        }
+        Ok(StreamGradient { rows })
     }
 
     /// Inner product with whole attention inputs (`T x d`, bias column included).

@@ -293,7 +293,9 @@ fn a_window_cuts_every_curve() {
     let m = Material::read(&runs, &[(0, 1)], Some(100..300)).unwrap();
     for run in &m.runs {
         let s = &run.series;
-        for steps in [&s.train_loss.steps, &s.growth.measured.steps, &s.maturity.halves.steps, &s.reliance.steps] {
+        for steps in
+            [&s.train_loss.steps, &s.growth.measured.steps, &s.maturity.halves.steps, &s.reliance.steps]
+        {
             assert!(!steps.is_empty() && steps.iter().all(|s| (100.0..=300.0).contains(s)), "{steps:?}");
         }
         assert!(s.hold.is_none(), "the hold ends before the window");

@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::path::PathBuf;
 
 use growthpath_analysis::diagnosis::{Diagnosis, Thresholds, diagnosis};
-use growthpath_analysis::read::{Analysis, analyze};
+use growthpath_analysis::read::{Analysis, LONG_INTERVAL, analyze};
 use growthpath_trace::Run;
 use serde::Serialize;
 
@@ -64,17 +64,18 @@ fn growth_table(a: &Analysis) -> String {
     let rows: Vec<Vec<String>> = a
         .layers
         .iter()
+        .zip(&a.accounting.layers)
         .rev()
-        .map(|l| {
-            let mut r = vec![l.layer.to_string()];
+        .map(|(l, split)| {
+            let mut r = vec![format!("{}{}", l.layer, if split.long > 0 { " *" } else { "" })];
             r.extend(
                 [
                     l.growth_factor,
-                    l.growth,
-                    l.weight_path,
-                    l.weight_curvature,
-                    l.feature_path,
-                    l.rotation,
+                    split.growth,
+                    split.query,
+                    split.key,
+                    split.features,
+                    split.turning,
                     l.spread_last,
                     l.entropy_last,
                     l.sharpening_pressure,
@@ -89,10 +90,10 @@ fn growth_table(a: &Analysis) -> String {
             "layer",
             "growth x",
             "ln growth",
-            "= weights",
-            "+ curvature",
+            "= queries",
+            "+ keys",
             "+ features",
-            "+ rotation",
+            "turning",
             "spread",
             "entropy",
             "pressure",
@@ -146,6 +147,27 @@ fn stream_table(a: &Analysis) -> String {
     )
 }
 
+fn prediction_table(a: &Analysis) -> String {
+    let p = &a.prediction;
+    let parts = [("queries", p.query), ("keys", p.key), ("features", p.features), ("total", p.total)];
+    let rows: Vec<Vec<String>> = parts
+        .iter()
+        .map(|(name, part)| {
+            vec![
+                (*name).to_owned(),
+                format!("{:.5}", part.correlation),
+                number(part.worst_cumulative),
+                part.worst_layer.map_or("-".into(), |l| l.to_string()),
+            ]
+        })
+        .collect();
+    table(&["part", "correlation", "cumulative error", "in layer"], &rows)
+}
+
+fn percent(share: f64) -> String {
+    if share.is_finite() { format!("{:.0} %", 100.0 * share) } else { "-".to_owned() }
+}
+
 fn text(a: &Analysis, d: Option<&Diagnosis>) -> String {
     let w = a.window;
     let mut out = format!("{}: steps {}..{}\n", a.label, w.start, w.end);
@@ -155,28 +177,32 @@ fn text(a: &Analysis, d: Option<&Diagnosis>) -> String {
         number(a.val_perplexity),
         number(a.train_loss_last)
     );
-    out += "Growth of attention (ln of the spread's ratio, mean over heads; the four paths add up)\n";
+    out += "Growth of attention: ln of the spread's ratio, mean over heads, and what the query weights, the key\n\
+            weights and the features made of it; the three add up (3.1). Turning: 1 - cos, mean over intervals.\n";
     out += &growth_table(a);
+    if a.accounting.long > 0 {
+        out += &format!(
+            "* {} of {} intervals (a head each) grew by more than {} in ln: too long for their split to be trusted;\n  \
+             probe more often there\n",
+            a.accounting.long, a.accounting.intervals, LONG_INTERVAL
+        );
+    }
     out += "\nWhat the layers write (at the end of the window) and what attention grows on\n";
     out += &stream_table(a);
-    let p = &a.prediction;
+    out += "\nTheory against measurement (4.2), over intervals and heads; cumulative error: worst layer, in ln\n";
+    out += &prediction_table(a);
+    let b = &a.bound;
     out += &format!(
-        "\nTheory against measurement: rate correlation {} (g^ with g_D), log step correlation {} (r^ with RMS D),\n\
-         cumulative g^ / g_D off by {} % (median over layers), total growth off by {} ln (median)\n",
-        number(p.rate_correlation),
-        number(p.step_log_correlation),
-        number(100.0 * p.cumulative_error_median),
-        number(p.total_growth_error_median),
+        "Bounds (6): {} violations; tightness median {} (tight), {} (cheap); the weights made {} of the growth that\n\
+         their steps allowed (share of coherent growth)\n",
+        b.violations,
+        number(b.tight.median),
+        number(b.cheap.median),
+        percent(b.coherent_share),
     );
     out += &format!(
-        "Bound (6.1): {} violations; tightness median {}, max {}\n",
-        a.bound.violations,
-        number(a.bound.tightness_median),
-        number(a.bound.tightness_max)
-    );
-    out += &format!(
-        "Self-checks: accounting residual {}, Euler residual {} (relative)\n",
-        number(a.accounting.max_abs_residual),
+        "Self-checks: accounting residual {} ln, Euler residual {} (relative)\n",
+        number(a.accounting.max_residual),
         number(a.euler.max_rel_residual)
     );
     if a.accounting.intervals == 0 {

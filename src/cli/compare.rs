@@ -59,50 +59,65 @@ pub fn run(args: &Args) -> Result<()> {
 
 fn columns(name: &str, g: &GroupComparison) -> Vec<String> {
     let s = &g.shapley;
-    [
-        g.growth_a,
-        g.growth_b,
-        g.gap,
+    let numbers = [
+        g.measured_a.growth,
+        g.measured_b.growth,
+        g.measured_gap,
+        g.predicted_gap,
+        s.start,
         s.step_size,
         s.update_geometry,
         s.residual_energy,
         s.coherence,
-        s.scale,
-        g.step_size_ratio,
-        g.residual_energy_ratio,
-    ]
-    .iter()
-    .fold(vec![name.to_string()], |mut v, x| {
-        v.push(number(*x));
-        v
-    })
+        s.features,
+    ];
+    std::iter::once(name.to_owned()).chain(numbers.map(number)).collect()
+}
+
+fn levers(name: &str, g: &GroupComparison) -> Vec<String> {
+    let p = &g.measured_gap_parts;
+    let numbers =
+        [p.query, p.key, p.features, g.step_size_ratio, g.residual_energy_ratio, g.coherence_difference];
+    std::iter::once(name.to_owned()).chain(numbers.map(number)).collect()
+}
+
+fn rows(c: &Comparison, of: fn(&str, &GroupComparison) -> Vec<String>) -> Vec<Vec<String>> {
+    let mut rows = vec![of("upper half", &c.groups.upper)];
+    rows.extend(c.groups.lower.as_ref().map(|g| of("lower half", g)));
+    rows.extend(c.layers.iter().rev().map(|l| of(&format!("  {}", l.layer), &l.comparison)));
+    rows
 }
 
 /// The comparison as a table with its reading.
 pub fn text(c: &Comparison) -> String {
     let (a, b) = (&c.labels.a, &c.labels.b);
     let mut out = format!(
-        "{b} against {a}, steps {}..{} ({} probe intervals)\n\n",
+        "B = {b} against A = {a}, steps {}..{} ({} probe intervals)\n\n",
         c.window.first, c.window.last, c.window.intervals
     );
+    out += "Log growth of the spread, mean over heads, and why B's differs from A's: the six parts are Shapley values\n\
+            of the paths (5.4) and add up to the predicted gap, which stands beside the measured one\n";
     let head = [
         "layers",
-        "growth A",
-        "growth B",
-        "gap",
-        "= step size",
+        "A",
+        "B",
+        "measured gap",
+        "predicted gap",
+        "= start",
+        "+ step size",
         "+ geometry",
         "+ energy",
         "+ coherence",
-        "+ scale",
-        "eta u B/A",
-        "e B/A",
+        "+ features",
     ];
-    let mut rows = vec![columns("upper half", &c.groups.upper)];
-    rows.extend(c.groups.lower.as_ref().map(|g| columns("lower half", g)));
-    rows.extend(c.layers.iter().rev().map(|l| columns(&format!("  {}", l.layer), &l.comparison)));
-    out += &table(&head, &rows);
-    out += "\ngrowth: predicted path growth, ln; the five parts are Shapley values and add up to the gap.\n";
+    out += &table(&head, &rows(c, columns));
+    out += "\nThe measured gap by part (3.1), and the levers: ratios B/A of the step-size term eta u and of the\n\
+            residual energy e, difference of the coherence c0\n";
+    out += &table(
+        &["layers", "queries", "keys", "features", "eta u B/A", "e B/A", "c0 B - A"],
+        &rows(c, levers),
+    );
+    out += "\n";
     if let Some(l) = &c.final_loss {
         out += &format!(
             "validation loss at step {}: A {:.4}, B {:.4}: B - A = {:+.4} (standard error over sequences {}), perplexity {:+.3}\n",

@@ -51,17 +51,17 @@ const RUN_HEAD: [&str; 9] = [
     "prematurity",
     "growth, upper half (ln)",
     "growth, lower half (ln)",
-    "rate correlation",
+    "prediction's correlation",
 ];
 
 const LAYER_HEAD: [&str; 12] = [
     "layer",
     "growth factor",
     "ln growth",
-    "weight path",
-    "curvature",
-    "feature path",
-    "rotation",
+    "query weights",
+    "key weights",
+    "features",
+    "turning",
     "spread",
     "entropy",
     "ffn write / stream",
@@ -69,15 +69,17 @@ const LAYER_HEAD: [&str; 12] = [
     "distinct",
 ];
 
-const COMPARISON_HEAD: [&str; 10] = [
+const COMPARISON_HEAD: [&str; 12] = [
     "comparison",
     "layers",
-    "growth gap (ln)",
+    "measured gap (ln)",
+    "predicted gap",
+    "start",
     "step size",
     "geometry",
     "residual energy",
     "coherence",
-    "scale",
+    "features",
     "step-size ratio",
     "energy ratio",
 ];
@@ -102,7 +104,7 @@ fn run_row(a: &RunMaterial) -> Vec<String> {
         d.and_then(|d| d.prematurity).map_or("-".into(), |p| format!("{:+.1} %", 100.0 * p)),
         number(mean_growth(a, true)),
         number(mean_growth(a, false)),
-        number(a.analysis.prediction.rate_correlation),
+        number(a.analysis.prediction.total.correlation),
     ]
 }
 
@@ -118,7 +120,7 @@ pub fn summary(m: &Material) -> String {
         "prematurity",
         "ln growth upper",
         "lower",
-        "r(g^, g_D)",
+        "r(theory)",
     ];
     let mut out = crate::cli::table(&head, &rows);
     if let Some(floor) = m.floor {
@@ -138,17 +140,18 @@ fn section(a: &RunMaterial) -> Section {
         .analysis
         .layers
         .iter()
+        .zip(&a.analysis.accounting.layers)
         .rev()
-        .map(|l| {
+        .map(|(l, split)| {
             let mut cells = vec![l.layer.to_string()];
             cells.extend(
                 [
                     l.growth_factor,
                     l.growth,
-                    l.weight_path,
-                    l.weight_curvature,
-                    l.feature_path,
-                    l.rotation,
+                    split.query,
+                    split.key,
+                    split.features,
+                    split.turning,
                     l.spread_last,
                     l.entropy_last,
                     l.ffn_ratio,
@@ -193,12 +196,14 @@ pub fn page(m: &Material) -> Result<String> {
                     let mut cells = vec![name.clone(), layers.to_string()];
                     cells.extend(
                         [
-                            g.gap,
+                            g.measured_gap,
+                            g.predicted_gap,
+                            s.start,
                             s.step_size,
                             s.update_geometry,
                             s.residual_energy,
                             s.coherence,
-                            s.scale,
+                            s.features,
                             g.step_size_ratio,
                             g.residual_energy_ratio,
                         ]

@@ -89,6 +89,7 @@ impl Session<'_> {
             self.writer.probe(&rows.heads)?;
             self.writer.probe_layers(&rows.layers)?;
             self.writer.shares(&rows.shares)?;
+            self.writer.maturity(&rows.maturity)?;
         }
         let full = reliance::full_due(previous, done, c.steps);
         if !full && !reliance::halves_due(previous, done, c.steps) {

@@ -2,7 +2,7 @@
 
 use candle_core::Tensor;
 use faer::Mat;
-use growthpath_analysis::{Geometry, LayerState, Positions};
+use growthpath_analysis::{Geometry, LayerState, Positions, StreamNorm};
 
 use crate::error::{Error, Result};
 use crate::model::config::{Norm, Positions as ModelPositions};
@@ -53,14 +53,6 @@ pub fn layer_state(model: &Decoder, forward: &Forward, layer: usize) -> Result<L
     Ok(LayerState { x, wq, wk })
 }
 
-/// Every write up to a layer as it enters that layer's attention input, and its share of the stream (2.3).
-pub struct Contributions {
-    /// `writes[k][b]`, `T x d`: `gain * centre(w_k) / rms(h)`.
-    pub writes: Vec<Vec<Mat<f64>>>,
-    /// `<w_k, h> / |h|^2` over all tokens.
-    pub stream_shares: Vec<f64>,
-}
-
 /// Gain of the norm before a layer's attention, `[d]`.
 ///
 /// # Errors
@@ -70,38 +62,29 @@ pub fn attention_gain(model: &Decoder, layer: usize) -> Result<Vec<f32>> {
         .ok_or_else(|| Error::usage(format!("layer {layer} has no norm before attention")))
 }
 
-/// Split a layer's attention input over the writes before it: embedding, attn_0, ffn_0, ...
-///
-/// `gain` is the norm's at the time of the forward.
+/// How the norm before a layer's attention read the stream of a forward pass; `gain` is the norm's at that time.
+pub fn stream_norm<'a>(norm: Norm, forward: &'a Forward, layer: usize, gain: &'a [f32]) -> StreamNorm<'a> {
+    let moments = forward.attention_moments(layer);
+    // Means come first, then one reciprocal root a token.
+    StreamNorm { gain, rstd: &moments[moments.len() / 2..], centred: norm == Norm::LayerNorm }
+}
+
+/// Every write of a forward pass, embedding, attn_0, ffn_0, ..., as it stands in the stream: `[tokens x d]` each.
 ///
 /// # Errors
 /// When the forward kept no writes, or a tensor cannot be read.
-pub fn contributions(norm: Norm, forward: &Forward, layer: usize, gain: &[f32]) -> Result<Contributions> {
-    let d = gain.len();
-    let t = forward.seq_len();
+pub fn all_writes(forward: &Forward, layers: usize) -> Result<Vec<Vec<f32>>> {
+    forward.writes_before(layers)?.into_iter().map(values).collect()
+}
+
+/// Share of each write before a layer in the energy of the stream that it reads: `<w_k, h> / |h|^2` over all tokens
+/// (2.3).
+///
+/// # Errors
+/// When the stream cannot be read.
+pub fn stream_shares(forward: &Forward, layer: usize, writes: &[Vec<f32>]) -> Result<Vec<f64>> {
     let h = values(forward.stream(layer))?;
-    let rstd = &forward.attention_moments(layer)[h.len() / d..];
-    let centred = norm == Norm::LayerNorm;
-    let h2: f64 = h.iter().map(|v| f64::from(*v).powi(2)).sum();
-    let (mut writes, mut stream_shares) = (Vec::new(), Vec::new());
-    for w in forward.writes_before(layer)? {
-        let w = values(w)?;
-        stream_shares.push(w.iter().zip(&h).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum::<f64>() / h2);
-        let mut parts = Vec::with_capacity(w.len() / (t * d));
-        for (b, s) in w.chunks_exact(t * d).enumerate() {
-            let mut m = Mat::zeros(t, d);
-            for i in 0..t {
-                let row = &s[i * d..(i + 1) * d];
-                let mean =
-                    if centred { row.iter().map(|v| f64::from(*v)).sum::<f64>() / d as f64 } else { 0.0 };
-                let r = f64::from(rstd[b * t + i]);
-                for (j, v) in row.iter().enumerate() {
-                    m[(i, j)] = (f64::from(*v) - mean) * r * f64::from(gain[j]);
-                }
-            }
-            parts.push(m);
-        }
-        writes.push(parts);
-    }
-    Ok(Contributions { writes, stream_shares })
+    let dot = |a: &[f32]| a.iter().zip(&h).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum::<f64>();
+    let h2 = dot(&h);
+    Ok(writes[..=2 * layer].iter().map(|w| dot(w) / h2).collect())
 }

@@ -5,16 +5,17 @@ use std::collections::VecDeque;
 use faer::Mat;
 use growthpath_analysis::eigen::lambda_max;
 use growthpath_analysis::{
-    DriftSensitivity, EnergySensitivity, Geometry, LayerInterval, LayerProbe, basis, layer_intervals,
-    maturity, prepare_layers,
+    DriftSensitivity, EnergySensitivity, Geometry, HeadInterval, LayerChange, LayerInterval, LayerProbe,
+    basis, maturity, prepare_layers,
 };
-use growthpath_trace::{ProbeLayerRow, ProbeRow, ShareRow, WRITE_CONSTANT};
+use growthpath_trace::{MaturityRow, ProbeLayerRow, ProbeRow, ShareRow, WRITE_CONSTANT};
 use rayon::prelude::*;
 
-use super::capture::{attention_gain, contributions, geometry, layer_state};
+use super::capture::{all_writes, attention_gain, geometry, layer_state, stream_norm, stream_shares};
 use super::config::TrainConfig;
 use crate::data::Batch;
 use crate::error::Result;
+use crate::model::config::Norm;
 use crate::model::{Decoder, Forward, Options};
 
 /// A key moment of every layer at one step.
@@ -30,7 +31,15 @@ struct Taken {
     step: u32,
     layers: Vec<LayerProbe>,
     forward: Forward,
+    /// Every write that a layer's attention reads, as it stands in the stream.
+    writes: Vec<Vec<f32>>,
     gains: Vec<Vec<f32>>,
+}
+
+impl Taken {
+    fn writes_before(&self, layer: usize) -> Vec<&[f32]> {
+        self.writes[..=2 * layer].iter().map(Vec::as_slice).collect()
+    }
 }
 
 /// Rows of one probe.
@@ -42,13 +51,19 @@ pub struct ProbeRows {
     pub layers: Vec<ProbeLayerRow>,
     /// One a (layer, write).
     pub shares: Vec<ShareRow>,
+    /// One a layer, where a key moment exactly a lag earlier is known.
+    pub maturity: Vec<MaturityRow>,
 }
 
 impl ProbeRows {
     /// Mean maturity of the layers below `upper`; NaN before the lag has passed.
     pub fn lower_maturity(&self, upper: usize) -> f64 {
-        let lower: Vec<f64> =
-            self.layers.iter().filter(|r| usize::from(r.layer) < upper.max(1)).map(|r| r.maturity).collect();
+        let lower: Vec<f64> = self
+            .maturity
+            .iter()
+            .filter(|r| usize::from(r.layer) < upper.max(1))
+            .map(|r| r.maturity)
+            .collect();
         lower.iter().sum::<f64>() / lower.len() as f64
     }
 }
@@ -104,7 +119,8 @@ impl Prober {
         let layers = 0..model.config.layers;
         let states = layers.clone().map(|l| layer_state(model, &forward, l)).collect::<Result<Vec<_>>>()?;
         let gains = layers.map(|l| attention_gain(model, l)).collect::<Result<Vec<_>>>()?;
-        Ok(Taken { step, layers: prepare_layers(states, self.geometry)?, forward, gains })
+        let writes = all_writes(&forward, model.config.layers - 1)?;
+        Ok(Taken { step, layers: prepare_layers(states, self.geometry)?, forward, writes, gains })
     }
 
     /// Probe the model after `step` updates.
@@ -113,27 +129,22 @@ impl Prober {
     /// When the model's state is not finite or a decomposition fails.
     pub fn probe(&mut self, model: &Decoder, step: u32) -> Result<ProbeRows> {
         let now = self.take(model, step)?;
-        let heads = self.geometry.heads;
-        let eta: Vec<Vec<f64>> = self.eta.iter().map(|e| vec![*e; heads]).collect();
         let mut rows = ProbeRows::default();
         match &self.last {
             Some(prev) => {
-                let intervals = layer_intervals(&prev.layers, &now.layers, &eta)?;
-                for (l, i) in intervals.iter().enumerate() {
-                    rows.heads.extend(head_rows(step, prev.step, l, i));
+                for (heads, shares) in self.intervals(model.config.norm, prev, &now)? {
+                    rows.heads.extend(heads);
+                    rows.shares.extend(shares);
                 }
-                rows.shares = self.shares(model, prev, &now)?;
             }
             None => {
-                // An interval of nothing: its predicted spread is the state's.
-                let still =
-                    layer_intervals(&now.layers, &now.layers, &vec![vec![0.0; heads]; now.layers.len()])?;
-                for (l, (p, i)) in now.layers.iter().zip(&still).enumerate() {
-                    rows.heads.extend(first_rows(step, l, p, i));
+                for (l, probe) in now.layers.iter().enumerate() {
+                    rows.heads.extend(first_rows(step, l, probe));
+                    rows.shares.extend(first_shares(&now, l)?);
                 }
-                rows.shares = first_shares(model, &now)?;
             }
         }
+        rows.maturity = self.maturity_rows(&now)?;
         rows.layers = self.layer_rows(&now)?;
         self.remember(&now);
         self.last = Some(now);
@@ -150,8 +161,21 @@ impl Prober {
         }
     }
 
+    fn maturity_rows(&self, now: &Taken) -> Result<Vec<MaturityRow>> {
+        let Some(earlier) = self.history.iter().find(|m| m.step + self.lag == now.step) else {
+            return Ok(Vec::new());
+        };
+        now.layers
+            .iter()
+            .enumerate()
+            .map(|(l, p)| {
+                let maturity = maturity(&earlier.layers[l], &p.moments().sk)?;
+                Ok(MaturityRow { step: now.step, layer: l as u16, lag: self.lag, maturity })
+            })
+            .collect()
+    }
+
     fn layer_rows(&self, now: &Taken) -> Result<Vec<ProbeLayerRow>> {
-        let earlier = self.history.iter().rev().find(|m| m.step + self.lag <= now.step);
         now.layers
             .par_iter()
             .enumerate()
@@ -162,10 +186,6 @@ impl Prober {
                 Ok(ProbeLayerRow {
                     step: now.step,
                     layer: l as u16,
-                    maturity: match earlier {
-                        Some(old) => maturity(&old.layers[l], &m.sk)?,
-                        None => f64::NAN,
-                    },
                     eff_rank: b.effective_rank,
                     distinct: b.token_distinct,
                     tr_sq: m.trace_q(),
@@ -178,53 +198,71 @@ impl Prober {
             .collect()
     }
 
-    fn shares(&self, model: &Decoder, prev: &Taken, now: &Taken) -> Result<Vec<ShareRow>> {
-        let norm = model.config.norm;
-        let per_layer: Vec<Vec<ShareRow>> = (0..now.layers.len())
+    /// Rows of heads and of shares, layer by layer, for the interval between two probes.
+    fn intervals(
+        &self,
+        norm: Norm,
+        prev: &Taken,
+        now: &Taken,
+    ) -> Result<Vec<(Vec<ProbeRow>, Vec<ShareRow>)>> {
+        (0..now.layers.len())
             .into_par_iter()
             .map(|l| {
-                let before = contributions(norm, &prev.forward, l, &prev.gains[l])?;
-                let after = contributions(norm, &now.forward, l, &now.gains[l])?;
-                let (old, new) = (&prev.layers[l], &now.layers[l]);
-                let energy = EnergySensitivity::between(old, new)?.shares(&before.writes)?;
-                let drift = DriftSensitivity::between(old, new)?.parts(&before.writes, &after.writes)?;
-                let row = |write, stream_share, energy_share, drift_share| ShareRow {
-                    step: now.step,
-                    layer: l as u16,
-                    write,
-                    stream_share,
-                    energy_share,
-                    drift_share,
-                };
-                let parts = energy.writes.iter().zip(&drift.writes).zip(&after.stream_shares).enumerate();
-                let mut rows: Vec<ShareRow> =
-                    parts.map(|(k, ((e, d), s))| row(k as u16, *s, *e, *d)).collect();
-                rows.push(row(WRITE_CONSTANT, f64::NAN, energy.constant, drift.constant));
-                Ok(rows)
+                let change = prev.layers[l].change_to(&now.layers[l])?;
+                let interval = change.interval(&vec![self.eta[l]; self.geometry.heads])?;
+                Ok((
+                    head_rows(now.step, prev.step, l, &interval),
+                    interval_shares(norm, prev, now, l, &change)?,
+                ))
             })
-            .collect::<Result<_>>()?;
-        Ok(per_layer.into_iter().flatten().collect())
+            .collect()
     }
 }
 
-fn first_shares(model: &Decoder, now: &Taken) -> Result<Vec<ShareRow>> {
-    let mut rows = Vec::new();
-    for l in 0..now.layers.len() {
-        let c = contributions(model.config.norm, &now.forward, l, &now.gains[l])?;
-        rows.extend(c.stream_shares.iter().enumerate().map(|(k, s)| ShareRow {
-            step: now.step,
-            layer: l as u16,
-            write: k as u16,
-            stream_share: *s,
-            energy_share: f64::NAN,
-            drift_share: f64::NAN,
-        }));
-    }
+/// What each write before a layer supplied to it over an interval (2.3), (4.3), (5.3).
+fn interval_shares(
+    norm: Norm,
+    prev: &Taken,
+    now: &Taken,
+    layer: usize,
+    change: &LayerChange<'_>,
+) -> Result<Vec<ShareRow>> {
+    let (before, after) = (prev.writes_before(layer), now.writes_before(layer));
+    let norm_before = stream_norm(norm, &prev.forward, layer, &prev.gains[layer]);
+    let norm_after = stream_norm(norm, &now.forward, layer, &now.gains[layer]);
+    let energy = EnergySensitivity::of(change).shares_of_stream(&norm_before, &before)?;
+    let drift =
+        DriftSensitivity::of(change).parts_of_stream((&norm_before, &before), (&norm_after, &after))?;
+    let row = |write, stream_share, energy_share, drift_share| ShareRow {
+        step: now.step,
+        layer: layer as u16,
+        write,
+        stream_share,
+        energy_share,
+        drift_share,
+    };
+    let stream = stream_shares(&now.forward, layer, &now.writes)?;
+    let parts = energy.writes.iter().zip(&drift.writes).zip(&stream).enumerate();
+    let mut rows: Vec<ShareRow> = parts.map(|(k, ((e, d), s))| row(k as u16, *s, *e, *d)).collect();
+    rows.push(row(WRITE_CONSTANT, f64::NAN, energy.constant, drift.constant));
     Ok(rows)
 }
 
+/// At a run's first probe only the stream is known.
+fn first_shares(now: &Taken, layer: usize) -> Result<Vec<ShareRow>> {
+    let row = |(k, stream_share): (usize, f64)| ShareRow {
+        step: now.step,
+        layer: layer as u16,
+        write: k as u16,
+        stream_share,
+        energy_share: f64::NAN,
+        drift_share: f64::NAN,
+    };
+    Ok(stream_shares(&now.forward, layer, &now.writes)?.into_iter().enumerate().map(row).collect())
+}
+
 fn head_rows(step: u32, prev_step: u32, layer: usize, interval: &LayerInterval) -> Vec<ProbeRow> {
-    let row = |(h, i): (usize, &growthpath_analysis::HeadInterval)| {
+    let row = |(h, i): (usize, &HeadInterval)| {
         let (a, p, f, b) = (&i.accounting, &i.prediction, &i.factors, &i.bound);
         ProbeRow {
             step,
@@ -237,44 +275,56 @@ fn head_rows(step: u32, prev_step: u32, layer: usize, interval: &LayerInterval) 
             sharpness: a.next.sharpness,
             top1: a.next.top1,
             s_max: a.next.s_max,
-            g_d: a.g_d,
-            g_d2: a.g_d2,
-            g_f: a.g_f,
-            rho2: a.rho2,
             gamma: a.gamma,
-            r_d: a.r_d,
-            acct_residual: a.residual,
+            gamma_q: a.parts.query,
+            gamma_k: a.parts.key,
+            gamma_f: a.parts.features,
+            cos_theta: a.cos_theta,
             a_hat: p.a_hat_next,
             a_hat_prev: p.a_hat,
-            g_hat: p.g_hat,
-            r_hat: p.r_hat,
-            gf_hat: p.gf_hat,
+            gamma_q_hat: p.parts.query,
+            gamma_k_hat: p.parts.key,
+            gamma_f_hat: p.parts.features,
             eta: f.eta,
             u: f.u,
-            e: f.e,
-            c: f.c,
-            dm_i: p.dm_i,
+            dm_i: f.dm_i,
+            e: f.start.e,
+            c: f.start.c,
+            c0: f.start.c0,
+            scale: f.start.scale,
+            e_next: f.end.e,
+            c_next: f.end.c,
+            scale_next: f.end.scale,
+            feature_step: p.feature_step,
+            ds_w: a.ds_w,
+            gamma_w_start: a.gamma_w_start,
             bound_s: b.s,
             bound_e: b.e,
             bound_omega: b.omega,
-            bound_rms: b.r_d,
+            bound_cheap: b.ds_w(),
+            bound_tight: a.bound_tight,
             e_max: interval.e_max,
         }
     };
     interval.heads.iter().enumerate().map(row).collect()
 }
 
-fn first_rows(step: u32, layer: usize, probe: &LayerProbe, still: &LayerInterval) -> Vec<ProbeRow> {
-    let nan = f64::NAN;
-    let mut rows = head_rows(step, step, layer, still);
-    for (r, s) in rows.iter_mut().zip(probe.observe()) {
-        (r.spread, r.entropy, r.sharpness, r.top1, r.s_max) =
-            (s.spread, s.entropy, s.sharpness, s.top1, s.s_max);
-        (r.spread_prev, r.g_d, r.g_d2, r.g_f, r.rho2, r.gamma, r.r_d, r.acct_residual) =
-            (nan, nan, nan, nan, nan, nan, nan, nan);
-        (r.a_hat_prev, r.g_hat, r.r_hat, r.gf_hat) = (nan, nan, nan, nan);
-        (r.eta, r.u, r.e, r.c, r.dm_i) = (nan, nan, nan, nan, nan);
-        (r.bound_s, r.bound_e, r.bound_omega, r.bound_rms, r.e_max) = (nan, nan, nan, nan, nan);
-    }
-    rows
+/// A run's first probe has a state and no interval.
+fn first_rows(step: u32, layer: usize, probe: &LayerProbe) -> Vec<ProbeRow> {
+    let states = probe.observe().into_iter().zip(probe.predicted_spreads()).enumerate();
+    states
+        .map(|(h, (s, a_hat))| ProbeRow {
+            step,
+            prev_step: step,
+            layer: layer as u16,
+            head: h as u16,
+            spread: s.spread,
+            entropy: s.entropy,
+            sharpness: s.sharpness,
+            top1: s.top1,
+            s_max: s.s_max,
+            a_hat,
+            ..ProbeRow::undefined()
+        })
+        .collect()
 }

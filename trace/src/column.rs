@@ -74,6 +74,9 @@ pub trait Cell: Copy + Send + Sync + sealed::Sealed + 'static {
     /// Its column type.
     const TYPE: CellType;
 
+    /// Bits that stand for an undefined value: NaN, or zero for integers, which always are.
+    const UNDEFINED: u64;
+
     /// As a float64; integers above 2^53 are rounded.
     fn as_f64(self) -> f64;
 
@@ -99,10 +102,11 @@ pub(crate) trait ArrowCell: Cell + ArrowNativeType {
 }
 
 macro_rules! cell {
-    ($native:ty, $kind:ident, $arrow:ty, $bits:expr, $from:expr) => {
+    ($native:ty, $kind:ident, $arrow:ty, $undefined:expr, $bits:expr, $from:expr) => {
         impl sealed::Sealed for $native {}
         impl Cell for $native {
             const TYPE: CellType = CellType::$kind;
+            const UNDEFINED: u64 = $undefined;
             fn as_f64(self) -> f64 {
                 self as f64
             }
@@ -122,12 +126,14 @@ macro_rules! cell {
     };
 }
 
-cell!(u8, U8, UInt8Type, u64::from, |b| b as u8);
-cell!(u16, U16, UInt16Type, u64::from, |b| b as u16);
-cell!(u32, U32, UInt32Type, u64::from, |b| b as u32);
-cell!(u64, U64, UInt64Type, |v| v, |b| b);
-cell!(f32, F32, Float32Type, |v: f32| u64::from(v.to_bits()), |b| f32::from_bits(b as u32));
-cell!(f64, F64, Float64Type, f64::to_bits, f64::from_bits);
+cell!(u8, U8, UInt8Type, 0, u64::from, |b| b as u8);
+cell!(u16, U16, UInt16Type, 0, u64::from, |b| b as u16);
+cell!(u32, U32, UInt32Type, 0, u64::from, |b| b as u32);
+cell!(u64, U64, UInt64Type, 0, |v| v, |b| b);
+cell!(f32, F32, Float32Type, f32::NAN.to_bits() as u64, |v: f32| u64::from(v.to_bits()), |b| f32::from_bits(
+    b as u32
+));
+cell!(f64, F64, Float64Type, f64::NAN.to_bits(), f64::to_bits, f64::from_bits);
 
 /// The cells of an array, or why they are not of the type wanted.
 pub(crate) fn values<C: ArrowCell>(array: &ArrayRef) -> Result<&[C], String> {

@@ -4,8 +4,8 @@ use serde::Serialize;
 
 use super::tally::Tally;
 
-/// The gap in path growth split over the factors of (5.1) by Shapley values (5.4); averaged over heads, like
-/// the gap. The five parts and the residual add up to the gap.
+/// The gap in predicted growth split over the six paths of (5.4) by Shapley values; averaged over heads, like
+/// the gap. The six parts and the residual add up to the predicted gap.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct ShapleyParts {
     /// Part of the step size eta: schedule and intervention.
@@ -14,48 +14,68 @@ pub struct ShapleyParts {
     pub update_geometry: f64,
     /// Part of the residual energy e: what the stream lets an update do.
     pub residual_energy: f64,
-    /// Part of the coherence c of the update with the map that is there.
+    /// Part of the coherence c0 of the update with the map that is there.
     pub coherence: f64,
-    /// Part of the scale `1/a^`: history.
-    pub scale: f64,
-    /// What rounding leaves; larger only when recorded rates are not the product of recorded factors.
+    /// Part of what the features did by themselves, R.
+    pub features: f64,
+    /// Part of the spread that the window starts from.
+    pub start: f64,
+    /// What rounding leaves.
     pub residual: f64,
 }
 
-/// What became of the aligned (probe, layer, head) cells.
+/// Measured parts of a growth, or of a gap between two, in units of ln (3.1).
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct MeasuredParts {
+    /// All together.
+    pub growth: f64,
+    /// Part of the query weights.
+    pub query: f64,
+    /// Part of the key weights.
+    pub key: f64,
+    /// Part of the features.
+    pub features: f64,
+}
+
+/// What became of the (interval, layer, head) cells that both runs have. Where probe times differ, an interval is
+/// counted in the pieces that both runs share.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct CellCounts {
     /// Cells that both runs have.
     pub aligned: u64,
-    /// Cells with undefined factors in either run; they add nothing to either run's path growth.
-    pub undefined: u64,
-    /// Cells in which one run took no step: its path growth there is zero, and the difference goes to the
-    /// step size (or to the update geometry where a step was due and nothing moved).
+    /// Heads left out of the split: some factor of theirs is undefined in either run.
+    pub undefined_heads: u64,
+    /// Cells in which one run took no step: the difference goes to the step size (or to the update geometry where
+    /// a step was due and nothing moved).
     pub still_in_one: u64,
-    /// Cells in which neither run took a step; they add nothing.
+    /// Cells in which neither run took a step.
     pub still_in_both: u64,
     /// Cells over which the ratios are taken: both runs moved and moved the logits.
     pub in_ratios: u64,
-    /// Cells with undefined measured growth in either run; they add nothing to either's measured growth.
+    /// Intervals with undefined measured growth in either run; they add nothing to its measured growth.
     pub unmeasured: u64,
+    /// Intervals of either run with a log growth beyond one: too long for their split to be trusted (3.3).
+    pub long: u64,
 }
 
 /// Arm against arm for one group of layers. Growths are natural logarithms, averaged over the group's heads.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct GroupComparison {
-    /// Predicted path growth `sum_t g^` of A.
-    pub growth_a: f64,
-    /// Predicted path growth `sum_t g^` of B.
-    pub growth_b: f64,
-    /// `growth_b - growth_a`.
-    pub gap: f64,
-    /// Measured growth of A: the sum of Gamma, all paths together.
-    pub measured_growth_a: f64,
-    /// Measured growth of B.
-    pub measured_growth_b: f64,
-    /// `measured_growth_b - measured_growth_a`.
+    /// Measured growth of A and its parts.
+    pub measured_a: MeasuredParts,
+    /// Measured growth of B and its parts.
+    pub measured_b: MeasuredParts,
+    /// `measured_b.growth - measured_a.growth`.
     pub measured_gap: f64,
-    /// `gap` by factor.
+    /// The same, part by part.
+    pub measured_gap_parts: MeasuredParts,
+    /// Predicted growth `ln(a^'/a^)` of A.
+    pub predicted_a: f64,
+    /// Predicted growth of B.
+    pub predicted_b: f64,
+    /// `predicted_b - predicted_a`: what the Shapley values add up to.
+    pub predicted_gap: f64,
+    /// `predicted_gap` by path.
     pub shapley: ShapleyParts,
     /// Geometric mean over cells of the step-size term `(eta u)_b / (eta u)_a`; NaN without cells, as the
     /// ratios below.
@@ -66,53 +86,65 @@ pub struct GroupComparison {
     pub update_geometry_ratio: f64,
     /// Geometric mean of `e_b / e_a`.
     pub residual_energy_ratio: f64,
-    /// Mean of `c_b - c_a`.
+    /// Mean of `c0_b - c0_a`.
     pub coherence_difference: f64,
-    /// Geometric mean of `a^_b / a^_a`.
-    pub scale_ratio: f64,
     /// Cells behind these numbers.
     pub cells: CellCounts,
 }
 
-impl GroupComparison {
-    /// Averages a tally over `heads`: heads a layer times layers.
-    pub(super) fn new(tally: &Tally, heads: usize) -> Self {
-        let mean = |sum: &crate::sum::CompensatedSum| sum.value() / heads as f64;
-        let [growth_a, growth_b] = [0, 1].map(|i| mean(&tally.growth[i]));
-        let [measured_a, measured_b] = [0, 1].map(|i| mean(&tally.measured[i]));
-        let parts = [0, 1, 2, 3, 4].map(|i| mean(&tally.parts[i]));
-        let gap = mean(&tally.gap);
-        let [step_size, update_geometry, residual_energy, coherence, scale] = parts;
-        let moved = tally.moved as f64;
-        let [eta, u, e, a] = [0, 1, 2, 3].map(|i| tally.logs[i].value() / moved);
+impl MeasuredParts {
+    fn new([growth, query, key, features]: [f64; 4]) -> Self {
+        Self { growth, query, key, features }
+    }
+
+    fn less(&self, other: &Self) -> Self {
         Self {
-            growth_a,
-            growth_b,
-            gap,
-            measured_growth_a: measured_a,
-            measured_growth_b: measured_b,
-            measured_gap: measured_b - measured_a,
+            growth: self.growth - other.growth,
+            query: self.query - other.query,
+            key: self.key - other.key,
+            features: self.features - other.features,
+        }
+    }
+}
+
+impl GroupComparison {
+    /// The means of a tally over its heads.
+    pub(super) fn new(tally: &Tally) -> Self {
+        let split = tally.split();
+        let [measured_a, measured_b] = [0, 1].map(|run| MeasuredParts::new(tally.measured(run)));
+        let gap_parts = measured_b.less(&measured_a);
+        let ([eta, u, e], coherence_difference) = tally.ratios();
+        let c = tally.counts();
+        Self {
+            measured_a,
+            measured_b,
+            measured_gap: gap_parts.growth,
+            measured_gap_parts: gap_parts,
+            predicted_a: split.growth_a,
+            predicted_b: split.growth_b,
+            predicted_gap: split.gap(),
             shapley: ShapleyParts {
-                step_size,
-                update_geometry,
-                residual_energy,
-                coherence,
-                scale,
-                residual: gap - parts.iter().sum::<f64>(),
+                step_size: split.step_size,
+                update_geometry: split.update_geometry,
+                residual_energy: split.residual_energy,
+                coherence: split.coherence,
+                features: split.features,
+                start: split.start,
+                residual: split.gap() - split.parts().iter().sum::<f64>(),
             },
             step_size_ratio: (eta + u).exp(),
             learning_rate_ratio: eta.exp(),
             update_geometry_ratio: u.exp(),
             residual_energy_ratio: e.exp(),
-            coherence_difference: tally.coherence.value() / moved,
-            scale_ratio: a.exp(),
+            coherence_difference,
             cells: CellCounts {
-                aligned: tally.aligned,
-                undefined: tally.undefined,
-                still_in_one: tally.still_one,
-                still_in_both: tally.still_both,
-                in_ratios: tally.moved,
-                unmeasured: tally.unmeasured,
+                aligned: c.aligned,
+                undefined_heads: c.undefined_heads,
+                still_in_one: c.still_one,
+                still_in_both: c.still_both,
+                in_ratios: c.moved,
+                unmeasured: c.unmeasured,
+                long: c.long,
             },
         }
     }

@@ -1,5 +1,6 @@
 //! Arm against arm: why one run's attention grew more than another's (5.4), and what it bought in loss.
 
+mod align;
 mod differences;
 mod group;
 mod loss;
@@ -10,11 +11,11 @@ mod tally;
 #[cfg(test)]
 mod tests;
 
-use growthpath_trace::{ProbeRow, Run, StepRange};
+use growthpath_trace::{Run, StepRange};
 use serde::Serialize;
 
 pub use differences::Difference;
-pub use group::{CellCounts, GroupComparison, ShapleyParts};
+pub use group::{CellCounts, GroupComparison, MeasuredParts, ShapleyParts};
 pub use loss::{LossGap, TokenEfficiency};
 pub(crate) use probes::{Probes, run_name};
 pub use seeds::{SeedMetric, SeedSummary, seeds};
@@ -81,8 +82,10 @@ pub struct ComparedSteps {
     pub first: u32,
     /// State (steps done) at which the last compared interval ends.
     pub last: u32,
-    /// Probe intervals compared.
+    /// Intervals compared: between neighbouring probes of either run.
     pub intervals: usize,
+    /// Of these, pieces of a longer interval of one run, cut where the other was probed.
+    pub interpolated: usize,
 }
 
 /// One layer of a comparison.
@@ -133,17 +136,16 @@ pub struct Comparison {
     pub notes: Vec<String>,
 }
 
-/// Splits the difference in path growth between two runs over the five factors (5.4), and sets it beside the
-/// difference in validation loss.
+/// Splits the difference in predicted growth between two runs over the six paths of (5.4), beside the measured
+/// difference and the difference in validation loss.
 ///
-/// Compared are the probe intervals that lie in `window` whole: those whose steps are all in it. A group's
-/// *path growth* is `sum_t g^`, averaged over its heads. Both traces are streamed side by side, one probe at
-/// a time.
+/// Compared are the steps between the first and the last probe that both runs have in `window`. Growths are averaged
+/// over a group's heads. Both traces are streamed side by side, one probe at a time.
 ///
 /// # Errors
-/// [`AnalysisError::Incomparable`] when depth, heads, data, tokenizer or probe intervals differ;
-/// [`AnalysisError::NothingToAnalyse`] when a run has no probe rows, the window holds no whole interval, or
-/// the group has no layers; [`AnalysisError::EmptyWindow`]; [`AnalysisError::BrokenProbe`];
+/// [`AnalysisError::Incomparable`] when depth, heads, data or tokenizer differ;
+/// [`AnalysisError::NothingToAnalyse`] when a run has no probe rows, the runs share no two probe steps in the window,
+/// or the group has no layers; [`AnalysisError::EmptyWindow`]; [`AnalysisError::BrokenProbe`];
 /// [`AnalysisError::Trace`].
 pub fn compare(a: &Run, b: &Run, layers: Layers, window: impl Into<StepRange>) -> Result<Comparison> {
     let window = window.into();
@@ -156,22 +158,17 @@ pub fn compare(a: &Run, b: &Run, layers: Layers, window: impl Into<StepRange>) -
         let what = format!("a model of {depth} layer has no {} half; use all", layers.name());
         return Err(AnalysisError::NothingToAnalyse { run: run_name(a), what });
     }
-    let (tallies, steps) = tally_all(a, b, window)?;
-    let group = |layers: Layers| {
-        let members = || (0..depth).filter(|&l| layers.contains(l, depth));
-        let mut sum = Tally::default();
-        members().for_each(|l| sum.merge(&tallies[l]));
-        GroupComparison::new(&sum, heads * members().count())
+    let (pairs, steps) = align::follow(a, b, window)?;
+    let over = |wanted: &dyn Fn(usize) -> bool| {
+        let mut tally = Tally::default();
+        let members = pairs.chunks(heads).enumerate().filter(|(l, _)| wanted(*l));
+        members.flat_map(|(_, heads)| heads).for_each(|head| tally.add(head));
+        GroupComparison::new(&tally)
     };
+    let group = |layers: Layers| over(&|l| layers.contains(l, depth));
     let losses = loss::Losses::read(a, b)?;
     let mut notes = refuse::notes(a, b);
-    let whole = group(Layers::All);
-    if whole.cells.undefined > 0 {
-        notes.push(format!(
-            "{} of {} cells have undefined factors and add nothing to either arm",
-            whole.cells.undefined, whole.cells.aligned
-        ));
-    }
+    notes.extend(caveats(&group(Layers::All), &steps));
     Ok(Comparison {
         labels: Both { a: run_name(a), b: run_name(b) },
         group: layers,
@@ -181,10 +178,8 @@ pub fn compare(a: &Run, b: &Run, layers: Layers, window: impl Into<StepRange>) -
             upper: group(Layers::Upper),
             lower: (depth > 1).then(|| group(Layers::Lower)),
         },
-        layers: tallies
-            .iter()
-            .enumerate()
-            .map(|(layer, tally)| LayerComparison { layer, comparison: GroupComparison::new(tally, heads) })
+        layers: (0..depth)
+            .map(|layer| LayerComparison { layer, comparison: over(&|l| l == layer) })
             .collect(),
         final_loss: losses.gap(),
         token_efficiency: losses.efficiency(),
@@ -194,30 +189,28 @@ pub fn compare(a: &Run, b: &Run, layers: Layers, window: impl Into<StepRange>) -
     })
 }
 
-/// Zips the two traces probe by probe; one tally a layer.
-fn tally_all(a: &Run, b: &Run, window: StepRange) -> Result<(Vec<Tally>, ComparedSteps)> {
-    let (depth, heads) = (usize::from(a.info().layers), usize::from(a.info().heads));
-    let mut tallies = vec![Tally::default(); depth];
-    let (mut in_a, mut in_b) = (Probes::intervals(a, window)?, Probes::intervals(b, window)?);
-    let mut steps: Option<ComparedSteps> = None;
-    loop {
-        let (rows_a, rows_b) = (in_a.next().transpose()?, in_b.next().transpose()?);
-        let interval = |rows: &Option<Vec<ProbeRow>>| rows.as_ref()?.first().copied().map(probes::ends);
-        let (at_a, at_b) = (interval(&rows_a), interval(&rows_b));
-        if at_a != at_b {
-            return Err(refuse::schedule((a, at_a), (b, at_b), steps.map(|s| (s.first, s.last))));
-        }
-        let (Some(rows_a), Some(rows_b), Some((first, last))) = (rows_a, rows_b, at_a) else { break };
-        for (tally, (a, b)) in tallies.iter_mut().zip(rows_a.chunks(heads).zip(rows_b.chunks(heads))) {
-            tally.add(a, b)?;
-        }
-        let so_far = steps.get_or_insert(ComparedSteps { first, last, intervals: 0 });
-        so_far.last = last;
-        so_far.intervals += 1;
+/// What the split's reader must know.
+fn caveats(whole: &GroupComparison, steps: &ComparedSteps) -> Vec<String> {
+    let mut notes = Vec::new();
+    if whole.cells.undefined_heads > 0 {
+        notes.push(format!(
+            "{} heads have undefined factors in an interval and are left out of the split",
+            whole.cells.undefined_heads
+        ));
     }
-    let steps = steps.ok_or_else(|| AnalysisError::NothingToAnalyse {
-        run: run_name(a),
-        what: "no probe interval lies whole in the window; widen it, or probe more often".to_owned(),
-    })?;
-    Ok((tallies, steps))
+    if whole.cells.long > 0 {
+        notes.push(format!(
+            "{} intervals (a head each) have a growth above {}: too long for their split to be trusted; probe more often",
+            whole.cells.long,
+            crate::read::LONG_INTERVAL
+        ));
+    }
+    if steps.interpolated > 0 {
+        notes.push(format!(
+            "{} of {} intervals were cut where only one run was probed: the split between factors is interpolated \
+             there; train the second run with --probe-like and the first's directory",
+            steps.interpolated, steps.intervals
+        ));
+    }
+    notes
 }

@@ -4,7 +4,7 @@ use growthpath_trace::Run;
 
 use super::differences;
 use super::probes::run_name;
-use crate::error::{AnalysisError, Incomparable, Result};
+use crate::error::{Incomparable, Result};
 
 /// Refuses runs of different shape, data or tokenizer.
 pub(super) fn different(a: &Run, b: &Run) -> Result<()> {
@@ -37,35 +37,6 @@ pub(super) fn different(a: &Run, b: &Run) -> Result<()> {
             .join(", "),
     };
     refuse("data (blake3)", data(x), data(y), "train both on the same text")
-}
-
-/// States (steps done) between which an interval lies; none where a run has no further interval.
-type Interval = Option<(u32, u32)>;
-
-/// The refusal where two probe schedules part: the first intervals that differ, and the states between which
-/// all intervals before them agree.
-pub(super) fn schedule(
-    (a, at_a): (&Run, Interval),
-    (b, at_b): (&Run, Interval),
-    agreed: Interval,
-) -> AnalysisError {
-    let show = |i: Interval| match i {
-        Some((from, to)) => format!("steps {from}..{to}"),
-        None => "missing".to_owned(),
-    };
-    let mend = match agreed {
-        Some((from, to)) => format!("they agree in the window {from}..{to}: compare in it"),
-        None => "train both with the same probe schedule, or choose a window in which they agree".to_owned(),
-    };
-    Box::new(Incomparable {
-        what: "the next probe interval".to_owned(),
-        run_a: run_name(a),
-        a: show(at_a),
-        run_b: run_name(b),
-        b: show(at_b),
-        mend,
-    })
-    .into()
 }
 
 /// Differences that do not forbid a comparison but bear on what it means.

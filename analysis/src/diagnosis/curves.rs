@@ -1,6 +1,6 @@
 //! The curves that a diagnosis reads, one point a probe.
 
-use growthpath_trace::{ProbeLayerRow, RelianceRow, Run};
+use growthpath_trace::{MaturityRow, ProbeRow, RelianceRow, Run};
 use serde::Serialize;
 
 use crate::compare::{Probes, run_name};
@@ -37,11 +37,9 @@ pub struct Curves {
 pub(super) struct UpperPath {
     /// Mean of `ln a^`.
     pub ln_spread: Vec<f64>,
-    /// Mean of `g^` (4.1).
-    pub rate: Vec<f64>,
-    /// Mean of `g_D2` (3.2).
-    pub curvature: Vec<f64>,
-    /// Mean of `(r^ / a^)^2`, a^ where the interval begins.
+    /// Mean of `x c0`, x the step `eta u e` over the spread that it starts from (5.4).
+    pub along: Vec<f64>,
+    /// Mean of `x^2`.
     pub step2: Vec<f64>,
 }
 
@@ -65,9 +63,9 @@ pub(super) fn read(run: &Run) -> Result<(Curves, UpperPath)> {
         curves.upper_spread.push(mean(upper, |r| r.spread));
         curves.lower_spread.push(mean(lower, |r| r.spread));
         path.ln_spread.push(mean(upper, |r| r.a_hat.ln()));
-        path.rate.push(mean(upper, |r| r.g_hat));
-        path.curvature.push(mean(upper, |r| r.g_d2));
-        path.step2.push(mean(upper, |r| (r.r_hat / r.a_hat_prev).powi(2)));
+        let step = |r: &ProbeRow| if r.dm_i == 0.0 { 0.0 } else { r.dm_i * r.e / r.a_hat_prev };
+        path.along.push(mean(upper, |r| if r.dm_i == 0.0 { 0.0 } else { step(r) * r.c0 }));
+        path.step2.push(mean(upper, |r| step(r).powi(2)));
     }
     add_maturity(run, depth, &mut curves)?;
     add_reliance(run, &mut curves)?;
@@ -84,9 +82,10 @@ fn add_maturity(run: &Run, depth: usize, curves: &mut Curves) -> Result<()> {
     let count = curves.steps.len();
     curves.upper_maturity = vec![f64::NAN; count];
     curves.lower_maturity = vec![f64::NAN; count];
-    let mut probe: Vec<ProbeLayerRow> = Vec::with_capacity(depth);
-    for batch in run.stream::<ProbeLayerRow>(..) {
-        for row in batch? {
+    let lag = crate::maturity::main_lag(run);
+    let mut probe: Vec<MaturityRow> = Vec::with_capacity(depth);
+    for batch in run.stream::<MaturityRow>(..) {
+        for row in batch?.into_iter().filter(|r| Some(r.lag) == lag) {
             if probe.first().is_some_and(|first| first.step != row.step) {
                 probe.clear();
             }

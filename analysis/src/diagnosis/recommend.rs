@@ -17,12 +17,11 @@ const TRIED: u32 = 400;
 
 /// A multiplier on the step size of the upper half's W_Q and W_K, and how long to hold it.
 ///
-/// Obtained from this run's own path: over each probe interval the upper half's predicted log spread moved by
-/// `1/2 ln(1 + 2 g^ + 2 g_D2 + (r^/a^)^2)`, the part of the weights (3.2), and by a remainder, the feature
-/// path. With the step size multiplied by m, the first-order logit step and its projection scale by m and the
-/// second-order one by m^2 (section 7); as rates they also scale by the measured over the slowed spread, for
-/// the scale is a factor of (5.1). The remainder stays as measured, as do u, e and c. Rates are means over
-/// the half's heads, spreads geometric means of a^.
+/// Obtained from this run's own path by the recursion (5.4): over each probe interval the upper half's predicted log
+/// spread moved by `1/2 ln(1 + 2 x c0 + x^2)`, the part of the weights, x the step `eta u e` over the spread, and by a
+/// remainder, what the features did. With the step size multiplied by m, x is multiplied by m and by the measured
+/// over the slowed spread. The remainder stays as measured, as do u, e and c0. Means run over the half's heads,
+/// spreads are geometric means of a^.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Recommendation {
     /// The largest multiplier that keeps the predicted spread at or under `spread_limit` until `until_step`;
@@ -141,16 +140,10 @@ fn limit_at(curves: &Curves, path: &UpperPath, sharp: usize, threshold: f64) -> 
     }
 }
 
-/// Squared growth that the weights alone bring over an interval (3.2): `m` multiplies the step size, `x` is
-/// `m` times measured spread over slowed spread.
-fn weights_only(path: &UpperPath, i: usize, m: f64, x: f64) -> f64 {
-    // First order: at least (1 - x r^/a^)^2 >= 0 by Cauchy-Schwarz.
-    let first = 1.0 + 2.0 * x * path.rate[i] + x * x * path.step2[i];
-    // Second order: the logits scale by m^2, their rate by m^2 (measured spread / slowed spread).
-    let second = 2.0 * m * x * path.curvature[i];
-    let both = if second.is_finite() { first + second } else { first };
-    // A mean of measured and predicted rates is no square; keep its logarithm defined.
-    if both > FLOOR { both } else { maximum(first, FLOOR) }
+/// Squared growth that the weights alone bring over an interval (5.4); `x` is the multiplier times measured spread
+/// over slowed spread.
+fn weights_only(path: &UpperPath, i: usize, x: f64) -> f64 {
+    maximum(1.0 + 2.0 * x * path.along[i] + x * x * path.step2[i], FLOOR)
 }
 
 /// Smallest squared growth of an interval: below, the spread has all but vanished.
@@ -163,9 +156,9 @@ pub(super) fn trajectory(path: &UpperPath, until: usize, m: f64) -> Vec<f64> {
     slowed.push(now);
     for i in 1..=until {
         let measured = path.ln_spread[i - 1];
-        let feature = path.ln_spread[i] - measured - 0.5 * weights_only(path, i, 1.0, 1.0).ln();
+        let feature = path.ln_spread[i] - measured - 0.5 * weights_only(path, i, 1.0).ln();
         let x = m * (measured - now).exp();
-        now += feature + 0.5 * weights_only(path, i, m, x).ln();
+        now += feature + 0.5 * weights_only(path, i, x).ln();
         slowed.push(now);
     }
     slowed

@@ -56,7 +56,6 @@ fn value<R: Row>(row: &R, column: &str) -> f64 {
 fn scale<R: Row>(rows: &[R], column: &str) -> f64 {
     let column = match column {
         "lse_gap" => "s_max",
-        "acct_residual" => "spread",
         other => other,
     };
     let squares: f64 = rows.iter().map(|r| value(r, column).powi(2)).filter(|v| v.is_finite()).sum();

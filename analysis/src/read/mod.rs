@@ -19,7 +19,6 @@ mod agree;
 mod analyze;
 mod euler;
 mod grid;
-mod interval;
 mod names;
 mod running;
 mod sample;
@@ -30,16 +29,17 @@ mod tests;
 mod verify;
 mod window;
 
+pub use crate::recorded::LONG_INTERVAL;
 pub use agree::{Agreement, agreement};
 pub use analyze::{
     Accounting, Analysis, BoundHalf, BoundSummary, Cost, EulerSummary, FactorLayer, Factors, LayerAnalysis,
-    LayerShares, PredictionSummary, analyze,
+    LayerShares, LayerSplit, PartPrediction, PredictionSummary, Tightness, analyze,
 };
 pub use names::{NamedValues, write_name};
 pub use series::{
     Curve, EnergyMatrix, EstimateCurve, FactorCurves, GrowthCurves, HalfCurves, Hold, LayerCurves,
-    LongIntervals, MaturityCurves, Pairs, PredictionPairs, Series, Source, TightnessCurves,
-    WriteCurves, series, series_in,
+    LongIntervals, MaturityCurves, Pairs, PredictionPairs, Series, Source, TightnessCurves, WriteCurves,
+    series, series_in,
 };
 pub use verify::{Check, Place, Verification, verify};
 pub use window::Window;

@@ -238,8 +238,9 @@ fn beside(out: &mut RunWriter, arm: Arm, step: u32, noise: &mut Noise) -> Result
         })
         .collect();
     out.push(&maturity)?;
-    let layers: Vec<ProbeLayerRow> =
-        (0..LAYERS).map(|layer| ProbeLayerRow { step, layer, eff_rank: 12.0, distinct: 0.8, ..Default::default() }).collect();
+    let layers: Vec<ProbeLayerRow> = (0..LAYERS)
+        .map(|layer| ProbeLayerRow { step, layer, eff_rank: 12.0, distinct: 0.8, ..Default::default() })
+        .collect();
     out.push(&layers)?;
     let shares: Vec<ShareRow> = (0..LAYERS)
         .flat_map(|layer| (0..=2 * layer).chain([WRITE_CONSTANT]).map(move |write| (layer, write)))

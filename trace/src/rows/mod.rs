@@ -87,6 +87,19 @@ macro_rules! table {
             $(#[doc = concat!($doc, " Unit: ", $unit, ".")] pub $field: $ty,)+
         }
 
+        impl $name {
+            /// A row of zeros in which every column that may be undefined is.
+            pub fn undefined() -> Self {
+                let cell = |role: $crate::column::Role, undefined: u64| {
+                    if matches!(role, $crate::column::Role::Optional) { undefined } else { 0 }
+                };
+                Self { $($field: $crate::column::Cell::from_bits(cell(
+                    $crate::rows::role!($role),
+                    <$ty as $crate::column::Cell>::UNDEFINED,
+                ))),+ }
+            }
+        }
+
         impl $crate::rows::Row for $name {
             const TABLE: $crate::table::Table = $crate::table::Table::$table;
             const COLUMNS: &'static [$crate::column::Column] = &[$($crate::column::Column {

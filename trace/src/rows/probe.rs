@@ -22,27 +22,34 @@ table! {
         opt sharpness: f64 ["1"] "1 - entropy over ln(row length), mean over rows with at least 8 keys.";
         num top1: f64 ["1"] "Mean over rows of the largest attention weight.";
         num s_max: f64 ["1"] "Largest logit over causal pairs.";
-        opt g_d: f64 ["1"] "Growth rate of the weight path, first order (3.2).";
-        opt g_d2: f64 ["1"] "Growth rate of the weight path, second order (3.2).";
-        opt g_f: f64 ["1"] "Growth rate of the feature path (3.2).";
-        opt rho2: f64 ["1"] "Squared relative change of the row-centred logits (3.2).";
-        opt gamma: f64 ["1"] "Log growth of the spread over the interval.";
-        opt r_d: f64 ["1"] "RMS over causal pairs of the first-order weight path D.";
-        opt acct_residual: f64 ["1"] "Relative residual of the accounting identity (3.2): rounding only.";
+        opt gamma: f64 ["ln"] "Log growth of the spread over the interval: gamma_q + gamma_k + gamma_f (3.1).";
+        opt gamma_q: f64 ["ln"] "Part of the growth that the query weights made (3.1).";
+        opt gamma_k: f64 ["ln"] "Part of the growth that the key weights made (3.1).";
+        opt gamma_f: f64 ["ln"] "Part of the growth that the features made (3.1).";
+        opt cos_theta: f64 ["1"] "Cosine between the row-centred logits at the interval's ends: turning (3.2).";
         num a_hat: f64 ["1"] "Spread predicted from weights and moments (4.1).";
         opt a_hat_prev: f64 ["1"] "Predicted spread at the probe before.";
-        opt g_hat: f64 ["1"] "Predicted growth rate of the weight path (4.1).";
-        opt r_hat: f64 ["1"] "Predicted RMS logit step (4.1).";
-        opt gf_hat: f64 ["1"] "Predicted growth rate of the feature path (4.2).";
+        opt gamma_q_hat: f64 ["ln"] "Predicted part of the query weights (4.2).";
+        opt gamma_k_hat: f64 ["ln"] "Predicted part of the key weights (4.2).";
+        opt gamma_f_hat: f64 ["ln"] "Predicted part of the features (4.2).";
         opt eta: f64 ["1"] "Effective learning rate summed over the interval: step size of (5.1).";
-        opt u: f64 ["1"] "Update geometry: update size per unit of eta (5.1).";
-        opt e: f64 ["1"] "Residual energy: RMS logit change per unit of weight change (5.1).";
-        opt c: f64 ["1"] "Coherence of the update with the map that is there, in [-1, 1] (5.1).";
-        opt dm_i: f64 ["1"] "Size of the update in the identity metric, eta u (5.1).";
-        opt bound_s: f64 ["1"] "Norm of the weight update s of the bound (6.1).";
-        opt bound_e: f64 ["1"] "Energy E of the bound (6.1).";
-        opt bound_omega: f64 ["1"] "Weight size omega of the bound (6.1).";
-        opt bound_rms: f64 ["1"] "The bound s E omega on r_d (6.1).";
+        opt u: f64 ["1"] "Update geometry: update size dm_i per unit of eta (5.1).";
+        opt dm_i: f64 ["1"] "Size of the change of M in the identity metric, eta u (5.1).";
+        opt e: f64 ["1"] "Residual energy in the metric of the interval's start: |dM|_S per unit of dm_i (5.1).";
+        opt c: f64 ["1"] "Coherence of dM with the mean of M and M' at the start, in [-1, 1] (5.1).";
+        opt c0: f64 ["1"] "Coherence of dM with M at the start: the persistent part of c (5.1).";
+        opt scale: f64 ["1"] "Predicted spread mid-interval in the metric of the start: the scale a of (5.1).";
+        opt e_next: f64 ["1"] "Residual energy in the metric of the interval's end (5.1).";
+        opt c_next: f64 ["1"] "Coherence in the metric of the interval's end (5.1).";
+        opt scale_next: f64 ["1"] "Scale in the metric of the interval's end (5.1).";
+        opt feature_step: f64 ["ln"] "R: predicted log growth by the features under the new weights (5.4).";
+        opt ds_w: f64 ["1"] "RMS of the logit change that the weights make at the interval's first features (6).";
+        opt gamma_w_start: f64 ["ln"] "Log growth that the weights make at the interval's first features (6.3).";
+        opt bound_s: f64 ["1"] "Norm of the weight change s of the cheap bound (6.1).";
+        opt bound_e: f64 ["1"] "Energy E of the cheap bound (6.1).";
+        opt bound_omega: f64 ["1"] "Weight size omega, mid-interval, of the cheap bound (6.1).";
+        opt bound_cheap: f64 ["1"] "The bound s E omega on ds_w (6.1).";
+        opt bound_tight: f64 ["1"] "The bound on ds_w from the scatter of the keys (6.2).";
         opt e_max: f64 ["1"] "Upper bound on e without RoPE (5.2).";
     }
 }
@@ -52,7 +59,6 @@ table! {
     ProbeLayerRow = ProbeLayers {
         key step: u32 ["step"] "Optimizer steps done when it was taken.";
         key layer: u16 ["1"] "Layer, counted from the bottom.";
-        opt maturity: f64 ["1"] "Cosine between the key moment now and a lag earlier; undefined before the lag.";
         opt eff_rank: f64 ["1"] "Effective rank of the key moment.";
         opt distinct: f64 ["1"] "Token-distinct fraction: trace of the key moment over that of the query moment.";
         num tr_sq: f64 ["1"] "Trace of the query moment.";
@@ -90,8 +96,8 @@ table! {
         key layer: u16 ["1"] "Layer whose input is split, counted from the bottom.";
         key write: u16 ["1"] "Write: 0 embedding, 2l+1 attention of layer l, 2l+2 FFN of layer l, 65535 constant part.";
         opt stream_share: f64 ["1"] "Share of the stream's energy (2.3); adds up to 1 over writes.";
-        opt energy_share: f64 ["1"] "Share of the squared logit step (5.3); adds up to 1 over writes.";
-        opt drift_share: f64 ["1"] "Share of the predicted feature path (4.2) that this write's drift brings.";
+        opt energy_share: f64 ["1"] "Share of the squared logit change |dM|_S^2 (5.3); adds up to 1 over writes.";
+        opt drift_share: f64 ["ln"] "Part of the predicted feature part of the growth that this write's drift makes (4.3).";
     }
 }
 

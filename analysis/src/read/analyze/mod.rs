@@ -11,7 +11,7 @@ use growthpath_trace::{EvalRow, Run, StepRow};
 
 pub use report::{
     Accounting, Analysis, BoundHalf, BoundSummary, Cost, EulerSummary, FactorLayer, Factors, LayerAnalysis,
-    LayerShares, PredictionSummary,
+    LayerShares, LayerSplit, PartPrediction, PredictionSummary, Tightness,
 };
 
 use crate::error::{AnalysisError, Result};
@@ -20,9 +20,9 @@ use crate::read::sketch::MedianSketch;
 use crate::read::window::Window;
 use crate::read::{each_row, euler};
 
-/// Explains a window of a run: the growth of attention layer by layer and its exact shares (3.3), how
+/// Explains a window of a run: the growth of attention layer by layer and what queries, keys and features made of it (3.1), how
 /// well the theory of section 4 predicted it, the factors (5.1), the writes that supplied it (5.3),
-/// and how much growth was possible (6.2). Window semantics as in [`crate::read`]; `None` for all.
+/// and how much growth was possible (6.3). Window semantics as in [`crate::read`]; `None` for all.
 ///
 /// What the trace does not hold is NaN (`null` in JSON) or empty. Memory is bounded; medians over more
 /// than 65,536 values are within a relative `2^-12`, everything else is exact to rounding.
@@ -81,19 +81,14 @@ fn layer(
     paths: &paths::PathPass,
     state: &state::StatePass,
 ) -> LayerAnalysis {
-    let path = paths.layer(l);
     // The probe's states are those that growth is measured between; the training batch's fill in.
-    let seen = if paths.states_seen() { path.ends } else { heads.ends(l) };
+    let seen = if paths.states_seen() { paths.ends(l) } else { heads.ends(l) };
     let [attn, ffn] = state.writes[l];
     let basis = state.basis[l];
     LayerAnalysis {
         layer: l as u16,
-        growth: path.growth,
-        growth_factor: path.growth.exp(),
-        weight_path: path.shares.weight_path,
-        weight_curvature: path.shares.weight_curvature,
-        feature_path: path.shares.feature_path,
-        rotation: path.shares.rotation,
+        growth: paths.growth(l),
+        growth_factor: paths.growth(l).exp(),
         spread_first: seen.spread_first,
         spread_last: seen.spread_last,
         entropy_first: seen.entropy_first,

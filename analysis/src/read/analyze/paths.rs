@@ -1,30 +1,41 @@
-//! One pass over `probe`: growth and its shares, prediction, factors, bounds.
+//! One pass over `probe`: growth and its parts, prediction, factors, bounds.
 
 use growthpath_trace::{ProbeRow, Run};
 
 use super::heads::{EndTracker, Ends};
-use super::report::{Accounting, BoundHalf, BoundSummary, FactorLayer, PredictionSummary};
+use super::report::{
+    Accounting, BoundHalf, BoundSummary, FactorLayer, LayerSplit, PartPrediction, PredictionSummary,
+    Tightness,
+};
+use crate::corners::GrowthParts;
 use crate::error::Result;
+use crate::read::each_row;
 use crate::read::grid::Grid;
 use crate::read::running::{Correlation, Mean, mean};
 use crate::read::sketch::MedianSketch;
 use crate::read::window::Window;
-use crate::read::{each_row, interval};
-use crate::shares::PathShares;
-use crate::statistics::median;
+use crate::recorded as interval;
 
 /// Rounding that a bound may be exceeded by, relatively (see `verify`).
 const BOUND_ROUNDING: f64 = 1e-9;
-const PRODUCT_ROUNDING: f64 = 1e-7;
+
+/// The parts of a growth in a fixed order: query, key, features, all together.
+fn four(parts: &GrowthParts, total: f64) -> [f64; 4] {
+    [parts.query, parts.key, parts.features, total]
+}
 
 /// Sums over the intervals of one (layer, head).
 #[derive(Debug, Clone, Copy, Default)]
 struct Cell {
-    growth: Mean,
-    paths: [Mean; 4],
-    g_hat: Mean,
-    g_d: Mean,
-    product: Mean,
+    /// Measured parts and growth.
+    measured: [Mean; 4],
+    /// Predicted less measured, where both are defined.
+    error: [Mean; 4],
+    turning: Mean,
+    long: u64,
+    /// What the weights made of the spread at the intervals' first features, and its bound.
+    weights: Mean,
+    bound: Mean,
     eta: Mean,
 }
 
@@ -34,57 +45,60 @@ struct LayerFactors {
     step_term: Mean,
     residual_energy: Mean,
     coherence: Mean,
+    persistent: Mean,
     scale: Mean,
     scale_step: u32,
+}
+
+/// A median and a largest value.
+#[derive(Default)]
+struct Spread {
+    median: MedianSketch,
+    max: Option<f64>,
+}
+
+impl Spread {
+    fn add(&mut self, value: f64) {
+        self.median.add(value);
+        if !value.is_nan() {
+            self.max = Some(self.max.map_or(value, |max| max.max(value)));
+        }
+    }
+
+    fn summary(&self) -> Tightness {
+        Tightness { median: self.median.median(), max: self.max.unwrap_or(f64::NAN) }
+    }
 }
 
 pub(super) struct PathPass {
     pub rows: u64,
     grid: Grid,
-    accounting: Accounting,
+    max_residual: f64,
+    intervals: u64,
+    undefined: u64,
+    longest_steps: u32,
     cells: Vec<Cell>,
     factors: Vec<LayerFactors>,
     ends: EndTracker,
-    rates: Correlation,
-    steps: Correlation,
-    step_ratio: MedianSketch,
-    totals: Correlation,
-    total_error: MedianSketch,
+    correlations: [Correlation; 4],
     violations: u64,
-    tightness: MedianSketch,
-    half_tightness: [MedianSketch; 2],
-    half_tightness_max: [f64; 2],
-}
-
-/// One layer's growth over the window.
-pub(super) struct LayerPaths {
-    pub growth: f64,
-    pub shares: PathShares,
-    pub ends: Ends,
+    tightness: [Spread; 2],
 }
 
 pub(super) fn read(run: &Run, grid: Grid, window: &Window) -> Result<PathPass> {
     let mut pass = PathPass {
         rows: 0,
         grid,
-        accounting: Accounting {
-            max_abs_residual: f64::NAN,
-            max_growth_residual: f64::NAN,
-            intervals: 0,
-            undefined: 0,
-        },
+        max_residual: f64::NAN,
+        intervals: 0,
+        undefined: 0,
+        longest_steps: 0,
         cells: vec![Cell::default(); grid.cells()],
         factors: vec![LayerFactors::default(); grid.layers],
         ends: EndTracker::new(grid.layers),
-        rates: Correlation::default(),
-        steps: Correlation::default(),
-        step_ratio: MedianSketch::default(),
-        totals: Correlation::default(),
-        total_error: MedianSketch::default(),
+        correlations: Default::default(),
         violations: 0,
-        tightness: MedianSketch::default(),
-        half_tightness: Default::default(),
-        half_tightness_max: [f64::NAN; 2],
+        tightness: Default::default(),
     };
     each_row::<ProbeRow>(run, window.states(), |row| pass.row(row, window))?;
     Ok(pass)
@@ -104,77 +118,65 @@ impl PathPass {
         }
         factors.scale.add(row.a_hat);
         if window.holds(row) {
-            self.growth(row, cell);
+            self.measured(row, cell);
             self.predicted(row, cell);
             self.factor(row, layer, cell);
-            self.bounded(row, layer, cell);
+            self.bounded(row, cell);
         }
     }
 
-    fn growth(&mut self, row: &ProbeRow, cell: usize) {
-        let Some(parts) = interval::path_shares(row) else {
-            self.accounting.undefined += 1;
+    fn measured(&mut self, row: &ProbeRow, cell: usize) {
+        self.longest_steps = self.longest_steps.max(row.step - row.prev_step);
+        let Some(parts) = interval::parts(row) else {
+            self.undefined += 1;
             return;
         };
-        let a = &mut self.accounting;
-        a.intervals += 1;
-        a.max_abs_residual = a.max_abs_residual.max(row.acct_residual.abs());
-        a.max_growth_residual =
-            a.max_growth_residual.max((row.gamma - interval::gamma_from_rates(row)).abs());
+        self.intervals += 1;
+        self.max_residual = self.max_residual.max(interval::additivity(row));
         let cell = &mut self.cells[cell];
-        cell.growth.add(row.gamma);
-        let parts = [parts.weight_path, parts.weight_curvature, parts.feature_path, parts.rotation];
-        cell.paths.iter_mut().zip(parts).for_each(|(sum, part)| sum.add(part));
+        cell.measured.iter_mut().zip(four(&parts, row.gamma)).for_each(|(sum, part)| sum.add(part));
+        cell.turning.add(1.0 - row.cos_theta);
+        cell.long += u64::from(interval::is_long(row));
     }
 
     fn predicted(&mut self, row: &ProbeRow, cell: usize) {
-        self.rates.add(row.g_hat, row.g_d);
-        self.steps.add(row.r_hat.ln(), row.r_d.ln());
-        self.step_ratio.add(row.r_hat / row.r_d);
-        let total = interval::predicted_growth(row);
-        self.totals.add(total, row.gamma);
-        self.total_error.add((total - row.gamma).abs());
-        let cell = &mut self.cells[cell];
-        // A ratio of sums needs the same intervals above and below.
-        if row.g_hat.is_finite() && row.g_d.is_finite() {
-            cell.g_hat.add(row.g_hat);
-            cell.g_d.add(row.g_d);
+        // Correlations and sums need the same intervals on both sides.
+        let (Some(measured), Some(predicted)) = (interval::parts(row), interval::predicted_parts(row)) else {
+            return;
+        };
+        let measured = four(&measured, row.gamma);
+        let predicted = four(&predicted, interval::predicted_growth(row));
+        for part in 0..4 {
+            self.correlations[part].add(predicted[part], measured[part]);
+            self.cells[cell].error[part].add(predicted[part] - measured[part]);
         }
     }
 
     fn factor(&mut self, row: &ProbeRow, layer: usize, cell: usize) {
         self.cells[cell].eta.add(row.eta);
         let factors = &mut self.factors[layer];
-        factors.step_term.add(row.eta * row.u);
+        factors.step_term.add(row.dm_i);
         factors.residual_energy.add_weighted(row.e, f64::from(row.step - row.prev_step));
         factors.coherence.add(row.c);
+        factors.persistent.add(row.c0);
     }
 
-    fn bounded(&mut self, row: &ProbeRow, layer: usize, cell: usize) {
-        let beyond = |left: f64, right: f64, rounding: f64| left > right * (1.0 + rounding);
-        let rate_bound = row.bound_rms / row.spread_prev;
-        let factor = interval::bound_factor(row);
+    fn bounded(&mut self, row: &ProbeRow, cell: usize) {
+        let beyond = |bound: f64| row.ds_w > bound * (1.0 + BOUND_ROUNDING);
+        let bound = interval::weight_growth_bound(row);
         self.violations += u64::from(
-            beyond(row.r_d, row.bound_rms, BOUND_ROUNDING)
-                || beyond(row.g_d.abs(), rate_bound, BOUND_ROUNDING)
-                || beyond(row.spread / row.spread_prev, factor, PRODUCT_ROUNDING),
+            beyond(row.bound_cheap) || beyond(row.bound_tight) || row.gamma_w_start > bound + BOUND_ROUNDING,
         );
-        if row.gamma.is_finite() {
-            self.cells[cell].product.add(factor.ln());
+        if row.gamma_w_start.is_finite() && bound.is_finite() {
+            self.cells[cell].weights.add(row.gamma_w_start);
+            self.cells[cell].bound.add(bound);
         }
-        let (half, tightness) = (self.grid.half(layer), interval::tightness(row));
-        self.tightness.add(tightness);
-        self.half_tightness[half].add(tightness);
-        self.half_tightness_max[half] = self.half_tightness_max[half].max(tightness);
+        self.tightness.iter_mut().zip(interval::tightness(row)).for_each(|(t, value)| t.add(value));
     }
 
     /// Whether the window has any state of the probe.
     pub fn states_seen(&self) -> bool {
         self.rows > 0
-    }
-
-    pub fn accounting(&self) -> Accounting {
-        self.accounting
     }
 
     fn cells_of(&self, layer: usize) -> &[Cell] {
@@ -186,55 +188,75 @@ impl PathPass {
         mean(self.cells_of(layer).iter().map(sum))
     }
 
-    pub fn layer(&self, layer: usize) -> LayerPaths {
-        let path = |p: usize| self.over_heads(layer, |c| c.paths[p].total());
-        LayerPaths {
-            growth: self.over_heads(layer, |c| c.growth.total()),
-            shares: PathShares {
-                weight_path: path(0),
-                weight_curvature: path(1),
-                feature_path: path(2),
-                rotation: path(3),
-            },
-            ends: self.ends.layer(layer),
+    pub fn ends(&self, layer: usize) -> Ends {
+        self.ends.layer(layer)
+    }
+
+    /// Log growth of a layer over the window.
+    pub fn growth(&self, layer: usize) -> f64 {
+        self.over_heads(layer, |c| c.measured[3].total())
+    }
+
+    pub fn accounting(&self) -> Accounting {
+        let layer = |l: usize| {
+            let part = |p: usize| self.over_heads(l, |c| c.measured[p].total());
+            LayerSplit {
+                layer: l as u16,
+                query: part(0),
+                key: part(1),
+                features: part(2),
+                growth: part(3),
+                turning: self.over_heads(l, |c| c.turning.value()),
+                long: self.cells_of(l).iter().map(|c| c.long).sum(),
+            }
+        };
+        Accounting {
+            layers: (0..self.grid.layers).map(layer).collect(),
+            max_residual: self.max_residual,
+            intervals: self.intervals,
+            undefined: self.undefined,
+            long: self.cells.iter().map(|c| c.long).sum(),
+            longest_steps: self.longest_steps,
         }
     }
 
     pub fn prediction(&self) -> PredictionSummary {
-        let ratio =
-            |l: usize| self.over_heads(l, |c| c.g_hat.total()) / self.over_heads(l, |c| c.g_d.total());
-        let ratios: Vec<f64> = (0..self.grid.layers).map(ratio).collect();
+        let part = |p: usize| {
+            let error = |l: usize| self.over_heads(l, |c| c.error[p].total()).abs();
+            let worst = (0..self.grid.layers)
+                .map(|l| (l as u16, error(l)))
+                .filter(|(_, e)| !e.is_nan())
+                .max_by(|a, b| a.1.total_cmp(&b.1));
+            PartPrediction {
+                correlation: self.correlations[p].value(),
+                worst_cumulative: worst.map_or(f64::NAN, |w| w.1),
+                worst_layer: worst.map(|w| w.0),
+            }
+        };
         PredictionSummary {
-            rate_correlation: self.rates.value(),
-            step_log_correlation: self.steps.value(),
-            step_ratio_median: self.step_ratio.median(),
-            cumulative_error_median: median(&ratios.iter().map(|r| (r - 1.0).abs()).collect::<Vec<_>>()),
-            cumulative_ratio_by_layer: ratios,
-            total_growth_correlation: self.totals.value(),
-            total_growth_error_median: self.total_error.median(),
-            intervals: self.rates.count(),
+            query: part(0),
+            key: part(1),
+            features: part(2),
+            total: part(3),
+            intervals: self.correlations[3].count(),
         }
     }
 
     pub fn bound(&self) -> BoundSummary {
-        let [lower, upper] = [0, 1].map(|half| {
-            let layers = || (0..self.grid.layers).filter(|l| self.grid.half(*l) == half);
-            let log10 = |sum: fn(&Cell) -> f64| {
-                mean(layers().flat_map(|l| self.cells_of(l)).map(sum)) / std::f64::consts::LN_10
-            };
-            BoundHalf {
-                product_log10: log10(|c| c.product.total()),
-                growth_log10: log10(|c| c.growth.total()),
-                tightness_median: self.half_tightness[half].median(),
-                tightness_max: self.half_tightness_max[half],
-            }
-        });
+        let over = |wanted: &dyn Fn(usize) -> bool| {
+            let cells = || (0..self.grid.layers).filter(|l| wanted(*l)).flat_map(|l| self.cells_of(l));
+            let (weights, bound) =
+                (mean(cells().map(|c| c.weights.total())), mean(cells().map(|c| c.bound.total())));
+            BoundHalf { weights, bound, coherent_share: weights / bound }
+        };
+        let [cheap, tight] = &self.tightness;
         BoundSummary {
             violations: self.violations,
-            tightness_median: self.tightness.median(),
-            tightness_max: self.half_tightness_max[0].max(self.half_tightness_max[1]),
-            lower,
-            upper,
+            cheap: cheap.summary(),
+            tight: tight.summary(),
+            coherent_share: over(&|_| true).coherent_share,
+            lower: over(&|l| self.grid.half(l) == 0),
+            upper: over(&|l| self.grid.half(l) == 1),
         }
     }
 
@@ -245,6 +267,7 @@ impl PathPass {
             step_term: f.step_term.value(),
             residual_energy: f.residual_energy.value(),
             coherence: f.coherence.value(),
+            persistent_coherence: f.persistent.value(),
             scale_last: f.scale.value(),
         };
         self.factors.iter().enumerate().map(layer).collect()

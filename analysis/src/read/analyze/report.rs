@@ -17,7 +17,7 @@ pub struct Analysis {
     pub steps: u64,
     /// The window.
     pub window: Window,
-    /// How exactly the accounting of section 3 adds up.
+    /// Where growth came from (3.1), layer by layer.
     pub accounting: Accounting,
     /// One entry a layer, from the bottom.
     pub layers: Vec<LayerAnalysis>,
@@ -40,24 +40,48 @@ pub struct Analysis {
     /// Share of each write in the energy that each layer's attention grows on (5.3), mean over the
     /// window's intervals.
     pub energy_shares: Vec<LayerShares>,
-    /// Part of each write in each layer's predicted feature path (4.2), summed over the window's
+    /// Part of each write in the features' part of each layer's predicted growth (4.3), summed over the window's
     /// intervals.
     pub drift_shares: Vec<LayerShares>,
     /// Time and tokens; `None` without `steps` rows.
     pub cost: Option<Cost>,
 }
 
-/// How exactly (3.1)-(3.3) hold over the window.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+/// The growth law (3.1) over the window.
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Accounting {
-    /// Largest recorded residual of (3.1), relative to the spread.
-    pub max_abs_residual: f64,
-    /// Largest `|gamma - ln(1 + 2 sum g + rho2)/2|` (3.2).
-    pub max_growth_residual: f64,
+    /// Where each layer's growth came from, from the bottom.
+    pub layers: Vec<LayerSplit>,
+    /// Largest `|gamma_q + gamma_k + gamma_f - ln(spread / spread_prev)|`.
+    pub max_residual: f64,
     /// (probe, layer, head) intervals that count.
     pub intervals: u64,
-    /// Intervals without a defined growth (uniform attention at an end): left out of every sum.
+    /// Intervals without a defined growth (uniform attention at a corner): left out of every sum.
     pub undefined: u64,
+    /// Intervals with a log growth beyond one, up or down: too long for their split to be trusted (3.3).
+    pub long: u64,
+    /// Longest interval, in steps.
+    pub longest_steps: u32,
+}
+
+/// Where one layer's growth came from: sums over the window's intervals in units of ln, means over heads. The three
+/// parts add up to the growth.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct LayerSplit {
+    /// The layer, from the bottom.
+    pub layer: u16,
+    /// Part of the query weights.
+    pub query: f64,
+    /// Part of the key weights.
+    pub key: f64,
+    /// Part of the features.
+    pub features: f64,
+    /// Log growth of the spread.
+    pub growth: f64,
+    /// `1 - cos theta` (3.2), mean over intervals: how far the pattern turns from probe to probe.
+    pub turning: f64,
+    /// Intervals of this layer that are too long to be trusted, a head each.
+    pub long: u64,
 }
 
 /// One layer over the window. Growth is in units of ln; sums run over the probe intervals, means over
@@ -70,14 +94,6 @@ pub struct LayerAnalysis {
     pub growth: f64,
     /// `exp(growth)`: geometric mean over heads of the growth factors.
     pub growth_factor: f64,
-    /// Share of the weight path, first order (3.3); the four add up to `growth`.
-    pub weight_path: f64,
-    /// Share of the weight path, second order.
-    pub weight_curvature: f64,
-    /// Share of the feature path.
-    pub feature_path: f64,
-    /// Share of the rotation of the logits.
-    pub rotation: f64,
     /// Spread at the window's first state, mean over heads: on the probe, or without probes on the
     /// training batch; likewise the next four.
     pub spread_first: f64,
@@ -122,53 +138,68 @@ pub struct EulerSummary {
     pub qk_norm: bool,
 }
 
-/// The predictions of section 4, over the (probe, layer, head) intervals of the window.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+/// The predictions of section 4 against the measured parts, over the (probe, layer, head) intervals of the window.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct PredictionSummary {
-    /// Correlation of `g_hat` with `g_d`.
-    pub rate_correlation: f64,
-    /// Correlation of `ln r_hat` with `ln r_d`.
-    pub step_log_correlation: f64,
-    /// Median of `r_hat / r_d`.
-    pub step_ratio_median: f64,
-    /// `sum g_hat / sum g_d` of each layer, heads averaged.
-    pub cumulative_ratio_by_layer: Vec<f64>,
-    /// Median over layers of `|ratio - 1|` of the ratios above.
-    pub cumulative_error_median: f64,
-    /// Correlation of `ln(a_hat / a_hat_prev)` with `gamma` (4.2).
-    pub total_growth_correlation: f64,
-    /// Median of `|ln(a_hat / a_hat_prev) - gamma|`.
-    pub total_growth_error_median: f64,
+    /// Part of the query weights.
+    pub query: PartPrediction,
+    /// Part of the key weights.
+    pub key: PartPrediction,
+    /// Part of the features.
+    pub features: PartPrediction,
+    /// The whole growth, `ln(a_hat / a_hat_prev)` against `gamma`.
+    pub total: PartPrediction,
     /// Intervals compared.
     pub intervals: u64,
+}
+
+/// How well one part is predicted.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct PartPrediction {
+    /// Correlation of predicted with measured over intervals.
+    pub correlation: f64,
+    /// Largest `|sum predicted - sum measured|` over the layers, mean over heads, in ln.
+    pub worst_cumulative: f64,
+    /// The layer where it occurs.
+    pub worst_layer: Option<u16>,
 }
 
 /// The bounds of section 6.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct BoundSummary {
-    /// Intervals that break (6.1) or (6.2) beyond rounding: each one is a bug.
+    /// Intervals that break (6.1), (6.2) or (6.3) beyond rounding: each one is a bug.
     pub violations: u64,
-    /// Median of `r_d / bound_rms`.
-    pub tightness_median: f64,
-    /// Largest `r_d / bound_rms`.
-    pub tightness_max: f64,
+    /// `ds_w / bound_cheap` (6.1).
+    pub cheap: Tightness,
+    /// `ds_w / bound_tight` (6.2).
+    pub tight: Tightness,
+    /// Share of coherent growth: the sum of what the weights made of the spread, `gamma_w_start`, over the sum of
+    /// its bounds (6.3). One would be growth without a step in vain.
+    pub coherent_share: f64,
     /// The lower half of the layers.
     pub lower: BoundHalf,
     /// The upper half.
     pub upper: BoundHalf,
 }
 
-/// The product form (6.2) over one half of the layers.
+/// How close a bound was.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Tightness {
+    /// Median over intervals.
+    pub median: f64,
+    /// Largest.
+    pub max: f64,
+}
+
+/// The growth bound (6.3) over one half of the layers: sums over intervals, means over layers and heads, in ln.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct BoundHalf {
-    /// Decimal logarithm of `prod(1 + bound_t + feature_t)`, mean over layers and heads.
-    pub product_log10: f64,
-    /// Decimal logarithm of the measured growth factor, mean over layers and heads.
-    pub growth_log10: f64,
-    /// Median of `r_d / bound_rms`.
-    pub tightness_median: f64,
-    /// Largest `r_d / bound_rms`.
-    pub tightness_max: f64,
+    /// What the weights made of the spread at each interval's first features.
+    pub weights: f64,
+    /// The most that they could have.
+    pub bound: f64,
+    /// `weights / bound`.
+    pub coherent_share: f64,
 }
 
 /// The factors of (5.1), layer by layer.
@@ -185,12 +216,14 @@ pub struct FactorLayer {
     pub layer: u16,
     /// Step size summed over the window.
     pub eta: f64,
-    /// Step-size term `eta u` of an interval, mean.
+    /// Step-size term `eta u = |dM|_I` of an interval, mean.
     pub step_term: f64,
-    /// Residual energy e, mean weighted by the intervals' lengths in steps.
+    /// Residual energy e at the intervals' starts, mean weighted by their lengths in steps.
     pub residual_energy: f64,
-    /// Coherence c, mean.
+    /// Coherence c at the intervals' starts, mean.
     pub coherence: f64,
+    /// Its persistent part c0, mean; the rest is diffusive.
+    pub persistent_coherence: f64,
     /// Predicted spread at the last probe.
     pub scale_last: f64,
 }

@@ -3,10 +3,11 @@
 
 use std::collections::BTreeSet;
 
-use growthpath_trace::{ProbeLayerRow, Run, ShareRow, Table, WriteRow};
+use growthpath_trace::{MaturityRow, ProbeLayerRow, Run, ShareRow, Table, WriteRow};
 
 use super::report::LayerShares;
 use crate::error::Result;
+use crate::maturity::main_lag;
 use crate::read::each_row;
 use crate::read::grid::Grid;
 use crate::read::names::{NamedValues, WriteSlots};
@@ -66,7 +67,14 @@ pub(super) fn read(run: &Run, grid: Grid, window: &Window) -> Result<StatePass> 
     each_row::<ProbeLayerRow>(run, window.tail(run, Table::ProbeLayers), |row| {
         let Some(layer) = grid.layer(row.layer) else { return };
         pass.rows += 1;
-        pass.basis[layer] = Basis { maturity: row.maturity, eff_rank: row.eff_rank, distinct: row.distinct };
+        let basis = &mut pass.basis[layer];
+        (basis.eff_rank, basis.distinct) = (row.eff_rank, row.distinct);
+    })?;
+    let lag = main_lag(run);
+    each_row::<MaturityRow>(run, window.tail(run, Table::Maturity), |row| {
+        if let Some(layer) = grid.layer(row.layer).filter(|_| Some(row.lag) == lag) {
+            pass.basis[layer].maturity = row.maturity;
+        }
     })?;
     pass.shares(run, grid, window)?;
     Ok(pass)

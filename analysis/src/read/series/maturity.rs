@@ -3,7 +3,7 @@
 use growthpath_trace::{MaturityRow, Run};
 
 use super::bins::Bins;
-use super::recorded;
+use super::distinct_steps;
 use super::report::MaturityCurves;
 use crate::error::Result;
 use crate::read::each_row;
@@ -20,7 +20,7 @@ pub(super) fn read(run: &Run, grid: Grid, window: Window, points: usize) -> Resu
         }
     })?;
     let Some(&lag) = lags.get(lags.len() / 2) else { return Ok(MaturityCurves::default()) };
-    let mut bins = Bins::new(recorded::<MaturityRow>(run, window.states())?, points, 2);
+    let mut bins = Bins::new(distinct_steps::<MaturityRow>(run, window.states())?, points, 2);
     each_row::<MaturityRow>(run, window.states(), |row| {
         if let Some(layer) = grid.layer(row.layer).filter(|_| row.lag == lag) {
             bins.at(row.step).add(grid.half(layer), row.maturity);

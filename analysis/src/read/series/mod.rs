@@ -12,8 +12,7 @@ use growthpath_trace::{EvalRow, RelianceRow, Row, Run, ShareRow, StepRange, Step
 
 pub use report::{
     Curve, EnergyMatrix, EstimateCurve, FactorCurves, GrowthCurves, HalfCurves, Hold, LayerCurves,
-    LongIntervals, MaturityCurves, Pairs, PredictionPairs, Series, Source, TightnessCurves,
-    WriteCurves,
+    LongIntervals, MaturityCurves, Pairs, PredictionPairs, Series, Source, TightnessCurves, WriteCurves,
 };
 
 use crate::error::{AnalysisError, Result};
@@ -83,7 +82,7 @@ pub fn series_in(run: &Run, window: Option<Range<u32>>, max_points: usize) -> Re
 }
 
 /// Number of different steps that a table has rows of.
-fn recorded<R: Row>(run: &Run, range: StepRange) -> Result<u64> {
+fn distinct_steps<R: Row>(run: &Run, range: StepRange) -> Result<u64> {
     let (mut count, mut last) = (0, None);
     for batch in run.stream_columns::<R>(&[], range)? {
         for step in batch?.steps {
@@ -95,13 +94,13 @@ fn recorded<R: Row>(run: &Run, range: StepRange) -> Result<u64> {
 }
 
 fn train_loss(run: &Run, window: Window, points: usize) -> Result<Curve> {
-    let mut bins = Bins::new(recorded::<StepRow>(run, window.updates())?, points, 1);
+    let mut bins = Bins::new(distinct_steps::<StepRow>(run, window.updates())?, points, 1);
     each_row::<StepRow>(run, window.updates(), |row| bins.at(row.step).add(0, row.loss.into()))?;
     Ok(bins.into_curve())
 }
 
 fn eval_loss(run: &Run, window: Window, points: usize) -> Result<EstimateCurve> {
-    let mut bins = Bins::new(recorded::<EvalRow>(run, window.states())?, points, 2);
+    let mut bins = Bins::new(distinct_steps::<EvalRow>(run, window.states())?, points, 2);
     each_row::<EvalRow>(run, window.states(), |row| {
         let mut point = bins.at(row.step);
         point.add(0, row.loss);
@@ -115,7 +114,7 @@ const HALF: u8 = 2;
 const UPPER: u16 = 1;
 
 fn reliance(run: &Run, window: Window, points: usize) -> Result<EstimateCurve> {
-    let mut bins = Bins::new(recorded::<RelianceRow>(run, window.states())?, points, 2);
+    let mut bins = Bins::new(distinct_steps::<RelianceRow>(run, window.states())?, points, 2);
     each_row::<RelianceRow>(run, window.states(), |row| {
         if (row.scope, row.layer) == (HALF, UPPER) {
             let mut point = bins.at(row.step);

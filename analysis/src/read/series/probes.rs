@@ -3,7 +3,7 @@
 use growthpath_trace::{ProbeRow, Run};
 
 use super::bins::Bins;
-use super::recorded;
+use super::distinct_steps;
 use super::report::{
     FactorCurves, GrowthCurves, HalfCurves, LayerCurves, LongIntervals, Pairs, PredictionPairs,
     TightnessCurves,
@@ -14,13 +14,11 @@ use crate::read::grid::Grid;
 use crate::read::running::Correlation;
 use crate::read::sample::Sample;
 use crate::read::window::Window;
+use crate::recorded;
 use crate::statistics::median;
 
 /// Intervals kept for the scatter figure.
 const PAIRS: usize = 20_000;
-
-/// Log growth of a head above which an interval is too long to be trusted (3.3).
-const LONG: f64 = 1.0;
 
 /// Curves with a value for each half, by their place among the bins' curves; cumulative ones come first.
 #[derive(Clone, Copy)]
@@ -71,7 +69,7 @@ struct Reader {
 }
 
 pub(super) fn read(run: &Run, grid: Grid, window: Window, points: usize) -> Result<Probes> {
-    let expected = recorded::<ProbeRow>(run, window.states())?;
+    let expected = distinct_steps::<ProbeRow>(run, window.states())?;
     let mut reader = Reader {
         grid,
         window,
@@ -123,29 +121,24 @@ impl Reader {
         point.add(place(Of::Coherence, half), row.c);
         point.add(place(Of::Persistent, half), row.c0);
         point.add(place(Of::Scale, half), row.scale);
-        let tightness = (row.ds_w / row.bound_tight, row.ds_w / row.bound_cheap);
+        let [cheap, tight] = recorded::tightness(row);
         // Nothing over nothing, where no weight moved.
-        if tightness.0.is_finite() && tightness.1.is_finite() {
-            self.tightness[half].push(tightness);
+        if cheap.is_finite() && tight.is_finite() {
+            self.tightness[half].push((tight, cheap));
         }
         self.growth(row, half);
     }
 
     /// Adds an interval's growth.
     fn growth(&mut self, row: &ProbeRow, half: usize) {
-        let pairs = [
-            (row.gamma_q_hat, row.gamma_q),
-            (row.gamma_k_hat, row.gamma_k),
-            (row.gamma_f_hat, row.gamma_f),
-        ];
-        if pairs.iter().all(|(p, m)| p.is_finite() && m.is_finite()) {
+        if let (Some(p), Some(m)) = (recorded::predicted_parts(row), recorded::parts(row)) {
+            let pairs = [(p.query, m.query), (p.key, m.key), (p.features, m.features)];
             self.pairs.add(pairs);
             self.correlations.iter_mut().zip(pairs).for_each(|(c, (p, m))| c.add(p, m));
         }
         // Layers of a half times heads: at least the one that this row is of.
         let heads = (self.grid.half_layers()[half] * self.grid.heads) as f64;
-        let bound = (row.bound_tight / row.spread_prev).ln_1p();
-        let predicted = row.gamma_q_hat + row.gamma_k_hat + row.gamma_f_hat;
+        let (bound, predicted) = (recorded::weight_growth_bound(row), recorded::predicted_growth(row));
         for (a, b, one, other) in [
             (Of::Measured, Of::Predicted, row.gamma, predicted),
             (Of::Weights, Of::Bound, row.gamma_w_start, bound),
@@ -155,7 +148,7 @@ impl Reader {
                 self.cumulative[b as usize][half] += other / heads;
             }
         }
-        if row.gamma.abs() > LONG {
+        if recorded::is_long(row) {
             join(&mut self.long[half], row.prev_step, row.step);
         }
     }

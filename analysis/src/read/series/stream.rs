@@ -3,7 +3,7 @@
 use growthpath_trace::{HeadRow, Run, Table, WriteRow};
 
 use super::bins::Bins;
-use super::recorded;
+use super::distinct_steps;
 use super::report::{HalfCurves, LayerCurves, WriteCurves};
 use crate::error::Result;
 use crate::read::each_row;
@@ -24,7 +24,7 @@ pub(super) fn attention(run: &Run, grid: Grid, window: Window, points: usize) ->
     let layers = grid.layers;
     let mut names = vec!["layer", "spread", "entropy"];
     names.extend(Table::Heads.column_index("sharpness").map(|_| "sharpness"));
-    let mut bins = Bins::new(recorded::<HeadRow>(run, window.updates())?, points, layers + 4);
+    let mut bins = Bins::new(distinct_steps::<HeadRow>(run, window.updates())?, points, layers + 4);
     for batch in run.stream_columns::<HeadRow>(&names, window.updates())? {
         let batch = batch?;
         let [layer, spread, entropy, rest @ ..] = &batch.values[..] else { continue };
@@ -58,7 +58,7 @@ pub(super) fn attention(run: &Run, grid: Grid, window: Window, points: usize) ->
 /// Write energies by layer and site.
 pub(super) fn writes(run: &Run, grid: Grid, window: Window, points: usize) -> Result<WriteCurves> {
     let layers = grid.layers;
-    let mut bins = Bins::new(recorded::<WriteRow>(run, window.updates())?, points, 4 * layers);
+    let mut bins = Bins::new(distinct_steps::<WriteRow>(run, window.updates())?, points, 4 * layers);
     each_row::<WriteRow>(run, window.updates(), |row| {
         if let (Some(layer), site @ 0..=1) = (grid.layer(row.layer), usize::from(row.site)) {
             let mut point = bins.at(row.step);

@@ -63,6 +63,7 @@ pub fn verify(run: &Run) -> Result<Verification> {
         writes::check_writes(run, grid),
         probe::check_heads(run, grid),
         probe::check_layers(run),
+        probe::check_maturity(run),
         writes::check_shares(run, grid),
     ];
     for (found, read) in tables {

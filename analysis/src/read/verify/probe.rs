@@ -1,11 +1,12 @@
-//! Checks of `probe` and `probe_layers`.
+//! Checks of `probe`, `probe_layers` and `maturity`.
 
-use growthpath_trace::{ProbeLayerRow, ProbeRow, Run, StepRange};
+use growthpath_trace::{MaturityRow, ProbeLayerRow, ProbeRow, Run, StepRange};
 
 use super::tally::{Check, Place, excess, largest, outside};
 use crate::error::Result;
+use crate::read::each_row;
 use crate::read::grid::Grid;
-use crate::read::{each_row, interval};
+use crate::recorded as interval;
 
 pub(super) fn check_heads(run: &Run, grid: Grid) -> (Vec<Check>, Result<()>) {
     let mut checks = Checks::new(grid);
@@ -17,21 +18,20 @@ struct Checks {
     grid: Grid,
     /// (step, spread, a_hat) of each cell's last row.
     before: Vec<Option<(u32, f64, f64)>>,
-    paths: Check,
     growth: Check,
-    shares: Check,
+    predicted: Check,
     product: Check,
     pieces: Check,
+    recursion: Check,
     energy: Check,
-    rms: Check,
-    rate: Check,
-    path: Check,
+    cheap: Check,
+    tight: Check,
+    weights: Check,
     chain: Check,
     ranges: Check,
 }
 
-const LOGITS_REASON: &str = "float64 logits round by their size, which common parts of the keys can make a million \
-     times the spread that they are centred to";
+const LOG_REASON: &str = "differences of float64 logarithms of sums of squares";
 const FACTOR_REASON: &str = "a few float64 products; the inner products behind them may cancel a little";
 const BOUND_REASON: &str = "rounding of float64 norms and of a symmetric eigenvalue";
 
@@ -40,50 +40,46 @@ impl Checks {
         Self {
             grid,
             before: vec![None; grid.cells()],
-            paths: Check::new("path_sum", "(3.1)", "|acct_residual|", 1e-8, LOGITS_REASON),
             growth: Check::new(
-                "growth_rates",
-                "(3.2)",
-                "|gamma - ln(1 + 2(g_d + g_d2 + g_f) + rho2)/2|, relative to the terms that cancel",
-                1e-8,
-                LOGITS_REASON,
+                "growth_parts",
+                "(3.1)",
+                "|gamma_q + gamma_k + gamma_f - ln(spread / spread_prev)|, and the same of gamma",
+                1e-10,
+                LOG_REASON,
             ),
-            shares: Check::new(
-                "growth_shares",
-                "(3.3)",
-                "|sum of the four shares - gamma|, relative to the terms that cancel",
-                1e-8,
-                LOGITS_REASON,
+            predicted: Check::new(
+                "predicted_parts",
+                "(4.2)",
+                "|gamma_q_hat + gamma_k_hat + gamma_f_hat - ln(a_hat / a_hat_prev)|",
+                1e-9,
+                FACTOR_REASON,
             ),
             product: Check::new(
                 "factor_product",
                 "(5.1)",
-                "|eta u e c / a_hat_prev - g_hat| / (eta u e / a_hat_prev)",
+                "|dm_i (e c / scale + e_next c_next / scale_next) / 2 - (gamma_q_hat + gamma_k_hat)|, \
+                 relative to the larger of one and the product without c",
                 1e-9,
                 FACTOR_REASON,
             ),
-            pieces: Check::new(
-                "factor_pieces",
-                "(5.1)",
-                "eta u = dm_i and e dm_i = r_hat, relative",
+            pieces: Check::new("factor_pieces", "(5.1)", "eta u = dm_i, relative", 1e-9, FACTOR_REASON),
+            recursion: Check::new(
+                "spread_recursion",
+                "(5.4)",
+                "|ln(1 + 2 x c0 + x^2)/2 + feature_step - ln(a_hat / a_hat_prev)|, x = dm_i e / a_hat_prev, times \
+                 the bracket where that is below one",
                 1e-9,
                 FACTOR_REASON,
             ),
             energy: Check::new("energy_bound", "(5.2)", "e <= e_max", 1e-9, BOUND_REASON),
-            rms: Check::new("path_bound_rms", "(6.1)", "r_d <= bound_rms = s E omega", 1e-9, BOUND_REASON),
-            rate: Check::new(
-                "path_bound_rate",
-                "(6.1)",
-                "|g_d| <= bound_rms / spread_prev",
+            cheap: Check::new("cheap_bound", "(6.1)", "ds_w <= bound_cheap = s E omega", 1e-9, BOUND_REASON),
+            tight: Check::new("tight_bound", "(6.2)", "ds_w <= bound_tight", 1e-9, BOUND_REASON),
+            weights: Check::new(
+                "growth_bound",
+                "(6.3)",
+                "gamma_w_start <= ln(1 + bound_tight / spread_prev): how far above, in ln",
                 1e-9,
                 BOUND_REASON,
-            ),
-            path: Check::new(
-                "product_bound",
-                "(6.2)",
-                "spread / spread_prev <= 1 + bound_rms / spread_prev + feature",
-                1e-7,
-                "the feature term takes a root of a difference of squares, which halves the digits",
             ),
             chain: Check::new(
                 "probe_chain",
@@ -95,8 +91,7 @@ impl Checks {
             ranges: Check::new(
                 "probe_ranges",
                 "",
-                "spread, a_hat, rho2, r_d, r_hat >= 0, entropy, sharpness, top1 in 0..1, |c| <= 1, \
-                 |g_d| <= r_d / spread_prev",
+                "spread, a_hat, ds_w >= 0, entropy, sharpness, top1 in 0..1, |c|, |c0|, |c_next|, |cos_theta| <= 1",
                 1e-9,
                 "float64 means",
             ),
@@ -105,15 +100,15 @@ impl Checks {
 
     fn into_vec(self) -> Vec<Check> {
         vec![
-            self.paths,
             self.growth,
-            self.shares,
+            self.predicted,
             self.product,
             self.pieces,
+            self.recursion,
             self.energy,
-            self.rms,
-            self.rate,
-            self.path,
+            self.cheap,
+            self.tight,
+            self.weights,
             self.chain,
             self.ranges,
         ]
@@ -127,28 +122,40 @@ impl Checks {
         if row.prev_step >= row.step {
             return;
         }
-        self.paths.add(row.acct_residual.abs(), at);
-        let size = interval::cancellation(row);
-        self.growth.add((row.gamma - interval::gamma_from_rates(row)).abs() / size, at);
-        let total = interval::path_shares(row).map_or(f64::NAN, |s| s.total());
-        self.shares.add((row.gamma - total).abs() / size, at);
-
-        let without_c = row.eta * row.u * row.e / row.a_hat_prev;
-        let difference = (without_c * row.c - row.g_hat).abs();
-        self.product.add(if difference == 0.0 { 0.0 } else { difference / without_c }, at);
-        // Weights that move with no step size have an infinite u, which eta cannot undo.
-        let relative = |a: f64, b: f64| if a == b { 0.0 } else { (a - b).abs() / a.abs().max(b.abs()) };
-        self.pieces
-            .add(largest(&[relative(row.eta * row.u, row.dm_i), relative(row.e * row.dm_i, row.r_hat)]), at);
-
+        self.growth.add(interval::additivity(row), at);
+        let predicted = interval::predicted_growth(row);
+        let parts = interval::predicted_parts(row);
+        self.predicted.add((parts.map_or(f64::NAN, |p| p.total()) - predicted).abs(), at);
+        self.factors(row, at, predicted);
         self.energy.add(excess(row.e, row.e_max), at);
-        self.rms.add(
-            // The column of the bound must be what its factors say.
-            excess(row.r_d, row.bound_rms.min(row.bound_s * row.bound_e * row.bound_omega)),
-            at,
-        );
-        self.rate.add(excess(row.g_d.abs(), row.bound_rms / row.spread_prev), at);
-        self.path.add(excess(row.spread / row.spread_prev, interval::bound_factor(row)), at);
+        // The column of the bound must be what its factors say.
+        let cheap = row.bound_cheap.min(row.bound_s * row.bound_e * row.bound_omega);
+        self.cheap.add(excess(row.ds_w, cheap), at);
+        self.tight.add(excess(row.ds_w, row.bound_tight), at);
+        self.weights.add(row.gamma_w_start - interval::weight_growth_bound(row), at);
+    }
+
+    fn factors(&mut self, row: &ProbeRow, at: Place, predicted: f64) {
+        // Weights that move with no step size have an infinite u, which eta cannot undo.
+        self.pieces.add(relative(row.eta * row.u, row.dm_i), at);
+        if row.dm_i == 0.0 {
+            // Nothing moved: no energy, no coherence, and no growth by weights.
+            self.product.add((row.gamma_q_hat + row.gamma_k_hat).abs(), at);
+            self.recursion.add((row.feature_step - predicted).abs(), at);
+            return;
+        }
+        let ends = [(row.e, row.c, row.scale), (row.e_next, row.c_next, row.scale_next)];
+        let half =
+            |term: &dyn Fn((f64, f64, f64)) -> f64| 0.5 * row.dm_i * ends.map(term).iter().sum::<f64>();
+        let product = half(&|(e, c, scale)| e * c / scale);
+        let without_c = half(&|(e, _, scale)| e / scale);
+        let found = row.gamma_q_hat + row.gamma_k_hat;
+        self.product.add((product - found).abs() / without_c.max(1.0), at);
+        let x = row.dm_i * row.e / row.a_hat_prev;
+        let bracket = 1.0 + (2.0 * x * row.c0 + x * x);
+        // A bracket near zero is a difference of large squares: its logarithm rounds by its inverse.
+        let rounding = bracket.min(1.0) / (1.0 + x * x);
+        self.recursion.add((0.5 * bracket.ln() + row.feature_step - predicted).abs() * rounding, at);
     }
 
     fn chain(&mut self, row: &ProbeRow, at: Place) {
@@ -159,39 +166,42 @@ impl Checks {
         if let Some((step, spread, a_hat)) = before
             && step == row.prev_step
         {
-            let relative = |a: f64, b: f64| if a == b { 0.0 } else { (a - b).abs() / a.abs().max(b.abs()) };
             self.chain
                 .add(largest(&[relative(spread, row.spread_prev), relative(a_hat, row.a_hat_prev)]), at);
         }
     }
 
     fn ranges(&mut self, row: &ProbeRow, at: Place) {
-        let positive = [row.spread, row.a_hat, row.rho2, row.r_d, row.r_hat];
+        let positive = [row.spread, row.a_hat, row.ds_w];
         let unit = [row.entropy, row.sharpness, row.top1];
+        let cosine = [row.c, row.c0, row.c_next, row.cos_theta];
         self.ranges.add(
             largest(&[
                 largest(&positive.map(|v| outside(v, 0.0, f64::INFINITY))),
                 largest(&unit.map(|v| outside(v, 0.0, 1.0))),
-                outside(row.c, -1.0, 1.0),
-                excess(row.g_d.abs(), row.r_d / row.spread_prev).max(0.0),
+                largest(&cosine.map(|v| outside(v, -1.0, 1.0))),
             ]),
             at,
         );
     }
 }
 
+/// Relative difference; zero for equals, infinities among them.
+fn relative(a: f64, b: f64) -> f64 {
+    if a == b { 0.0 } else { (a - b).abs() / a.abs().max(b.abs()) }
+}
+
 pub(super) fn check_layers(run: &Run) -> (Vec<Check>, Result<()>) {
     let mut check = Check::new(
         "basis_ranges",
         "",
-        "0 <= maturity <= 1, eff_rank >= 1, distinct >= 0, largest eigenvalues <= traces: how far outside",
+        "eff_rank >= 1, distinct >= 0, largest eigenvalues <= traces: how far outside",
         1e-9,
         "float64 moments",
     );
     let read = each_row::<ProbeLayerRow>(run, StepRange::ALL, |row| {
         check.add(
             largest(&[
-                outside(row.maturity, 0.0, 1.0),
                 outside(row.eff_rank, 1.0, f64::INFINITY),
                 outside(row.distinct, 0.0, f64::INFINITY),
                 // The eigenvalue counts the constant bias column, the trace leaves it out.
@@ -200,6 +210,21 @@ pub(super) fn check_layers(run: &Run) -> (Vec<Check>, Result<()>) {
             ]),
             Place::layer(row.step, row.layer),
         );
+    });
+    (vec![check], read)
+}
+
+pub(super) fn check_maturity(run: &Run) -> (Vec<Check>, Result<()>) {
+    let mut check = Check::new(
+        "maturity_ranges",
+        "",
+        "maturity in 0..1 and lag <= step: how far outside",
+        1e-9,
+        "a cosine of float64 moments",
+    );
+    let read = each_row::<MaturityRow>(run, StepRange::ALL, |row| {
+        let lag = if row.lag > row.step { f64::INFINITY } else { 0.0 };
+        check.add(largest(&[outside(row.maturity, 0.0, 1.0), lag]), Place::layer(row.step, row.layer));
     });
     (vec![check], read)
 }

@@ -102,10 +102,10 @@ pub(super) fn check_shares(run: &Run, grid: Grid) -> (Vec<Check>, Result<()>) {
         ),
         Check::new(
             "drift_shares",
-            "(4.2)",
-            "sum over writes of drift_share = mean over heads of gf_hat, relative to the sum of their sizes",
+            "(4.3)",
+            "sum over writes of drift_share = mean over heads of gamma_f_hat, relative to the sum of their sizes",
             1e-6,
-            "float64; the predicted feature path is a difference of nearly equal energies",
+            "float64; the features' part is a difference of nearly equal squares",
         ),
     ];
     let mut walk = ShareWalk { checks, group: Group::default(), feature: FeaturePath::new(run, grid) };
@@ -147,7 +147,7 @@ impl ShareWalk<'_> {
     }
 }
 
-/// Mean over heads of `gf_hat`, read alongside `shares`: both tables come in (step, layer) order.
+/// Mean over heads of `gamma_f_hat`, read alongside `shares`: both tables come in (step, layer) order.
 struct FeaturePath<'a> {
     rows: Box<dyn Iterator<Item = growthpath_trace::Result<ProbeRow>> + 'a>,
     next: Option<ProbeRow>,
@@ -186,7 +186,7 @@ impl<'a> FeaturePath<'a> {
                 break;
             }
             if key == (step, layer) {
-                mean.add(row.gf_hat);
+                mean.add(row.gamma_f_hat);
                 heads += 1;
             }
         }
