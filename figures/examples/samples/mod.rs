@@ -52,7 +52,7 @@ impl Arm {
             true => json!({"norm": "rmsnorm", "ffn": "swiglu", "bias": false, "pos": "rope"}),
         };
         let slow = self.slowed.then(|| json!({"target": "upper-qk", "multiplier": 0.25}));
-        json!({"model": model, "intervention": slow, "steps": STEPS})
+        json!({"model": model, "intervention": slow, "steps": STEPS, "probe": {"maturity_lag": 0.02}})
     }
 
     /// Multiplier of the upper half's learning rate.

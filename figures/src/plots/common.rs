@@ -39,7 +39,8 @@ pub fn step_axis(m: &Material) -> Axis {
         0 => Scale::SymLog { linear: (LINEAR * f64::from(end)).max(1.0) },
         _ => Scale::Linear,
     };
-    Axis::new("training step", scale).tight()
+    let range = (start < end).then(|| (start.into(), end.into()));
+    Axis { range, ..Axis::new("training step", scale).tight() }
 }
 
 /// A quantity of both halves, run by run.

@@ -54,7 +54,8 @@ fn one(m: &Material, run: &RunMaterial, style: ArmStyle, d: &Diagnosis) -> Drawi
         },
         line(points(&r.steps, &r.values), ink),
     ];
-    let title = format!("lower half: maturity over {} steps", s.maturity.lag);
+    let over = s.maturity.lag.map_or(String::new(), |lag| format!(" over {lag} steps"));
+    let title = format!("lower half: maturity{over}");
     drawing.panels = vec![
         panel(
             "upper half: sharpness",

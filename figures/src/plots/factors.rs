@@ -11,7 +11,7 @@ const THIN: f64 = 0.7;
 
 /// One row a factor, lower half left, upper half right; in the coherence row the persistent part is thin.
 pub fn draw(m: &Material) -> Vec<Drawing> {
-    let mut drawing = Drawing::new("Growth by the weights, factor by factor: ηu · e · c / a");
+    let mut drawing = Drawing::new("Factors of the growth by the weights: ηu·e·c/a");
     drawing.subtitle = format!(
         "Each interval in the metric of its start, mean over the heads of each half; {}.",
         m.steps_shown()

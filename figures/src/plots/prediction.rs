@@ -20,14 +20,14 @@ const PARTS: [Part; 3] =
 pub fn draw(m: &Material) -> Vec<Drawing> {
     let mut drawing = Drawing::new("Growth predicted from weights and moments, against measured");
     drawing.subtitle = format!(
-        "One point an interval and head, logarithmic away from 0; r over all of them; {}.",
+        "Parts of the log growth (ln), a point an interval and head; axes logarithmic away from 0; r over all of them; {}.",
         m.steps_shown()
     );
     drawing.columns = 3;
-    drawing.min_panel = 105.0;
+    drawing.min_panel = 54.0;
     drawing.share_x = true;
     drawing.share_y = true;
-    drawing.panel_height = if m.runs.len() > 2 { 112.0 } else { 150.0 };
+    drawing.panel_height = if m.runs.len() > 2 { 96.0 } else { 120.0 };
     drawing.legend.push(LegendEntry::line("predicted = measured", reference()));
     let all: Vec<Vec<(f64, f64)>> =
         m.runs.iter().flat_map(|r| PARTS.iter().map(|part| finite(part.1(&r.series.prediction)))).collect();
@@ -49,8 +49,8 @@ pub fn draw(m: &Material) -> Vec<Drawing> {
     let of_parts = of_runs.flat_map(|(run, style)| PARTS.iter().map(move |part| (run, style, part)));
     for ((run, style, (name, pick)), points) in of_parts.zip(all) {
         let axis = |label: &str| Axis { range: range.map(|r| (r.low, r.high)), ..Axis::new(label, scale) };
-        let title = format!("{}: {name}", run.name);
-        let mut panel = Panel::new(title, axis("predicted Γ̂ (ln)"), axis("measured Γ (ln)"));
+        let measured = format!("{}: measured", run.name);
+        let mut panel = Panel::new(*name, axis("predicted"), axis(&measured));
         let r = pick(&run.series.prediction).correlation;
         panel.note = if r.is_finite() { format!("r = {r:.4}") } else { String::new() };
         if points.is_empty() {

@@ -45,7 +45,7 @@ pub fn draw(m: &Material) -> Vec<Drawing> {
         });
         if run.series.layers > 1 {
             let y = divider(run.series.layers);
-            for stroke in [Stroke::solid(PAPER, 2.0), divider_ink()] {
+            for stroke in [Stroke::solid(PAPER, 1.6), divider_ink()] {
                 panel.items.push(Item::HLine { y, label: String::new(), stroke });
             }
         }
@@ -68,7 +68,7 @@ fn marks(run: &RunMaterial) -> Vec<Item> {
         .filter(|(_, x)| (f64::from(window.start)..=f64::from(window.end)).contains(x))
         .flat_map(|(label, x)| {
             // Paper beside the ink, so that it shows on dark cells too.
-            [("", Stroke::solid(PAPER, 2.4)), (label, Stroke::solid(INK, 1.0))]
+            [("", Stroke::solid(PAPER, 2.0)), (label, Stroke::solid(INK, 1.0))]
                 .map(|(label, stroke)| Item::VLine { x, label: label.into(), stroke })
         })
         .collect()

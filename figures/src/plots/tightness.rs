@@ -11,9 +11,9 @@ const THIN: f64 = 0.7;
 
 /// Tight bound above, cheap bound below; lower half left, upper half right.
 pub fn draw(m: &Material) -> Vec<Drawing> {
-    let mut drawing = Drawing::new("Logit change by the weights over its bounds: 1 is the bound");
+    let mut drawing = Drawing::new("Logit change by the weights over its bounds");
     drawing.subtitle = format!(
-        "Median over the heads of each half; above over the bound from the keys’ scatter (6.2), below over s·E·ω (6.1); {}.",
+        "1 would reach the bound. Median over the heads of each half; above: over the bound from the keys’ scatter (6.2); below: over s·E·ω (6.1); {}.",
         m.steps_shown()
     );
     drawing.columns = 2;

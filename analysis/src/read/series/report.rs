@@ -183,8 +183,8 @@ pub struct FactorCurves {
 /// Maturity of both halves over one lag.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct MaturityCurves {
-    /// Steps between the moments compared: the middle one of the lags recorded.
-    pub lag: u32,
+    /// Steps between the moments compared; all lags are averaged for a run that does not say.
+    pub lag: Option<u32>,
     /// Cosine between the key moments, mean over the half's layers.
     pub halves: HalfCurves,
 }

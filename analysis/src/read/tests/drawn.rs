@@ -102,7 +102,8 @@ fn probed(run: &Run, s: &Series) {
         }
         let ends = |l: &(u32, u32)| {
             let is_long = |r: &ProbeRow| r.gamma.abs() > 1.0 && (r.layer >= 2) == upper;
-            rows.iter().any(|r| is_long(r) && r.prev_step == l.0) && rows.iter().any(|r| is_long(r) && r.step == l.1)
+            rows.iter().any(|r| is_long(r) && r.prev_step == l.0)
+                && rows.iter().any(|r| is_long(r) && r.step == l.1)
         };
         assert!(long.iter().all(ends));
     }
@@ -146,10 +147,7 @@ fn a_window_is_the_whole_cut_to_it() {
     let rows: Vec<ProbeRow> = run.read(..).unwrap();
     let held = rows.iter().filter(|r| r.prev_step >= start && r.step <= end && r.prev_step < r.step);
     assert_eq!(cut.prediction.of, held.count() as u64);
-    assert!(matches!(
-        series_in(&run, Some(start..start), 10),
-        Err(crate::AnalysisError::EmptyWindow { .. })
-    ));
+    assert!(matches!(series_in(&run, Some(start..start), 10), Err(crate::AnalysisError::EmptyWindow { .. })));
 }
 
 #[test]
@@ -170,7 +168,9 @@ fn fewer_points_are_means_over_neighbouring_steps() {
             assert_close!(few.spread.layers[4][b], of(&all.spread.layers[4]));
             assert_close!(few.writes.attn_ratio[0][b], of(&all.writes.attn_ratio[0]));
         }
-        for steps in [&few.factors.scale.steps, &few.growth.bound.steps, &few.entropy.steps, &few.eval_loss.steps] {
+        for steps in
+            [&few.factors.scale.steps, &few.growth.bound.steps, &few.entropy.steps, &few.eval_loss.steps]
+        {
             assert!(!steps.is_empty() && steps.len() <= points && steps.is_sorted());
         }
     }
@@ -188,7 +188,9 @@ fn the_probe_stands_in_for_missing_telemetry_and_missing_probes_leave_empty_curv
     let (_folder, run) = run_of(Synthetic { probe_every: 0, ..SMALL });
     let s = series(&run, 100).unwrap();
     assert!(
-        s.growth.bound.steps.is_empty() && s.growth.bound.upper.is_empty() && s.prediction.query.predicted.is_empty()
+        s.growth.bound.steps.is_empty()
+            && s.growth.bound.upper.is_empty()
+            && s.prediction.query.predicted.is_empty()
     );
     assert!(s.energy_shares.writes.is_empty() && s.maturity.halves.steps.is_empty());
     assert!(serde_json::to_string(&s).is_ok());
