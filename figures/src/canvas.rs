@@ -132,11 +132,6 @@ impl<'a, DB: DrawingBackend> Canvas<'a, DB> {
                 let r = (radius * self.scale).round().max(1.0) as i32;
                 self.draw(&Circle::new(self.device(at), r, rgb(colour).filled()))
             }
-            Marker::Square => {
-                let h = radius * 0.88;
-                self.rect(Rect { left: at.0 - h, top: at.1 - h, right: at.0 + h, bottom: at.1 + h }, colour)
-            }
-            Marker::Diamond => self.polygon(&diamond(radius * 1.2), colour, 1.0),
             Marker::HollowDiamond => {
                 self.polygon(&diamond(radius * 1.25), colour, 1.0)?;
                 self.polygon(&diamond(radius * 0.72), style::PAPER, 1.0)

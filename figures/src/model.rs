@@ -166,10 +166,6 @@ impl Stroke {
 pub enum Marker {
     /// Filled circle.
     Circle,
-    /// Filled square.
-    Square,
-    /// Filled diamond.
-    Diamond,
     /// White diamond with a dark rim.
     HollowDiamond,
 }

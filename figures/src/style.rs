@@ -85,27 +85,6 @@ pub mod parts {
     pub const START: Colour = Colour::hex(0x9A9A9A);
 }
 
-/// The eight colours of Okabe and Ito, told apart under every common colour blindness.
-pub mod okabe_ito {
-    use super::Colour;
-    /// Black.
-    pub const BLACK: Colour = Colour::hex(0x000000);
-    /// Orange.
-    pub const ORANGE: Colour = Colour::hex(0xE69F00);
-    /// Sky blue.
-    pub const SKY: Colour = Colour::hex(0x56B4E9);
-    /// Bluish green.
-    pub const GREEN: Colour = Colour::hex(0x009E73);
-    /// Yellow; too pale for lines on paper, used for areas only.
-    pub const YELLOW: Colour = Colour::hex(0xF0E442);
-    /// Blue.
-    pub const BLUE: Colour = Colour::hex(0x0072B2);
-    /// Vermilion.
-    pub const VERMILION: Colour = Colour::hex(0xD55E00);
-    /// Reddish purple.
-    pub const PURPLE: Colour = Colour::hex(0xCC79A7);
-}
-
 /// Line colour of layer `layer` of `layers`: the sequential map without its palest end, which is lost on paper.
 pub fn layer_colour(layer: usize, layers: usize) -> Colour {
     let t = if layers > 1 { layer as f64 / (layers - 1) as f64 } else { 0.0 };
