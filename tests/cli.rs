@@ -87,12 +87,18 @@ fn a_run_is_verified_analysed_drawn_and_reported() {
     assert!((sum - gap).abs() <= 1e-9 * gap.abs().max(1e-3), "{sum} {gap}");
 
     d.ok(&["plot", "a", "b", "--figure", "all", "--out", "figures"]);
-    for name in growthpath_figures::names() {
+    for figure in growthpath_figures::FIGURES {
         for ext in ["png", "svg"] {
-            let p = d.path("figures").join(format!("{}.{ext}", name.name));
+            let p = d.path("figures").join(format!("{}.{ext}", figure.name));
             assert!(p.metadata().is_ok_and(|m| m.len() > 1000), "{}", p.display());
         }
     }
+    let two = ["plot", "a", "--figure", "loss,factors", "--figure", "rate-scatter", "--format", "pdf"];
+    let drawn = d.ok(&[&two[..], &["--width", "column", "--window", "3..9", "--out", "some"]].concat());
+    assert_eq!(drawn, "some/loss.pdf\nsome/factors.pdf\nsome/prediction.pdf\n");
+    assert!(std::fs::read(d.path("some/loss.pdf")).unwrap().starts_with(b"%PDF"));
+    let list = d.ok(&["plot", "--figure", "list"]);
+    assert!(growthpath_figures::FIGURES.iter().all(|f| list.contains(f.name) && list.contains(f.about)));
     d.ok(&["report", "a", "b", "--out", "r.html"]);
     let html = std::fs::read_to_string(d.path("r.html")).unwrap();
     assert!(html.contains("</html>") && !html.contains("src=\"http"));
@@ -184,7 +190,13 @@ fn a_directory_is_never_overwritten_and_damage_is_found() {
     d.fails(1, &["plain"], &["plot", "plain", "--out", "f"]);
     d.fails(1, &["plain"], &["inspect", "plain"]);
     d.fails(2, &["12..3"], &["analyze", "run", "--window", "12..3"]);
-    d.fails(2, &["no-such-figure"], &["plot", "run", "--figure", "no-such-figure", "--out", "f"]);
+    d.fails(
+        2,
+        &["no-such-figure", "energy-shares"],
+        &["plot", "run", "--figure", "no-such-figure", "--out", "f"],
+    );
+    d.fails(2, &["did you mean `growth-shares`?"], &["plot", "run", "--figure", "loss,growth-share"]);
+    d.fails(2, &["RUN"], &["plot", "--figure", "loss"]);
 
     let part = std::fs::read_dir(d.path("run/heads")).unwrap().next().unwrap().unwrap().path();
     let bytes = std::fs::read(&part).unwrap();

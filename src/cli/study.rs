@@ -14,6 +14,7 @@ use super::train::{load_data, set_threads, train_shown};
 use super::train_args::TrainArgs;
 use crate::data::Dataset;
 use crate::error::{Error, Result};
+use crate::report;
 use crate::study::{Job, Plan, State, state};
 use crate::train::{Device, resume};
 
@@ -133,8 +134,9 @@ pub fn run(args: &Args) -> Result<()> {
     let pairs: Vec<(usize, usize)> =
         plan.compare.iter().filter_map(|[a, b]| Some((index(&plan, a)?, index(&plan, b)?))).collect();
     let figures = out.join("figures");
-    crate::report::draw_all(&first, &pairs, &figures)?;
-    crate::report::write(&first, &pairs, &out.join("report.html"))?;
+    let material = report::read(&first, &pairs, None)?;
+    report::draw_all(&material, &figures)?;
+    report::write(&material, &out.join("report.html"))?;
     output::print(&summary(&plan, &out)?)
 }
 

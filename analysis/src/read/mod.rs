@@ -19,7 +19,6 @@ mod agree;
 mod analyze;
 mod euler;
 mod grid;
-
 mod names;
 mod running;
 mod sample;
@@ -38,8 +37,9 @@ pub use analyze::{
 };
 pub use names::{NamedValues, write_name};
 pub use series::{
-    Curve, EnergyMatrix, GrowthCurves, HalfCurves, LayerCurves, LayerGrowth, LossCurve, RatePairs, Series,
-    Source, TightnessCurves, WriteCurves, series,
+    Curve, EnergyMatrix, EstimateCurve, FactorCurves, GrowthCurves, HalfCurves, Hold, LayerCurves,
+    LongIntervals, MaturityCurves, Pairs, PredictionPairs, Series, Source, TightnessCurves, WriteCurves,
+    series, series_in,
 };
 pub use verify::{Check, Place, Verification, verify};
 pub use window::Window;
