@@ -5,8 +5,9 @@
 //! triangles of thin factorizations of A and B, which lose no digits to squaring. The spectral entropy is the early
 //! warning that arXiv 2606.28116 proposes.
 
-use faer::linalg::solvers::Qr;
-use faer::{Mat, MatRef, Scale};
+use faer::dyn_stack::{MemBuffer, MemStack};
+use faer::linalg::qr::no_pivoting::factor::{qr_in_place, qr_in_place_scratch, recommended_block_size};
+use faer::{Mat, MatRef, Par, Scale};
 
 use crate::error::{Result, shape};
 use crate::linear::{mul, square_norm};
@@ -29,7 +30,7 @@ pub struct Increment {
 ///
 /// # Errors
 /// [`crate::AnalysisError::Shape`] when the four differ in shape or are empty;
-/// [`crate::AnalysisError::Decomposition`] when they hold what has no singular values.
+/// [`crate::AnalysisError::Decomposition`] when the solver does not converge. Weights that are not finite give NaN.
 pub fn increment(
     wq: MatRef<'_, f64>,
     wk: MatRef<'_, f64>,
@@ -46,16 +47,13 @@ pub fn increment(
             ));
         }
     }
+    if ![wq, wk, dq, dk].into_iter().all(|m| square_norm(m).is_finite()) {
+        return Ok(Increment { frobenius: f64::NAN, top: f64::NAN, entropy: f64::NAN });
+    }
     // Both terms of dM at one scale on either side: an update is a thousandth of its weights.
     let (left, right) = (balance(dq, wk), balance(dk, wq));
-    let triangle = |a: MatRef<'_, f64>, a_scale: f64, b: MatRef<'_, f64>, b_scale: f64| {
-        let mut side = Mat::zeros(d, 2 * dh);
-        side.subcols_mut(0, dh).copy_from(a * Scale(a_scale));
-        side.subcols_mut(dh, dh).copy_from(b * Scale(b_scale));
-        Qr::new(side.as_ref()).thin_R().to_owned()
-    };
-    let a = triangle(dq, left, wq, right.recip());
-    let b = triangle(wk, left.recip(), dk, right);
+    let a = triangle((dq, left), (wq, right.recip()));
+    let b = triangle((wk, left.recip()), (dk, right));
     let mut core = mul(a.as_ref(), b.transpose());
     core *= Scale((dh as f64).sqrt().recip());
     let values = singular_values(core.as_ref())?;
@@ -64,6 +62,20 @@ pub fn increment(
         top: values.first().copied().unwrap_or(0.0),
         entropy: entropy(&values) / (2.0 * dh as f64).ln(),
     })
+}
+
+/// The triangle R of `[a, b] = Q R`, each side times its factor. Sequential, so the same bits on any number of threads.
+fn triangle((a, a_scale): (MatRef<'_, f64>, f64), (b, b_scale): (MatRef<'_, f64>, f64)) -> Mat<f64> {
+    let (d, n) = (a.nrows(), a.ncols() + b.ncols());
+    let mut side = Mat::zeros(d, n);
+    side.subcols_mut(0, a.ncols()).copy_from(a * Scale(a_scale));
+    side.subcols_mut(a.ncols(), b.ncols()).copy_from(b * Scale(b_scale));
+    let block = recommended_block_size::<f64>(d, n);
+    let mut reflections = Mat::zeros(block, d.min(n));
+    let mut memory = MemBuffer::new(qr_in_place_scratch::<f64>(d, n, block, Par::Seq, Default::default()));
+    let stack = MemStack::new(&mut memory);
+    qr_in_place(side.as_mut(), reflections.as_mut(), Par::Seq, stack, Default::default());
+    Mat::from_fn(d.min(n), n, |i, j| if i <= j { side[(i, j)] } else { 0.0 })
 }
 
 /// The factor that gives `small` and, divided by it, `large` the same norm; 1 where there is none.

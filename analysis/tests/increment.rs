@@ -21,10 +21,8 @@ fn spectra_are_those_of_the_whole_matrix() {
         for size in [1.0, 1e-5] {
             let (wq, wk) = (random(&mut rng, d, dh, 0.3), random(&mut rng, d, dh, 0.2));
             let (dq, dk) = (random(&mut rng, d, dh, size), random(&mut rng, d, dh, 0.1 * size));
-            let whole =
-                (&dq * wk.transpose() + &wq * dk.transpose()) * Scale(1.0 / (dh as f64).sqrt());
-            let squares: Vec<f64> =
-                singular_values(whole.as_ref()).unwrap().iter().map(|s| s * s).collect();
+            let whole = (&dq * wk.transpose() + &wq * dk.transpose()) * Scale(1.0 / (dh as f64).sqrt());
+            let squares: Vec<f64> = singular_values(whole.as_ref()).unwrap().iter().map(|s| s * s).collect();
             let sum: f64 = squares.iter().sum();
             let entropy: f64 =
                 squares.iter().map(|s| s / sum).filter(|p| *p > 1e-30).map(|p| -p * p.ln()).sum();

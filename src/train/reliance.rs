@@ -58,7 +58,16 @@ pub fn measure(
         let delta: Vec<f64> = without.iter().zip(&base).map(|(a, b)| a - b).collect();
         let (delta, stderr) = mean_and_error(&delta);
         let head = head.map_or(WHOLE_LAYER, |h| h as u16);
-        rows.push(RelianceRow { step, scope, layer: layer as u16, head, delta, stderr, base_loss, sequences });
+        rows.push(RelianceRow {
+            step,
+            scope,
+            layer: layer as u16,
+            head,
+            delta,
+            stderr,
+            base_loss,
+            sequences,
+        });
         Ok(())
     };
     let whole = |range: std::ops::Range<usize>| range.flat_map(|l| (0..heads).map(move |h| (l, h))).collect();

@@ -120,7 +120,10 @@ pub fn header() -> String {
         "// Partial rows of the attention kernels. Generated from ../src/attention/accumulators.rs, which declares them;\n\
          // its test compares this file and says how to write it anew.\n#pragma once\n",
     );
-    let _ = write!(out, "\n#define SHARP_KEYS {SHARP_KEYS} // rows with fewer keys do not count towards sharpness\n");
+    let _ = write!(
+        out,
+        "\n#define SHARP_KEYS {SHARP_KEYS} // rows with fewer keys do not count towards sharpness\n"
+    );
     for (prefix, list, sums) in
         [("FORWARD", forward::ALL, forward::SUMS), ("BACKWARD", backward::ALL, backward::SUMS)]
     {
@@ -129,7 +132,10 @@ pub fn header() -> String {
             let _ = writeln!(out, "    {prefix}_{}, // {}", a.name, a.about);
         }
         let _ = writeln!(out, "    {prefix}_STATS, // numbers of a partial row");
-        let _ = writeln!(out, "    {prefix}_SUMS = {sums} // of which so many, the first, are sums, the others maxima");
+        let _ = writeln!(
+            out,
+            "    {prefix}_SUMS = {sums} // of which so many, the first, are sums, the others maxima"
+        );
         out += "};\n";
     }
     out

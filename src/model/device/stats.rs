@@ -81,14 +81,18 @@ impl Layout {
         for l in 0..c.layers {
             let heads = l * c.heads..(l + 1) * c.heads;
             out.layers.push(LayerStats {
-                logits: logits[heads.clone()].iter().map(|t| LogitStats::finish(shape, &t.map(f64::from))).collect(),
+                logits: logits[heads.clone()]
+                    .iter()
+                    .map(|t| LogitStats::finish(shape, &t.map(f64::from)))
+                    .collect(),
                 writes: [write(2 * l), write(2 * l + 1)],
                 hidden: HiddenStats {
                     hidden_ms: f64::from(hidden[l]) / (n * f),
                     hidden_common: f64::from(shared[l]) / f,
                 },
             });
-            out.logit_grads.push(grads[heads].iter().map(|t| LogitGradStats::finish(&t.map(f64::from))).collect());
+            out.logit_grads
+                .push(grads[heads].iter().map(|t| LogitGradStats::finish(&t.map(f64::from))).collect());
         }
         out.slots = slots.iter().map(|t| slice_stats(*t)).collect();
         out

@@ -44,7 +44,8 @@ pub(super) fn attention(c: &mut Case<'_>, quick: bool) -> Result<()> {
         let (out, d_qkv) = (c.room(n * d)?, c.room(n * 3 * d)?);
         let (lse, delta) = (c.float_room(n * s.heads)?, c.float_room(n * s.heads)?);
         let each = s.heads * partials(s, c.elem);
-        let (stats, grad_stats) = (c.float_room(each * forward::COUNT)?, c.float_room(each * backward::COUNT)?);
+        let (stats, grad_stats) =
+            (c.float_room(each * forward::COUNT)?, c.float_room(each * backward::COUNT)?);
         att::gpu::forward(s, gx.all(), tables, out.all(), lse.all(), stats.all())?;
         c.compare_slice("attention", &name, out.all(), &want.out)?;
         let got = lse.all().read()?;
