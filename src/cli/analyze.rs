@@ -4,12 +4,12 @@ use std::ops::Range;
 use std::path::PathBuf;
 
 use growthpath_analysis::diagnosis::{Diagnosis, Thresholds, diagnosis};
-use growthpath_analysis::read::{Analysis, LONG_INTERVAL, analyze};
+use growthpath_analysis::read::{Analysis, LONG_INTERVAL, Lead, analyze, leads};
 use growthpath_trace::Run;
 use serde::Serialize;
 
 use super::output::{self, number, table};
-use super::window;
+use super::{signals, window};
 use crate::error::Result;
 
 /// Arguments of `growthpath analyze`.
@@ -29,6 +29,9 @@ pub struct Args {
     /// Standard errors by which the upper half's reliance must exceed zero
     #[arg(long, default_value_t = Thresholds::default().reliance_sigmas)]
     reliance_sigmas: f64,
+    /// Hold early signals (pressure, spectra of the update, ...) against the growth that follows them
+    #[arg(long)]
+    signals: bool,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -39,6 +42,8 @@ struct Whole<'a> {
     #[serde(flatten)]
     analysis: &'a Analysis,
     diagnosis: Option<&'a Diagnosis>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    signals: Option<&'a [Lead]>,
 }
 
 /// Run the verb.
@@ -53,10 +58,12 @@ pub fn run(args: &Args) -> Result<()> {
     thresholds.validate()?;
     // A run without probes (QK-norm, --probe-every 0) has nothing to diagnose, and says so in words.
     let diagnosis = diagnosis(&run, &thresholds).ok();
+    let leads = if args.signals { Some(leads(&run, args.window.clone())?) } else { None };
     if args.json {
-        output::json(&Whole { analysis: &analysis, diagnosis: diagnosis.as_ref() })
+        output::json(&Whole { analysis: &analysis, diagnosis: diagnosis.as_ref(), signals: leads.as_deref() })
     } else {
-        output::print(&text(&analysis, diagnosis.as_ref()))
+        let signals = leads.as_deref().map_or(String::new(), signals::text);
+        output::print(&(text(&analysis, diagnosis.as_ref()) + &signals))
     }
 }
 

@@ -15,6 +15,7 @@ mod output;
 mod plot;
 mod progress;
 mod report;
+mod signals;
 mod study;
 mod train;
 mod train_args;

@@ -94,6 +94,7 @@ fn one_step(
             ramp: 0.0,
         }),
         telemetry_every: 1,
+        spectra_every: 0,
         probe: ProbeConfig { every: 1, sequences: 2, length: 64, reliance_sequences: 0, maturity_lag: 0.02 },
         eval_every: 0,
         eval_sequences: 2,
