@@ -1,8 +1,8 @@
 //! Checks the statistics over seeds on simulated studies of two arms that differ by chance only:
-//! `cargo run --release -p growthpath-analysis --example simulated_studies [STUDIES [BATCHES]]`.
+//! `cargo run --release -p growthpath-analysis --example simulated_studies [STUDIES [BATCHES [FIRST]]]`.
 //!
 //! Every run is written to disk, compared and summarised as `growthpath study` does. Default: 5 batches of 200
-//! studies, 5 seeds each.
+//! studies, 5 seeds each. FIRST is the number of the first study: others are other draws.
 
 use std::error::Error;
 
@@ -97,11 +97,12 @@ fn main() -> Result<(), Failure> {
     let given: Vec<usize> = std::env::args().skip(1).map(|a| a.parse()).collect::<Result<_, _>>()?;
     let batch = given.first().copied().unwrap_or(200).max(1);
     let batches = given.get(1).copied().unwrap_or(5).max(1);
+    let first = given.get(2).copied().unwrap_or(0) as u64;
     let total = batch * batches;
     // Writing waits for the disk, not for a core.
     let pool = rayon::ThreadPoolBuilder::new().num_threads(8).build()?;
     let all: Vec<Study> =
-        pool.install(|| (0..total as u64).into_par_iter().map(study).collect::<Result<_, _>>())?;
+        pool.install(|| (first..first + total as u64).into_par_iter().map(study).collect::<Result<_, _>>())?;
     println!(
         "{total} studies ({batches} batches of {batch}) of two identical arms, {SEEDS} seeds each, {} runs on disk",
         2 * total * SEEDS as usize
