@@ -8,11 +8,11 @@ use super::output::{number, table};
 /// A row a number, then what the columns mean and what can be said of loss and tokens.
 pub fn text(s: &SeedSummary) -> String {
     let percent = format!("{:.0} % interval", 100.0 * s.level);
-    let head = ["B - A", "seeds", "mean", "standard error", &percent, "sign-flip p", "least p", "reading"];
+    let head = ["", "seeds", "mean", "standard error", &percent, "sign-flip p", "least p", "reading"];
     let mut out = table(&head, &s.metrics.iter().map(row).collect::<Vec<_>>());
     out += &format!(
         "\nover {} seeds, {} of them pairs of runs of the same seed. Intervals are Student's t; where one covers zero the\n\
-         difference is noise as far as these seeds tell (undecided). One interval in {:.0} misses by chance: of {} differences, some do.\n",
+         difference is noise as far as these seeds tell (undecided). One interval in {:.0} misses by chance: among {} differences, some may.\n",
         s.count,
         s.paired,
         1.0 / (1.0 - s.level),

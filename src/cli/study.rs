@@ -204,10 +204,10 @@ fn arms_table(plan: &Plan, open: &dyn Fn(&Arm, u64) -> Result<Run>) -> Result<St
         rows.push(vec![
             arm.name.clone(),
             format!("{}{of}", e.count),
-            format!("{:.4}", e.mean),
+            if e.count > 0 { format!("{:.4}", e.mean) } else { "-".to_owned() },
             number(e.error),
             format!("{} .. {}", number(i.low), number(i.high)),
-            format!("{:.3}", e.mean.exp()),
+            number(e.mean.exp()),
         ]);
     }
     let head =
