@@ -72,7 +72,7 @@ impl<'a, DB: DrawingBackend> Canvas<'a, DB> {
 
     /// Fills a rectangle with diagonal lines.
     pub fn hatch(&self, r: Rect, colour: Colour) -> Result<(), FigureError> {
-        const GAP: f64 = 4.5;
+        const GAP: f64 = 3.0;
         let ink = Stroke::solid(colour, 0.6);
         // Lines x - y = constant, at fixed places, so that neighbouring rectangles join.
         let first = ((r.left - r.bottom) / GAP).ceil() as i64;

@@ -51,12 +51,19 @@ pub struct Quantity {
     pub scale: Scale,
     /// Its curves.
     pub pick: fn(&Series) -> &HalfCurves,
+    /// Curves beside them in thin lines: a part, a largest value.
+    pub thin: Option<fn(&Series) -> &HalfCurves>,
 }
+
+/// Width of the thin lines.
+pub const THIN: f64 = 0.7;
 
 impl Quantity {
     /// Every value that is drawn.
     fn values<'m>(&'m self, m: &'m Material) -> impl Iterator<Item = f64> + 'm {
-        m.runs.iter().map(|r| (self.pick)(&r.series)).flat_map(|h| h.lower.iter().chain(&h.upper).copied())
+        let picks = [Some(self.pick), self.thin].into_iter().flatten();
+        let curves = picks.flat_map(|pick| m.runs.iter().map(move |r| pick(&r.series)));
+        curves.flat_map(|h| h.lower.iter().chain(&h.upper).copied())
     }
 
     /// Lower half, then upper half, on one range: each run in its colour and dash, over the marks of its hold and long
@@ -69,6 +76,9 @@ impl Quantity {
             let mut panel = Panel::new(if titled { half } else { "" }, step_axis(m), axis);
             panel.items = time_marks(&m.runs.iter().collect::<Vec<_>>(), &m.styles(), Some(upper));
             for (run, style) in m.runs.iter().zip(m.styles()) {
+                if let Some(thin) = self.thin {
+                    panel.items.push(line(side(thin(&run.series), upper), style.stroke_of(THIN)));
+                }
                 panel.items.push(line(side((self.pick)(&run.series), upper), style.stroke()));
             }
             panel

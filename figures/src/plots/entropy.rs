@@ -5,6 +5,9 @@ use crate::material::Material;
 use crate::model::Drawing;
 use crate::scale::Scale;
 
+const ENTROPY: Quantity =
+    Quantity { label: "entropy / ln(row length)", scale: Scale::Linear, pick: |s| &s.entropy, thin: None };
+
 /// Lower half left, upper half right, one line a run.
 pub fn draw(m: &Material) -> Vec<Drawing> {
     let mut drawing = Drawing::new("Attention entropy: 1 is uniform attention");
@@ -15,7 +18,6 @@ pub fn draw(m: &Material) -> Vec<Drawing> {
     drawing.panel_height = 150.0;
     drawing.legend = run_legend(m);
     drawing.legend.extend(mark_legend(m, false));
-    let quantity = Quantity { label: "entropy / ln(row length)", scale: Scale::Linear, pick: |s| &s.entropy };
-    drawing.panels.extend(quantity.panels(m, true));
+    drawing.panels.extend(ENTROPY.panels(m, true));
     vec![drawing]
 }

@@ -1,13 +1,22 @@
 //! `factors`: the factors of the weight path's growth over steps (5.1).
 
-use super::common::{Quantity, line, mark_legend, run_legend, side};
+use super::common::{Quantity, THIN, mark_legend, run_legend};
 use crate::material::Material;
-use crate::model::{Dash, Drawing, LegendEntry, Stroke};
+use crate::model::{Drawing, LegendEntry, Stroke};
 use crate::scale::Scale;
 use crate::style::{LINE, REFERENCE};
 
-/// Width of the persistent part's line.
-const THIN: f64 = 0.7;
+const ROWS: [Quantity; 4] = [
+    Quantity { label: "ηu per step", scale: Scale::Log, pick: |s| &s.factors.step_term, thin: None },
+    Quantity { label: "energy e", scale: Scale::Log, pick: |s| &s.factors.residual_energy, thin: None },
+    Quantity {
+        label: "coherence c",
+        scale: Scale::Linear,
+        pick: |s| &s.factors.coherence,
+        thin: Some(|s| &s.factors.persistent),
+    },
+    Quantity { label: "scale a", scale: Scale::Log, pick: |s| &s.factors.scale, thin: None },
+];
 
 /// One row a factor, lower half left, upper half right; in the coherence row the persistent part is thin.
 pub fn draw(m: &Material) -> Vec<Drawing> {
@@ -21,28 +30,8 @@ pub fn draw(m: &Material) -> Vec<Drawing> {
     drawing.panel_height = 84.0;
     drawing.legend = run_legend(m);
     drawing.legend.extend(mark_legend(m, true));
-    let neutral = |width| Stroke { colour: REFERENCE, width, dash: Dash::Solid };
-    drawing.legend.push(LegendEntry::line("coherence c", neutral(LINE)));
-    drawing.legend.push(LegendEntry::line("its persistent part c₀", neutral(THIN)));
-    let rows = [
-        Quantity { label: "ηu per step", scale: Scale::Log, pick: |s| &s.factors.step_term },
-        Quantity { label: "energy e", scale: Scale::Log, pick: |s| &s.factors.residual_energy },
-        Quantity { label: "coherence c", scale: Scale::Linear, pick: |s| &s.factors.coherence },
-        Quantity { label: "scale a", scale: Scale::Log, pick: |s| &s.factors.scale },
-    ];
-    for (k, quantity) in rows.iter().enumerate() {
-        let mut panels = quantity.panels(m, k == 0);
-        if k == 2 {
-            for (panel, upper) in panels.iter_mut().zip([false, true]) {
-                for (run, style) in m.runs.iter().zip(m.styles()) {
-                    let persistent = side(&run.series.factors.persistent, upper);
-                    panel.items.push(line(persistent, style.stroke_of(THIN)));
-                }
-                // Both coherences lie between -1 and 1.
-                panel.y.range = None;
-            }
-        }
-        drawing.panels.extend(panels);
-    }
+    drawing.legend.push(LegendEntry::line("coherence c", Stroke::solid(REFERENCE, LINE)));
+    drawing.legend.push(LegendEntry::line("its persistent part c₀", Stroke::solid(REFERENCE, THIN)));
+    drawing.panels = ROWS.iter().enumerate().flat_map(|(k, row)| row.panels(m, k == 0)).collect();
     vec![drawing]
 }

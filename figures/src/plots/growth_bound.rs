@@ -37,10 +37,9 @@ pub fn draw(m: &Material) -> Vec<Drawing> {
             panel.items.push(line(side(&g.weights, upper), weights(style.colour)));
             drawing.panels.push(panel);
         }
-        drawing
-            .legend
-            .push(LegendEntry::line(format!("by the weights, {}", run.name), weights(style.colour)));
     }
+    let coloured = "growth by the weights (in the run’s colour)";
+    drawing.legend.push(LegendEntry::line(coloured, weights(REFERENCE)));
     drawing.legend.push(LegendEntry::line("its bound", bound));
     drawing.legend.push(LegendEntry::line("all growth, measured", total));
     drawing.legend.push(LegendEntry::line("all growth, predicted", predicted));

@@ -24,7 +24,8 @@ pub fn draw(m: &Material) -> Vec<Drawing> {
         m.steps_shown()
     );
     drawing.columns = 3;
-    drawing.min_panel = 54.0;
+    // A row is one run: never fewer columns.
+    drawing.min_panel = 0.0;
     drawing.share_x = true;
     drawing.share_y = true;
     drawing.panel_height = if m.runs.len() > 2 { 96.0 } else { 120.0 };

@@ -6,7 +6,7 @@ use super::common::{columns_for, signed};
 use crate::colour::Colour;
 use crate::material::Material;
 use crate::model::{Axis, Bar, Drawing, Item, LegendEntry, Marker, Panel};
-use crate::scale::Scale;
+use crate::scale::{Range, Scale};
 use crate::style::{INK, parts};
 
 /// A lever: its name, its colour, its part of the gap.
@@ -61,10 +61,34 @@ fn waterfall(
         LegendEntry::patch("growth, predicted", INK.lighten(0.35)),
         LegendEntry::marker("growth, measured", Marker::HollowDiamond, INK),
     ];
+    let range = cut(groups);
+    if range.is_some() {
+        drawing.subtitle += " The axis does not begin at 0.";
+    }
     for (half, g) in groups {
-        drawing.panels.push(panel(from, to, half, g));
+        let mut panel = panel(from, to, half, g);
+        panel.x.range = range;
+        drawing.panels.push(panel);
     }
     drawing
+}
+
+/// The range that shows the levers, where they are small beside the growths; `None` to show all from 0.
+fn cut(groups: &[(&str, &GroupComparison)]) -> Option<(f64, f64)> {
+    let levels = groups.iter().flat_map(|(_, g)| {
+        let (start, end) = ends(g);
+        let levers = levers(g).into_iter().scan(start, |at, lever| {
+            *at += lever.2;
+            Some(*at)
+        });
+        let around = [start, end, g.measured_a.growth, g.measured_b.growth];
+        levers.chain(around).collect::<Vec<f64>>()
+    });
+    let shown = Range::of(levels, Scale::Linear, 0.0)?;
+    let span = shown.high - shown.low;
+    // Room for the first bars at the left and for labels on both sides.
+    let low = shown.low - 0.6 * span;
+    (low > 0.25 * shown.high).then_some((low, shown.high + 0.35 * span))
 }
 
 fn panel(from: &str, to: &str, half: &str, g: &GroupComparison) -> Panel {

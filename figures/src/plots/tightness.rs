@@ -1,13 +1,19 @@
 //! `tightness`: how close the logit change comes to its bounds (6.1), (6.2).
 
-use super::common::{Quantity, line, mark_legend, run_legend, side};
+use super::common::{Quantity, THIN, mark_legend, run_legend};
 use crate::material::Material;
 use crate::model::{Drawing, Item, LegendEntry, Stroke};
 use crate::scale::Scale;
 use crate::style::{INK, REFERENCE};
 
-/// Width of the line of the largest head.
-const THIN: f64 = 0.7;
+const TIGHT: Quantity = Quantity {
+    label: "over tight bound",
+    scale: Scale::Linear,
+    pick: |s| &s.tightness.tight,
+    thin: Some(|s| &s.tightness.tight_max),
+};
+const CHEAP: Quantity =
+    Quantity { label: "over cheap bound", scale: Scale::Log, pick: |s| &s.tightness.cheap, thin: None };
 
 /// Tight bound above, cheap bound below; lower half left, upper half right.
 pub fn draw(m: &Material) -> Vec<Drawing> {
@@ -21,18 +27,12 @@ pub fn draw(m: &Material) -> Vec<Drawing> {
     drawing.panel_height = 110.0;
     drawing.legend = run_legend(m);
     drawing.legend.push(LegendEntry::line("largest head", Stroke::solid(REFERENCE, THIN)));
-    drawing.legend.extend(mark_legend(m, false));
-    let tight = Quantity { label: "over tight bound", scale: Scale::Linear, pick: |s| &s.tightness.tight };
-    let mut panels = tight.panels(m, true);
-    for (panel, upper) in panels.iter_mut().zip([false, true]) {
-        for (run, style) in m.runs.iter().zip(m.styles()) {
-            panel.items.push(line(side(&run.series.tightness.tight_max, upper), style.stroke_of(THIN)));
-        }
+    drawing.legend.extend(mark_legend(m, true));
+    for mut panel in TIGHT.panels(m, true) {
         panel.items.push(Item::HLine { y: 1.0, label: String::new(), stroke: Stroke::solid(INK, 1.1) });
         panel.y.range = Some((0.0, 1.05));
+        drawing.panels.push(panel);
     }
-    let cheap = Quantity { label: "over cheap bound", scale: Scale::Log, pick: |s| &s.tightness.cheap };
-    drawing.panels.extend(panels);
-    drawing.panels.extend(cheap.panels(m, false));
+    drawing.panels.extend(CHEAP.panels(m, false));
     vec![drawing]
 }
