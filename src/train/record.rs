@@ -55,7 +55,9 @@ impl Session<'_> {
         })?;
         if !f.slots.is_empty() {
             let model = &self.config.model;
-            self.writer.heads(&head_rows(f.at, model, layers, f.logit_grads, f.slots, f.qk_lr))?;
+            let rows = head_rows(f.at, model, layers, f.logit_grads, f.slots, f.qk_lr);
+            self.cadence.observe(f.at, &rows);
+            self.writer.heads(&rows)?;
             self.writer.writes(&write_rows(f.at, layers))?;
         }
         self.step_seconds += f.seconds;
