@@ -177,7 +177,10 @@ impl Keeper {
             }
         }
         rows.sort_by_key(|r| (r.layer, r.lag));
-        let later = if probe { self.start(now, &mut pay) } else { Vec::new() };
+        // What is kept for the end is there anyway: where probes are sparse, maturity goes on from it.
+        let sparse = self.state.last_start.is_none_or(|s| now >= s + 2 * self.lags.main);
+        let starts = probe || (sparse && self.settle_at.contains(&now));
+        let later = if starts { self.start(now, &mut pay) } else { Vec::new() };
         for at in later.into_iter().chain(self.ends_here(now).then_some(self.steps)) {
             self.state.pending.entry(at).or_default().insert(now);
         }
@@ -192,7 +195,7 @@ impl Keeper {
         rows
     }
 
-    /// Steps at which a probe at `now` is compared again: after every lag, or after the main one if more cannot be paid.
+    /// Steps at which the moment of `now` is compared again: after every lag, or after the main one if more cannot be paid.
     fn start(&mut self, now: u32, pay: &mut impl FnMut(u32) -> bool) -> Vec<u32> {
         let spacing = (2 * self.lags.main).div_ceil(WAITING);
         if self.state.last_start.is_some_and(|s| now < s + spacing) {

@@ -26,6 +26,10 @@ const DELAY: u32 = 2;
 /// Deviations of a batch that a movement must exceed the threshold by.
 const SIGMAS: f64 = 2.0;
 
+/// What the ln spread of a run's most restless layers moves in all, as far as anything can be said before: a budget for
+/// N probes spreads them over it, at no less than the threshold. Pilot: 8.3 at micro, 300 steps.
+const MOVEMENT: f64 = 8.0;
+
 /// Sharpness of the upper half from which reliance is followed, and the factor between measurements. The default
 /// threshold of commitment, 0.05, lies between the second and the third.
 const SHARP: f64 = 0.02;
@@ -162,8 +166,9 @@ impl Cadence {
                 }
                 let (pot, paid) = (&self.plan.probes, self.state.paid_probes);
                 let allowed = pot.allowed(done, steps);
-                // The emptier the pot, the larger the movement that opens it: half empty, twice the threshold.
-                let raised = threshold * allowed / (allowed - paid).max(f64::MIN_POSITIVE);
+                let even = threshold.max(MOVEMENT * pot.price / pot.capacity.max(f64::MIN_POSITIVE));
+                // From half empty on, the emptier the pot, the larger the movement that opens it.
+                let raised = even * (0.5 * allowed / (allowed - paid).max(f64::MIN_POSITIVE)).max(1.0);
                 let moved = self.state.signal.movement(SIGMAS) > raised;
                 let due = moved && pot.pays(paid, 1, done, steps);
                 if due {

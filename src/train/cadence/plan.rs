@@ -7,11 +7,11 @@ use crate::train::cost::Costs;
 use crate::train::moments::Lags;
 
 /// Shares of the budget: probes, reliance of the halves, reliance of heads and layers, captures for maturity.
-const SHARES: [f64; 4] = [0.6, 0.15, 0.08, 0.17];
+const SHARES: [f64; 4] = [0.58, 0.2, 0.08, 0.14];
 
-/// Part of a pot that may be spent at once; the rest comes in evenly over training, so that growth that resumes late
-/// finds something left.
-const AHEAD: f64 = 0.7;
+/// Part of the probes' and the captures' pot that may be spent at once; the rest comes in evenly over training, so that
+/// growth that resumes late finds something left.
+const AHEAD: f64 = 0.85;
 
 /// Part of the probes' pot that the sparse floor may take.
 const FLOOR: f64 = 0.3;
@@ -36,12 +36,14 @@ pub struct Pot {
     pub capacity: f64,
     /// Price of one measurement.
     pub price: f64,
+    /// Part of it that may be spent at once.
+    pub ahead: f64,
 }
 
 impl Pot {
     /// What may be spent until `done` of `steps` steps.
     pub fn allowed(&self, done: u32, steps: u32) -> f64 {
-        self.capacity * (AHEAD + (1.0 - AHEAD) * f64::from(done) / f64::from(steps))
+        self.capacity * (self.ahead + (1.0 - self.ahead) * f64::from(done) / f64::from(steps))
     }
 
     /// Whether another `count` measurements can be paid when `spent` is gone.
@@ -85,7 +87,7 @@ impl Plan {
         let costs = Costs::of(config);
         let (p, steps) = (&config.probe, config.steps);
         let at = |f: &f64| ((f * f64::from(steps)).ceil() as u32).clamp(1, steps);
-        let pot = |price| Pot { capacity: f64::INFINITY, price };
+        let pot = |price, ahead| Pot { capacity: f64::INFINITY, price, ahead };
         let mut plan = Self {
             steps,
             costs,
@@ -96,9 +98,10 @@ impl Plan {
             head_sequences: p.reliance_sequences,
             settle_at: settle_times(steps, 1),
             tail: true,
-            probes: pot(costs.probe),
-            halves: pot(costs.halves),
-            captures: pot(costs.capture),
+            probes: pot(costs.probe, AHEAD),
+            // Attention sharpens level by level: no need to hold back.
+            halves: pot(costs.halves, 1.0),
+            captures: pot(costs.capture, AHEAD),
         };
         match &p.times {
             ProbeTimes::Never => {
@@ -133,8 +136,12 @@ impl Plan {
             // Without telemetry nothing says when logits move: then the floor takes all.
             let part = if config.telemetry_every == 0 { 1.0 } else { FLOOR };
             let count = (part * share[0] / costs.probe) as usize;
-            let mut times = spread_times(steps, count.max(2) - 1);
-            times.insert(0);
+            let mut times = BTreeSet::from([0]);
+            if count > 4 {
+                // The first steps move much, and nothing is known of them in time.
+                times.insert(super::DELAY.min(steps));
+            }
+            times.extend(spread_times(steps, count.max(2) - times.len()));
             times
         });
         let floor = self.floor.len() as f64 * costs.probe;
@@ -233,7 +240,7 @@ mod tests {
 
     #[test]
     fn pots_open_over_training() {
-        let pot = Pot { capacity: 10.0, price: 1.0 };
+        let pot = Pot { capacity: 10.0, price: 1.0, ahead: 0.7 };
         assert!(pot.pays(6.0, 1, 0, 100) && !pot.pays(6.5, 1, 0, 100));
         assert!(pot.pays(9.0, 1, 100, 100) && !pot.pays(9.5, 1, 100, 100));
     }

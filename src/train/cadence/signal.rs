@@ -64,7 +64,8 @@ impl Level {
     fn noise(&self) -> f64 {
         let mut v: Vec<f64> = self.jumps.iter().copied().collect();
         v.sort_by(f64::total_cmp);
-        v.get(v.len() / 2).copied().unwrap_or(0.0)
+        // The first few say nothing of batches: a start moves by itself.
+        if v.len() > NOISE / 2 { v[v.len() / 2] } else { 0.0 }
     }
 }
 

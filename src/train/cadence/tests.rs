@@ -95,9 +95,10 @@ fn growth_that_resumes_late_is_not_starved() {
 #[test]
 fn a_large_budget_probes_every_threshold() {
     let (due, _) = run(&config(300, 1.0), growth, false);
-    // 5 / 0.25 thresholds, each met at the first whole step past it: every 2 steps of 1/6.
-    let moving = probes(&due).into_iter().filter(|t| (20..=54).contains(t)).count();
-    assert!((14..=24).contains(&moving), "{moving}");
+    let moving: Vec<u32> = probes(&due).into_iter().filter(|t| (22..=50).contains(t)).collect();
+    // The threshold, what a single step adds to it, and as the pot empties a little more.
+    let widest = moving.windows(2).map(|w| growth(w[1]) - growth(w[0])).fold(0.0, f64::max);
+    assert!(widest <= 0.25 + 1.0 / 6.0 + 0.1, "{widest} {moving:?}");
 }
 
 #[test]
@@ -114,7 +115,7 @@ fn without_telemetry_the_floor_takes_the_probes_share() {
     let blind = Cadence::new(&c);
     let seeing = Cadence::new(&config(300, 0.1));
     assert!(blind.plan().floor.len() > 2 * seeing.plan().floor.len());
-    assert!(blind.plan().floor.len() as f64 * blind.plan().costs.probe <= 0.6 * 30.0);
+    assert!(blind.plan().floor.len() as f64 * blind.plan().costs.probe <= 0.58 * 30.0);
 }
 
 #[test]
