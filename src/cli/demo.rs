@@ -70,6 +70,8 @@ pub fn run(args: &Args) -> Result<()> {
             format!("--steps={}", args.steps),
             format!("--seed={}", args.seed),
             "--batch=8".into(),
+            // Steps are small here, so a probe weighs more: buy a finer picture.
+            "--probe-budget=0.3".into(),
             "--warmup=40".into(),
         ];
         flags.extend(args.data.iter().map(|d| format!("--data={}", d.display())));
@@ -79,7 +81,7 @@ pub fn run(args: &Args) -> Result<()> {
             );
         }
         let config = parse_flags(&flags)?.resolve()?;
-        jobs.push(Job { label: name.into(), folder: args.out.join(name), config });
+        jobs.push(Job { label: name.into(), folder: args.out.join(name), config, like: None });
     }
     if args.data.is_none() {
         let r = entropy_rate();

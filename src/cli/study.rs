@@ -62,7 +62,9 @@ pub fn parse_flags(flags: &[String]) -> Result<TrainArgs> {
 /// Train what is not trained yet; texts that runs share are loaded once.
 pub fn train_all(jobs: &mut [Job], device: DeviceArg, quiet: bool) -> Result<()> {
     let mut loaded: Option<(String, Arc<Dataset>)> = None;
+    Job::share_probe_times(jobs);
     for job in jobs {
+        job.settle_probe_times()?;
         let key = format!("{:?} {} {}", job.config.data, job.config.tokenizer, job.config.model.context);
         let data = match &loaded {
             Some((k, d)) if *k == key => {
@@ -124,7 +126,12 @@ pub fn run(args: &Args) -> Result<()> {
                 e => e,
             };
             let config = parse_flags(&flags).and_then(|f| f.resolve()).map_err(named)?;
-            jobs.push(Job { label: arm.name.clone(), folder: Plan::folder(&out, arm, *seed), config });
+            jobs.push(Job {
+                label: arm.name.clone(),
+                folder: Plan::folder(&out, arm, *seed),
+                config,
+                like: None,
+            });
         }
     }
     train_all(&mut jobs, args.device, args.quiet)?;

@@ -12,6 +12,7 @@ use super::train_args::{TrainArgs, data_source, tokenizer};
 use crate::data::{Dataset, Stage};
 use crate::error::{Error, Result};
 use crate::model::params::count;
+use crate::train::config::ProbeTimes;
 use crate::train::{Device, Outcome, TrainConfig, checkpoint, resume, train};
 
 /// Arguments of `growthpath train`.
@@ -224,12 +225,40 @@ fn thousands(n: usize) -> String {
 fn summary(c: &TrainConfig, o: &Outcome, args: &Args) -> String {
     let run = args.out.display();
     format!(
-        "validation loss {:.4} nats/token (perplexity {:.2}) after {} steps; {:.0} tokens/s; probes took {:.1} s\n\
+        "validation loss {:.4} nats/token (perplexity {:.2}) after {} steps; {:.0} tokens/s\n{}\
          run: {run}\nnext: growthpath analyze {run} | growthpath plot {run} --figure all --out figures\n",
         o.valid_loss,
         o.valid_loss.exp(),
         c.steps,
         o.tokens as f64 / o.step_seconds,
-        o.probe_seconds,
+        probing(c, o),
     )
+}
+
+/// What probes, maturity and reliance took of the time and of the arithmetic, and what the choice of times rested on.
+fn probing(c: &TrainConfig, o: &Outcome) -> String {
+    if c.probe.times == ProbeTimes::Never {
+        return String::new();
+    }
+    let steps = f64::from(c.steps);
+    let mut text = format!(
+        "probes, maturity and reliance: {:.1} s, {:.0} % of the time; counted from the shapes, {:.1} % of the training's arithmetic",
+        o.probe_seconds,
+        100.0 * o.probe_seconds / (o.probe_seconds + o.step_seconds),
+        100.0 * o.probe_steps / steps,
+    );
+    if let ProbeTimes::Auto { budget, .. } | ProbeTimes::Like { budget, .. } = &c.probe.times {
+        text += &format!(" (budget {} %)", 100.0 * budget);
+        let auto = matches!(c.probe.times, ProbeTimes::Auto { .. });
+        if auto && o.probe_limit.is_some_and(|l| l > budget * steps) {
+            text += "\nnote: so short a run goes beyond the budget with its first and last probe alone; take more steps or a larger --probe-budget";
+        }
+        if auto && c.telemetry_every == 0 {
+            text += "\nnote: with --telemetry off nothing says when logits move: probes were taken at times fixed in advance";
+        } else if auto && c.telemetry_every > 1 {
+            text +=
+                &format!("\nnote: movement of the logits was seen every {} steps only", c.telemetry_every);
+        }
+    }
+    text + "\n"
 }

@@ -8,7 +8,8 @@ use crate::data::{Source, TokenizerSpec};
 use crate::error::{Error, Result};
 use crate::model::ModelConfig;
 use crate::train::TrainConfig;
-use crate::train::config::{DataConfig, Optimizer, Precision, ProbeConfig};
+use crate::train::cadence::like::like;
+use crate::train::config::{DataConfig, Optimizer, Precision, ProbeConfig, ProbeTimes};
 use crate::train::intervention::{Hold, Intervention, Target};
 use crate::train::schedule::{Schedule, Shape};
 
@@ -30,6 +31,15 @@ pub enum ScheduleArg {
     Wsd,
     /// No decay.
     Constant,
+}
+
+/// When to probe, on the command line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ProbeArg {
+    /// Densely while logits move, sparsely later.
+    Auto,
+    /// Not at all; maturity and reliance are not measured either.
+    Never,
 }
 
 /// Flags that decide what a run computes.
@@ -117,9 +127,21 @@ pub struct TrainArgs {
     /// have to stop for the weights
     #[arg(long, default_value_t = 50, value_name = "N")]
     pub spectra_every: u32,
-    /// Probe every N steps, and at 0, 1, 2, 4, 8, ...; 0 = never
-    #[arg(long, default_value_t = 10)]
-    pub probe_every: u32,
+    /// When to probe: auto (as soon as logits have moved, within a budget) or never
+    #[arg(long, value_enum, default_value = "auto", conflicts_with_all = ["probe_every", "probe_like"])]
+    pub probe: ProbeArg,
+    /// Probe at fixed times instead: every N steps, and at 0, 1, 2, 4, 8, ...; 0 = never
+    #[arg(long, value_name = "N")]
+    pub probe_every: Option<u32>,
+    /// Probe exactly when another run was probed, for comparing the two
+    #[arg(long, value_name = "RUN", conflicts_with = "probe_every")]
+    pub probe_like: Option<PathBuf>,
+    /// Probe once a layer's mean ln spread has moved by this much since the last probe
+    #[arg(long, default_value_t = 0.25, conflicts_with_all = ["probe_every", "probe_like"])]
+    pub probe_threshold: f64,
+    /// What probes, maturity and reliance may cost, as a fraction of the training's arithmetic
+    #[arg(long, default_value_t = 0.1, conflicts_with = "probe_every")]
+    pub probe_budget: f64,
     /// Probe sequences
     #[arg(long, default_value_t = 4)]
     pub probe_sequences: usize,
@@ -141,6 +163,9 @@ pub struct TrainArgs {
     /// Checkpoint every N steps (and at the end); 0 = only at the end
     #[arg(long, default_value_t = 0)]
     pub checkpoint_every: u32,
+    /// Checkpoint at every probe as well, step 0 among them, so that probes can be recomputed
+    #[arg(long)]
+    pub checkpoint_probes: bool,
     /// Write step N's tokens, parameters, gradients and writes to RUN/dumps
     #[arg(long, value_name = "N")]
     pub dump_step: Option<u32>,
@@ -160,6 +185,16 @@ impl TrainArgs {
         }
     }
 
+    fn probe_times(&self) -> Result<ProbeTimes> {
+        let budget = self.probe_budget;
+        Ok(match (&self.probe_like, self.probe_every, self.probe) {
+            (Some(run), ..) => like(run, budget)?,
+            (None, Some(0), _) | (None, None, ProbeArg::Never) => ProbeTimes::Never,
+            (None, Some(steps), _) => ProbeTimes::Every { steps },
+            (None, None, ProbeArg::Auto) => ProbeTimes::Auto { threshold: self.probe_threshold, budget },
+        })
+    }
+
     fn intervention(&self) -> Result<Option<Intervention>> {
         let Some(target) = self.intervene else { return Ok(None) };
         let hold = match self.hold.as_str() {
@@ -168,8 +203,9 @@ impl TrainArgs {
                 Error::usage(format!("--hold takes a fraction of training or `adaptive`, got `{f}`"))
             })?),
         };
-        if matches!(hold, Hold::Adaptive { .. }) && self.probe_every == 0 {
-            return Err(Error::usage("--hold adaptive watches maturity: it needs --probe-every above 0"));
+        let never = self.probe == ProbeArg::Never || self.probe_every == Some(0);
+        if matches!(hold, Hold::Adaptive { .. }) && never {
+            return Err(Error::usage("--hold adaptive watches maturity: it needs probes (--probe auto)"));
         }
         Ok(Some(Intervention { target, multiplier: self.multiplier, hold, ramp: self.ramp }))
     }
@@ -212,7 +248,7 @@ impl TrainArgs {
         };
         let warmup = self.warmup.unwrap_or((self.steps / 10).clamp(1, 40));
         let probe = ProbeConfig {
-            every: self.probe_every,
+            times: self.probe_times()?,
             sequences: self.probe_sequences,
             length: self.probe_length.unwrap_or(model.context.min(256)),
             reliance_sequences: self.reliance_sequences,
@@ -237,6 +273,7 @@ impl TrainArgs {
             eval_every: self.eval_every.unwrap_or((self.steps / 10).max(1)),
             eval_sequences: self.eval_sequences,
             checkpoint_every: self.checkpoint_every,
+            checkpoint_probes: self.checkpoint_probes,
             dump_step: self.dump_step,
         })
     }

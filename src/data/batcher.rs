@@ -39,6 +39,19 @@ impl Batch {
             context: self.context,
         }
     }
+
+    /// At most `count` of the rows, evenly spread over the batch.
+    pub fn spread(&self, count: usize) -> Self {
+        let count = count.min(self.rows);
+        let mut out = Self { inputs: Vec::new(), targets: Vec::new(), rows: count, context: self.context };
+        for i in 0..count {
+            let row = i * self.rows / count;
+            let cut = row * self.context..(row + 1) * self.context;
+            out.inputs.extend(&self.inputs[cut.clone()]);
+            out.targets.extend(&self.targets[cut]);
+        }
+        out
+    }
 }
 
 /// Cuts a stream into batches; a pure function of (seed, step).
@@ -252,6 +265,16 @@ mod tests {
         // The order written here is the order of saved runs: it must not drift between versions.
         assert_eq!(firsts(&a.rows(0..6)), PINNED);
         assert_eq!(a.rows(98..200).rows, 2);
+    }
+
+    #[test]
+    fn spread_rows_are_even_and_the_whole_is_itself() {
+        let batch = Batcher::new(counting(401), 8, 10).unwrap().batch(1, 0);
+        assert_eq!(batch.spread(8), batch);
+        assert_eq!(batch.spread(99), batch);
+        let (three, all) = (firsts(&batch.spread(3)), firsts(&batch));
+        assert_eq!(three, [all[0], all[2], all[5]]);
+        assert_eq!(batch.spread(0).rows, 0);
     }
 
     const PINNED: [usize; 6] = [3019, 2409, 3459, 3429, 2669, 349];

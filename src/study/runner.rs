@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use growthpath_trace::{Run, Status};
 
 use crate::error::{Error, Result};
+use crate::train::cadence::like::like;
+use crate::train::config::ProbeTimes;
 use crate::train::{TrainConfig, checkpoint};
 
 /// One run of a study.
@@ -16,6 +18,37 @@ pub struct Job {
     pub folder: PathBuf,
     /// What to train.
     pub config: TrainConfig,
+    /// Another run of the study whose probe times this one shares, trained before it.
+    pub like: Option<PathBuf>,
+}
+
+impl Job {
+    /// Let jobs of one seed share the first one's probe times, where both would choose their own: they can then be
+    /// compared interval by interval.
+    pub fn share_probe_times(jobs: &mut [Self]) {
+        for i in 1..jobs.len() {
+            let (earlier, rest) = jobs.split_at_mut(i);
+            let auto = |c: &TrainConfig| matches!(c.probe.times, ProbeTimes::Auto { .. });
+            let (seed, steps) = (rest[0].config.seed, rest[0].config.steps);
+            let first = earlier.iter().find(|j| j.config.seed == seed);
+            if let Some(first) = first.filter(|j| auto(&j.config) && j.config.steps == steps)
+                && auto(&rest[0].config)
+            {
+                rest[0].like = Some(first.folder.clone());
+            }
+        }
+    }
+
+    /// Take over the probe times of [`Job::like`].
+    ///
+    /// # Errors
+    /// When that run cannot be read.
+    pub fn settle_probe_times(&mut self) -> Result<()> {
+        if let (Some(run), ProbeTimes::Auto { budget, .. }) = (&self.like, &self.config.probe.times) {
+            self.config.probe.times = like(run, *budget)?;
+        }
+        Ok(())
+    }
 }
 
 /// How far a run is.

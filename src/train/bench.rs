@@ -64,7 +64,7 @@ impl<'a> Bench<'a> {
             device: device.accelerate(config, &model, optimizer.rule())?,
             optimizer,
             batcher: data.batcher(config.batch)?,
-            prober: Prober::new(config, &model, probe),
+            prober: Prober::new(&model, probe),
             config,
             model,
             writer,

@@ -1,14 +1,15 @@
-//! What is due between steps: probes, validation, checkpoints.
+//! What is due between steps: validation, checkpoints, and when to measure.
 
 use std::time::Instant;
 
 use growthpath_kernels::optimizer::sum_squares;
 use growthpath_trace::{EvalLossRow, EvalRow};
 
-use super::checkpoint;
+use super::cadence::Due;
+use super::checkpoint::{self, Beside};
 use super::looping::{Event, Session};
 use super::probe::Prober;
-use super::reliance::{self, mean_and_error};
+use super::reliance::mean_and_error;
 use crate::data::Batch;
 use crate::error::Result;
 use crate::model::Options;
@@ -17,38 +18,46 @@ impl Session<'_> {
     /// What is due between steps, with `done` steps done.
     pub(super) fn boundary(&mut self, done: u32, on: &mut dyn FnMut(Event)) -> Result<()> {
         let c = self.config;
-        if !(c.probe_due(done) || c.eval_due(done) || c.checkpoint_due(done)) {
+        let due = self.cadence.decide(done);
+        let measures = due.probe || due.reliance() || self.keeper.due(done);
+        let saves = c.checkpoint_due(done) || (c.checkpoint_probes && due.probe);
+        if !(measures || saves || c.eval_due(done)) {
             return Ok(());
         }
         if let Some(mut device) = self.device.take() {
-            let outcome = self.catch_up(&mut *device, c.checkpoint_due(done), on);
+            let outcome = self.catch_up(&mut *device, saves, on);
             self.device = Some(device);
             outcome?;
         }
-        let outcome = self.due(done, on);
+        let outcome = self.due(done, due, saves, on);
         self.clock = None; // what was due is no part of the next step's time
         outcome
     }
 
-    fn due(&mut self, done: u32, on: &mut dyn FnMut(Event)) -> Result<()> {
+    fn due(&mut self, done: u32, due: Due, saves: bool, on: &mut dyn FnMut(Event)) -> Result<()> {
         let c = self.config;
         if !self.finite()? {
             return Err(self.diverged());
         }
-        if c.probe_due(done) {
-            let started = Instant::now();
-            self.probe(done)?;
-            self.probe_seconds += started.elapsed().as_secs_f64();
-        }
+        let started = Instant::now();
+        self.measure(done, due)?;
+        self.probe_seconds += started.elapsed().as_secs_f64();
         if c.eval_due(done) {
             self.evaluate(done)?;
             on(Event::Eval(done, self.valid_loss));
         }
-        if c.checkpoint_due(done) {
+        if saves {
             self.writer.flush()?;
-            let empty = std::collections::VecDeque::new();
-            let history = self.prober.as_ref().map_or(&empty, |p| &p.history);
-            checkpoint::save(self.run, done, &self.model, &self.optimizer, self.data.tokenizer(), history)?;
+            let last_probe = self.prober.as_ref().and_then(Prober::last_step);
+            let beside = Beside {
+                cadence: &self.cadence.state,
+                keeper: &self.keeper,
+                last_probe,
+                // At a probe the model itself is what was probed.
+                probed: if last_probe == Some(done) { &[] } else { &self.probed },
+                eta: self.prober.as_ref().map_or(&[], |p| p.eta()),
+            };
+            checkpoint::save(self.run, done, &self.model, &self.optimizer, self.data.tokenizer(), &beside)?;
         }
         Ok(())
     }
@@ -66,7 +75,7 @@ impl Session<'_> {
 
     /// Losses of each token of a batch, with the attention of the heads in `uniform` replaced by the causal average; on
     /// the device where there is one, as many rows at a time as it has room for.
-    fn losses(&mut self, batch: &Batch, uniform: &[(usize, usize)]) -> Result<Vec<f32>> {
+    pub(super) fn losses(&mut self, batch: &Batch, uniform: &[(usize, usize)]) -> Result<Vec<f32>> {
         let Some(device) = &mut self.device else {
             let options = Options { uniform: uniform.to_vec(), ..Options::default() };
             return Ok(self.model.loss(&batch.inputs, &batch.targets, batch.context, &options)?.losses);
@@ -76,30 +85,6 @@ impl Session<'_> {
             all.extend(device.losses(&batch.rows(start..start + self.config.batch), uniform)?);
         }
         Ok(all)
-    }
-
-    fn probe(&mut self, done: u32) -> Result<()> {
-        let c = self.config;
-        let previous = self.prober.as_ref().and_then(Prober::last_step);
-        if let Some(p) = &mut self.prober {
-            let rows = p.probe(&self.model, done)?;
-            if let Some(i) = &c.intervention {
-                self.optimizer.hold.observe(i, done, rows.lower_maturity(c.model.upper_half()));
-            }
-            self.writer.probe(&rows.heads)?;
-            self.writer.probe_layers(&rows.layers)?;
-            self.writer.shares(&rows.shares)?;
-            self.writer.maturity(&rows.maturity)?;
-        }
-        let full = reliance::full_due(previous, done, c.steps);
-        if !full && !reliance::halves_due(previous, done, c.steps) {
-            return Ok(());
-        }
-        let Some(batch) = self.reliance_batch.take() else { return Ok(()) };
-        let losses = |uniform: &[(usize, usize)]| self.losses(&batch, uniform);
-        let rows = reliance::measure(&c.model, batch.context, losses, done, full);
-        self.reliance_batch = Some(batch);
-        Ok(self.writer.reliance(&rows?)?)
     }
 
     fn evaluate(&mut self, done: u32) -> Result<()> {

@@ -1,20 +1,21 @@
 //! Checkpoint folders: a Hugging Face model beside all that resuming to the same bits needs.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use candle_core::{DType, Device, Tensor};
-use faer::Mat;
+use candle_core::{DType, Device, Tensor, Var};
 use serde::{Deserialize, Serialize};
 
+use super::cadence::CadenceState;
 use super::config::TrainConfig;
 use super::intervention::HoldState;
+use super::moments::{Keeper, KeeperState, KeyMoments};
 use super::optimizer::Optimizer;
-use super::probe::KeyMoments;
 use crate::data::Tokenizer;
 use crate::error::{Error, Result};
 use crate::model::hf::{Named, config_json, from_hf, to_hf};
+use crate::model::params::Params;
 use crate::model::{Decoder, ModelConfig};
 
 /// `state.json`: the small things.
@@ -24,8 +25,28 @@ pub struct State {
     pub step: u32,
     /// Where the intervention stands.
     pub hold: HoldState,
-    /// Steps of the key moments kept for maturity.
-    pub moments: Vec<u32>,
+    /// Which key moments are kept, and for what.
+    pub moments: KeeperState,
+    /// Where the choice of probe times stands.
+    pub cadence: CadenceState,
+    /// Steps done at the last probe.
+    pub last_probe: Option<u32>,
+    /// Learning rate times multiplier of each layer's W_Q and W_K, summed since the last probe.
+    pub eta: Vec<f64>,
+}
+
+/// What a checkpoint holds beside model and optimizer.
+pub struct Beside<'a> {
+    /// When to measure.
+    pub cadence: &'a CadenceState,
+    /// Key moments.
+    pub keeper: &'a Keeper,
+    /// Steps done at the last probe.
+    pub last_probe: Option<u32>,
+    /// Parameters at the last probe; empty at a probe.
+    pub probed: &'a [Tensor],
+    /// [`State::eta`].
+    pub eta: &'a [f64],
 }
 
 /// Write arrays to a safetensors file: whole, or not at all.
@@ -85,7 +106,7 @@ pub fn save(
     model: &Decoder,
     optimizer: &Optimizer,
     tokenizer: &Tokenizer,
-    history: &VecDeque<KeyMoments>,
+    beside: &Beside<'_>,
 ) -> Result<PathBuf> {
     let target = folder(run, step);
     let part = target.with_extension("part");
@@ -107,16 +128,24 @@ pub fn save(
             }
         }
     }
-    for m in history {
-        for (l, sk) in m.layers.iter().enumerate() {
-            let v: Vec<f64> =
-                (0..sk.ncols()).flat_map(|j| (0..sk.nrows()).map(move |i| sk[(i, j)])).collect();
-            let t = Tensor::from_vec(v, (sk.ncols(), sk.nrows()), &Device::Cpu)?;
+    for (i, p) in beside.probed.iter().enumerate() {
+        arrays.insert(format!("probed.{i}"), p.flatten_all()?);
+    }
+    for m in beside.keeper.moments() {
+        for (l, triangle) in m.layers.iter().enumerate() {
+            let t = Tensor::from_slice(triangle, triangle.len(), &Device::Cpu)?;
             arrays.insert(format!("key_moment.{}.{l}", m.step), t);
         }
     }
     save_arrays(&part.join("optimizer.safetensors"), &arrays)?;
-    let state = State { step, hold: optimizer.hold, moments: history.iter().map(|m| m.step).collect() };
+    let state = State {
+        step,
+        hold: optimizer.hold,
+        moments: beside.keeper.state(),
+        cadence: beside.cadence.clone(),
+        last_probe: beside.last_probe,
+        eta: beside.eta.to_vec(),
+    };
     write_json(&part.join("state.json"), &state)?;
     let _ = fs::remove_dir_all(&target);
     fs::rename(&part, &target).map_err(Error::io(&target))?;
@@ -164,8 +193,26 @@ pub struct Restored {
     pub optimizer: Optimizer,
     /// The small things.
     pub state: State,
-    /// Key moments kept for maturity.
-    pub history: VecDeque<KeyMoments>,
+    /// The model at the last probe, where that lies further back.
+    pub probed: Option<Decoder>,
+    /// `optimizer.safetensors`, for [`moment`].
+    pub moments: HashMap<String, Tensor>,
+}
+
+/// The key moments of `step` among a checkpoint's arrays.
+///
+/// # Errors
+/// When they are not there.
+pub fn moment(arrays: &HashMap<String, Tensor>, dir: &Path, step: u32) -> Result<KeyMoments> {
+    let mut layers = Vec::new();
+    while let Some(t) = arrays.get(&format!("key_moment.{step}.{}", layers.len())) {
+        layers.push(t.to_vec1::<f32>()?);
+    }
+    if layers.is_empty() {
+        let path = dir.join("optimizer.safetensors");
+        return Err(Error::format(path, format!("lacks `key_moment.{step}.0`: take an older checkpoint")));
+    }
+    Ok(KeyMoments { step, layers })
 }
 
 /// Read a checkpoint back.
@@ -202,15 +249,16 @@ pub fn load(dir: &Path, config: &TrainConfig) -> Result<Restored> {
             }
         }
     }
-    let mut history = VecDeque::new();
-    for step in &state.moments {
-        let mut layers = Vec::new();
-        for l in 0..config.model.layers {
-            let columns = need(&format!("key_moment.{step}.{l}"))?.to_vec2::<f64>()?;
-            let rows = columns.first().map_or(0, Vec::len);
-            layers.push(Mat::from_fn(rows, columns.len(), |i, j| columns[j][i]));
+    let probed = match state.last_probe {
+        Some(at) if at != state.step => {
+            let specs = crate::model::params::specs(&config.model);
+            let var = |(i, s): (usize, &crate::model::params::Spec)| -> Result<Var> {
+                Ok(Var::from_tensor(&need(&format!("probed.{i}"))?.reshape(s.shape.as_slice())?)?)
+            };
+            let vars = specs.iter().enumerate().map(var).collect::<Result<_>>()?;
+            Some(Decoder::from_params(config.model.clone(), Params { specs, vars })?)
         }
-        history.push_back(KeyMoments { step: *step, layers });
-    }
-    Ok(Restored { model, optimizer, state, history })
+        _ => None,
+    };
+    Ok(Restored { model, optimizer, state, probed, moments: tensors })
 }

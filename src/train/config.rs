@@ -58,11 +58,56 @@ pub enum DataConfig {
     },
 }
 
-/// What is measured beside the step telemetry, and how often.
+/// When to probe.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "mode", rename_all = "kebab-case")]
+pub enum ProbeTimes {
+    /// Never; nothing else is measured on the probe batch either.
+    Never,
+    /// At multiples of `steps`, at powers of two, and at the end.
+    Every {
+        /// The interval.
+        steps: u32,
+    },
+    /// As soon as a layer's mean ln spread has moved by more than `threshold` since the last probe, and sparsely
+    /// whatever happens.
+    Auto {
+        /// The movement, in ln.
+        threshold: f64,
+        /// What probes, captures and reliance may cost, as a fraction of the training's arithmetic.
+        budget: f64,
+    },
+    /// When another run was probed, and at the end.
+    Like {
+        /// Name of the other run's directory.
+        run: String,
+        /// Its probe times.
+        #[serde(with = "listed")]
+        steps: Vec<u32>,
+        /// As for `Auto`, for captures and reliance.
+        budget: f64,
+    },
+}
+
+/// Steps as one string: a run's description stays readable, and two descriptions differ in one line.
+mod listed {
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+
+    pub fn serialize<S: Serializer>(steps: &[u32], s: S) -> Result<S::Ok, S::Error> {
+        s.serialize_str(&steps.iter().map(u32::to_string).collect::<Vec<_>>().join(" "))
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<Vec<u32>, D::Error> {
+        let text = String::deserialize(d)?;
+        text.split_whitespace().map(|t| t.parse().map_err(D::Error::custom)).collect()
+    }
+}
+
+/// What is measured beside the step telemetry, and when.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ProbeConfig {
-    /// Probe every so many steps (and at 0, 1, 2, 4, 8, ...); 0 = never.
-    pub every: u32,
+    /// When.
+    pub times: ProbeTimes,
     /// Probe sequences.
     pub sequences: usize,
     /// Their length; at most the context.
@@ -113,6 +158,9 @@ pub struct TrainConfig {
     pub eval_sequences: usize,
     /// Checkpoint every so many steps (and at the end); 0 = only at the end.
     pub checkpoint_every: u32,
+    /// Checkpoint at every probe, step 0 among them.
+    #[serde(default)]
+    pub checkpoint_probes: bool,
     /// Write this step's tokens, parameters, gradients and writes to `dumps/`.
     pub dump_step: Option<u32>,
 }
@@ -149,9 +197,7 @@ impl TrainConfig {
         if let Some(n) = self.dump_step.filter(|n| *n >= self.steps) {
             return bad(format!("--dump-step {n}: the run has steps 0 to {}", self.steps - 1));
         }
-        if self.probe.every > 0 && (self.probe.sequences == 0 || self.probe.length < 2) {
-            return bad("a probe needs at least one sequence of two tokens".into());
-        }
+        self.validate_probes()?;
         if self.probe.length > self.model.context {
             return bad(format!(
                 "--probe-length {} exceeds the context {}",
@@ -164,14 +210,36 @@ impl TrainConfig {
         }
     }
 
-    /// Whether a probe is due when `done` steps are done.
-    pub fn probe_due(&self, done: u32) -> bool {
-        let every = self.probe.every;
-        every > 0
-            && (done.is_multiple_of(every)
-                || done.is_power_of_two()
-                || done == self.steps
-                || self.checkpoint_due(done))
+    fn validate_probes(&self) -> Result<()> {
+        let bad = |m: String| Err(Error::usage(m));
+        let p = &self.probe;
+        if p.times != ProbeTimes::Never && (p.sequences == 0 || p.length < 2) {
+            return bad("a probe needs at least one sequence of two tokens".into());
+        }
+        if !(0.0..=1.0).contains(&p.maturity_lag) {
+            return bad(format!("--maturity-lag is a fraction of training, got {}", p.maturity_lag));
+        }
+        match &p.times {
+            ProbeTimes::Auto { threshold, .. } if !(threshold.is_finite() && *threshold > 0.0) => {
+                bad(format!("--probe-threshold must be a positive number (ln), got {threshold}"))
+            }
+            ProbeTimes::Auto { budget, .. } | ProbeTimes::Like { budget, .. }
+                if !(*budget > 0.0 && *budget <= 1.0) =>
+            {
+                bad(format!(
+                    "--probe-budget is a fraction of the training's arithmetic, above 0 and at most 1, got {budget}"
+                ))
+            }
+            ProbeTimes::Every { steps: 0 } => bad("the probe interval must be at least 1".into()),
+            ProbeTimes::Like { run, steps, .. } if steps.last().is_some_and(|s| *s > self.steps) => {
+                bad(format!(
+                    "--probe-like: {run} was probed up to step {}, this run has {} steps: give both the same --steps",
+                    steps[steps.len() - 1],
+                    self.steps
+                ))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Whether a checkpoint is due when `done` steps are done.

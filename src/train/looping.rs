@@ -6,13 +6,18 @@ use std::time::Instant;
 
 use growthpath_trace::{Run, RunWriter, Status};
 
+use candle_core::Tensor;
+
 use super::accelerator::{Accelerator, Device};
-use super::config::TrainConfig;
+use super::cadence::Cadence;
+use super::config::{ProbeTimes, TrainConfig};
 use super::device_step::Started;
 use super::dump::Dump;
+use super::measure::copies;
+use super::moments::{Keeper, KeyMoments};
 use super::optimizer::{Optimizer, StepInfo};
 use super::probe::Prober;
-use super::{checkpoint, run_info};
+use super::{checkpoint, run_info, tokens};
 use crate::data::{Batch, Batcher, Dataset};
 use crate::error::{Error, Result};
 use crate::model::{Decoder, LayerStats};
@@ -48,8 +53,12 @@ pub struct Outcome {
     pub checkpoint: PathBuf,
     /// Seconds in training steps, without probes, validation and checkpoints.
     pub step_seconds: f64,
-    /// Seconds in probes and reliance.
+    /// Seconds in probes, captures and reliance.
     pub probe_seconds: f64,
+    /// What they cost, in training steps counted from the shapes; steps before a resume included.
+    pub probe_steps: f64,
+    /// The most that they might have cost; none where probe times were given.
+    pub probe_limit: Option<f64>,
     /// Tokens trained on by this process.
     pub tokens: u64,
     /// Kernel launches of a training step; 0 on the host.
@@ -64,6 +73,13 @@ pub(super) struct Session<'a> {
     pub(super) model: Decoder,
     pub(super) optimizer: Optimizer,
     pub(super) prober: Option<Prober>,
+    pub(super) probe_batch: Option<Batch>,
+    pub(super) cadence: Cadence,
+    pub(super) keeper: Keeper,
+    /// Key moments at the end.
+    pub(super) last_moments: Option<KeyMoments>,
+    /// Parameters at the last probe, where a checkpoint may need them.
+    pub(super) probed: Vec<Tensor>,
     pub(super) reliance_batch: Option<Batch>,
     pub(super) eval_batch: Batch,
     pub(super) batcher: Batcher,
@@ -110,6 +126,7 @@ pub fn train(
     let writer = RunWriter::create(run, &run_info::describe(config, data, label, device)?)?;
     let mut s = Session::new(config, data, run, model, optimizer, writer)?;
     s.device = accelerator;
+    s.save_tokens()?;
     s.boundary(0, on)?;
     s.steps(0, on)
 }
@@ -144,8 +161,12 @@ pub fn resume(
     let writer = RunWriter::resume(run, step)?;
     let mut s = Session::new(config, data, run, restored.model, restored.optimizer, writer)?;
     s.device = accelerator;
-    if let Some(p) = &mut s.prober {
-        p.restore(&s.model, step, restored.history)?;
+    s.cadence.state = restored.state.cadence;
+    s.keeper.restore(restored.state.moments, |at| checkpoint::moment(&restored.moments, &dir, at))?;
+    if let (Some(p), Some(at)) = (&mut s.prober, restored.state.last_probe) {
+        let probed = restored.probed.as_ref().unwrap_or(&s.model);
+        p.restore(probed, at, &restored.state.eta)?;
+        s.probed = if config.checkpoint_every > 0 { copies(probed)? } else { Vec::new() };
     }
     s.steps(step, on)
 }
@@ -160,18 +181,13 @@ impl<'a> Session<'a> {
         writer: RunWriter,
     ) -> Result<Self> {
         let p = &config.probe;
+        let measuring = p.times != ProbeTimes::Never;
+        let probe_batch = measuring.then(|| data.probe_sequences(p.sequences, p.length)).transpose()?;
         // With QK-norm the logits are no longer bilinear in W_Q and W_K: sections 3 to 6 do not apply.
-        let probing = p.every > 0 && !config.model.qk_norm;
-        let prober = if probing {
-            Some(Prober::new(config, &model, data.probe_sequences(p.sequences, p.length)?))
-        } else {
-            None
-        };
-        let reliance_batch = if p.every > 0 && p.reliance_sequences > 0 {
-            Some(data.eval_windows(p.reliance_sequences)?)
-        } else {
-            None
-        };
+        let prober = probe_batch.clone().filter(|_| !config.model.qk_norm).map(|b| Prober::new(&model, b));
+        let relying = measuring && p.reliance_sequences > 0;
+        let reliance_batch = relying.then(|| data.eval_windows(p.reliance_sequences)).transpose()?;
+        let cadence = Cadence::new(config);
         Ok(Self {
             eval_batch: data.eval_windows(config.eval_sequences)?,
             batcher: data.batcher(config.batch)?,
@@ -190,9 +206,27 @@ impl<'a> Session<'a> {
             model,
             optimizer,
             prober,
+            probe_batch,
+            keeper: Keeper::new(config, cadence.plan()),
+            cadence,
+            last_moments: None,
+            probed: Vec::new(),
             reliance_batch,
             writer,
         })
+    }
+
+    /// Store what is measured on, so that anybody can measure again.
+    fn save_tokens(&mut self) -> Result<()> {
+        let batches = [
+            ("probe", self.probe_batch.as_ref()),
+            ("reliance", self.reliance_batch.as_ref()),
+            ("evaluation", Some(&self.eval_batch)),
+        ];
+        let hash = tokens::save(self.run, &batches)?;
+        Ok(self.writer.update_info(|i| {
+            i.extra.insert("tokens_blake3".into(), hash.into());
+        })?)
     }
 
     fn step(&mut self, at: u32, on: &mut dyn FnMut(Event)) -> Result<()> {
@@ -215,6 +249,9 @@ impl<'a> Session<'a> {
                 Err(e) => return Err(e),
             }
         }
+        if let Some(last) = &self.last_moments {
+            self.writer.settling(&self.keeper.settle(last))?;
+        }
         let tokens = u64::from(c.steps - from) * self.batcher.tokens_per_step();
         self.writer.finish(Status::Complete)?;
         Ok(Outcome {
@@ -222,6 +259,8 @@ impl<'a> Session<'a> {
             checkpoint: checkpoint::folder(self.run, c.steps),
             step_seconds: self.step_seconds,
             probe_seconds: self.probe_seconds,
+            probe_steps: self.cadence.state.spent.total(),
+            probe_limit: self.cadence.limit(),
             tokens,
             launches_a_step: self.device.as_ref().map_or(0, |d| d.launches()),
         })

@@ -3,13 +3,17 @@
 mod accelerator;
 pub mod bench;
 mod boundary;
+pub mod cadence;
 mod capture;
 pub mod checkpoint;
 pub mod config;
+pub mod cost;
 mod device_step;
 mod dump;
 pub mod intervention;
 mod looping;
+mod measure;
+pub mod moments;
 mod optimizer;
 mod probe;
 mod record;
@@ -19,6 +23,7 @@ pub mod schedule;
 mod spectra;
 mod step;
 mod telemetry;
+mod tokens;
 
 pub use accelerator::{Accelerator, Device};
 pub use config::TrainConfig;

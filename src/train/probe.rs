@@ -1,31 +1,19 @@
 //! Probes: the exact accounting, the prediction, the bound and the shares on a fixed batch of held-out text.
 
-use std::collections::VecDeque;
-
 use faer::Mat;
 use growthpath_analysis::eigen::lambda_max;
 use growthpath_analysis::{
     DriftSensitivity, EnergySensitivity, Geometry, HeadInterval, LayerChange, LayerInterval, LayerProbe,
-    basis, maturity, prepare_layers,
+    basis, prepare_layers,
 };
-use growthpath_trace::{MaturityRow, ProbeLayerRow, ProbeRow, ShareRow, WRITE_CONSTANT};
+use growthpath_trace::{ProbeLayerRow, ProbeRow, ShareRow, WRITE_CONSTANT};
 use rayon::prelude::*;
 
 use super::capture::{all_writes, attention_gain, geometry, layer_state, stream_norm, stream_shares};
-use super::config::TrainConfig;
 use crate::data::Batch;
 use crate::error::Result;
 use crate::model::config::Norm;
 use crate::model::{Decoder, Forward, Options};
-
-/// A key moment of every layer at one step.
-#[derive(Debug, Clone)]
-pub struct KeyMoments {
-    /// Steps done.
-    pub step: u32,
-    /// One `d x d` matrix a layer.
-    pub layers: Vec<Mat<f64>>,
-}
 
 struct Taken {
     step: u32,
@@ -51,46 +39,21 @@ pub struct ProbeRows {
     pub layers: Vec<ProbeLayerRow>,
     /// One a (layer, write).
     pub shares: Vec<ShareRow>,
-    /// One a layer, where a key moment exactly a lag earlier is known.
-    pub maturity: Vec<MaturityRow>,
 }
 
-impl ProbeRows {
-    /// Mean maturity of the layers below `upper`; NaN before the lag has passed.
-    pub fn lower_maturity(&self, upper: usize) -> f64 {
-        let lower: Vec<f64> = self
-            .maturity
-            .iter()
-            .filter(|r| usize::from(r.layer) < upper.max(1))
-            .map(|r| r.maturity)
-            .collect();
-        lower.iter().sum::<f64>() / lower.len() as f64
-    }
-}
-
-/// Takes probes and remembers the last one and the key moments within the maturity lag.
+/// Takes probes and remembers the last one.
 pub struct Prober {
     batch: Batch,
     geometry: Geometry,
-    lag: u32,
     last: Option<Taken>,
     /// Learning rate times multiplier of each layer's Q/K, summed since the last probe.
     eta: Vec<f64>,
-    /// Key moments back to one lag before now.
-    pub history: VecDeque<KeyMoments>,
 }
 
 impl Prober {
     /// A prober over fixed sequences.
-    pub fn new(config: &TrainConfig, model: &Decoder, batch: Batch) -> Self {
-        Self {
-            batch,
-            geometry: geometry(model),
-            lag: ((config.probe.maturity_lag * f64::from(config.steps)).round() as u32).max(1),
-            last: None,
-            eta: vec![0.0; model.config.layers],
-            history: VecDeque::new(),
-        }
+    pub fn new(model: &Decoder, batch: Batch) -> Self {
+        Self { batch, geometry: geometry(model), last: None, eta: vec![0.0; model.config.layers] }
     }
 
     /// Count one update's step size for `layer`.
@@ -103,13 +66,24 @@ impl Prober {
         self.last.as_ref().map(|t| t.step)
     }
 
-    /// After a resume: become the state that a probe at `step` left, without its rows.
+    /// Step sizes summed since the last probe, one entry a layer.
+    pub fn eta(&self) -> &[f64] {
+        &self.eta
+    }
+
+    /// Key moments of the last probe, one `d x d` matrix a layer.
+    pub fn key_moments(&self) -> impl Iterator<Item = &Mat<f64>> {
+        self.last.iter().flat_map(|t| &t.layers).map(|p| &p.moments().sk)
+    }
+
+    /// After a resume: become the state that a probe of `model` at `step` left, without its rows, and the step sizes
+    /// summed since then.
     ///
     /// # Errors
     /// As [`Prober::probe`].
-    pub fn restore(&mut self, model: &Decoder, step: u32, history: VecDeque<KeyMoments>) -> Result<()> {
+    pub fn restore(&mut self, model: &Decoder, step: u32, eta: &[f64]) -> Result<()> {
         self.last = Some(self.take(model, step)?);
-        self.history = history;
+        self.eta.copy_from_slice(eta);
         Ok(())
     }
 
@@ -144,35 +118,10 @@ impl Prober {
                 }
             }
         }
-        rows.maturity = self.maturity_rows(&now)?;
         rows.layers = self.layer_rows(&now)?;
-        self.remember(&now);
         self.last = Some(now);
         self.eta.fill(0.0);
         Ok(rows)
-    }
-
-    fn remember(&mut self, now: &Taken) {
-        let layers = now.layers.iter().map(|p| p.moments().sk.clone()).collect();
-        self.history.push_back(KeyMoments { step: now.step, layers });
-        // The newest moment that is old enough stays; older ones are never asked for again.
-        while self.history.get(1).is_some_and(|m| m.step + self.lag <= now.step) {
-            self.history.pop_front();
-        }
-    }
-
-    fn maturity_rows(&self, now: &Taken) -> Result<Vec<MaturityRow>> {
-        let Some(earlier) = self.history.iter().find(|m| m.step + self.lag == now.step) else {
-            return Ok(Vec::new());
-        };
-        now.layers
-            .iter()
-            .enumerate()
-            .map(|(l, p)| {
-                let maturity = maturity(&earlier.layers[l], &p.moments().sk)?;
-                Ok(MaturityRow { step: now.step, layer: l as u16, lag: self.lag, maturity })
-            })
-            .collect()
     }
 
     fn layer_rows(&self, now: &Taken) -> Result<Vec<ProbeLayerRow>> {

@@ -59,6 +59,7 @@ impl Session<'_> {
         if !f.slots.is_empty() {
             let model = &self.config.model;
             let rows = head_rows(f.at, model, layers, f.logit_grads, f.slots, f.increments, f.qk_lr);
+            self.cadence.observe(f.at, &rows);
             self.writer.heads(&rows)?;
             self.writer.writes(&write_rows(f.at, layers))?;
         }

@@ -2,25 +2,10 @@
 
 use growthpath_trace::{RelianceRow, WHOLE_LAYER};
 
+use super::cadence::Due;
+use crate::data::Batch;
 use crate::error::Result;
 use crate::model::ModelConfig;
-
-/// Fractions of training at which every head and layer is measured; the halves are measured more often.
-const FULL: [f64; 4] = [0.05, 0.25, 0.5, 1.0];
-
-/// Whether the probe at `done`, the one after `prev`, is where heads and layers are measured too.
-pub fn full_due(prev: Option<u32>, done: u32, steps: u32) -> bool {
-    FULL.iter().any(|f| {
-        let at = (f * f64::from(steps)).ceil() as u32;
-        at <= done && prev.is_none_or(|p| p < at)
-    })
-}
-
-/// Whether the halves are measured at a probe: at powers of two, about fifty times, and at the end.
-pub fn halves_due(prev: Option<u32>, done: u32, steps: u32) -> bool {
-    let every = (steps / 50).max(1);
-    done == 0 || done == steps || done.is_power_of_two() || prev.is_none_or(|p| p / every < done / every)
-}
 
 /// Mean and standard error of the mean (NaN for one value).
 pub fn mean_and_error(v: &[f64]) -> (f64, f64) {
@@ -30,59 +15,82 @@ pub fn mean_and_error(v: &[f64]) -> (f64, f64) {
     (mean, (var / n).sqrt())
 }
 
-/// Rows of one measurement: halves, and layers and heads where `full`.
+/// Rows of one measurement: the halves where `due` says so, and heads and layers on so many of the sequences.
 ///
-/// `losses` gives each token's loss on the batch, sequences of `context`, with the attention of the given heads (layer,
-/// head) replaced by the uniform causal average.
+/// `losses` gives each token's loss on a batch, with the attention of the given heads (layer, head) replaced by the
+/// uniform causal average.
 ///
 /// # Errors
 /// When `losses` fails.
 pub fn measure(
     model: &ModelConfig,
-    context: usize,
-    mut losses: impl FnMut(&[(usize, usize)]) -> Result<Vec<f32>>,
+    batch: &Batch,
+    mut losses: impl FnMut(&Batch, &[(usize, usize)]) -> Result<Vec<f32>>,
     step: u32,
-    full: bool,
+    due: Due,
 ) -> Result<Vec<RelianceRow>> {
     let (layers, heads) = (model.layers, model.heads);
-    let mut sequence_losses = |uniform: &[(usize, usize)]| -> Result<Vec<f64>> {
-        let mean = |s: &[f32]| s.iter().map(|l| f64::from(*l)).sum::<f64>() / s.len() as f64;
-        Ok(losses(uniform)?.chunks_exact(context).map(mean).collect())
+    let whole = |range: std::ops::Range<usize>| -> Vec<(usize, usize)> {
+        range.flat_map(|l| (0..heads).map(move |h| (l, h))).collect()
     };
-    let base = sequence_losses(&[])?;
-    let base_loss = mean_and_error(&base).0;
-    let sequences = base.len() as u32;
     let mut rows = Vec::new();
-    let mut push = |scope: u8, layer: usize, head: Option<usize>, set: Vec<(usize, usize)>| -> Result<()> {
-        let without = sequence_losses(&set)?;
-        let delta: Vec<f64> = without.iter().zip(&base).map(|(a, b)| a - b).collect();
-        let (delta, stderr) = mean_and_error(&delta);
-        let head = head.map_or(WHOLE_LAYER, |h| h as u16);
-        rows.push(RelianceRow {
-            step,
-            scope,
-            layer: layer as u16,
-            head,
-            delta,
-            stderr,
-            base_loss,
-            sequences,
-        });
-        Ok(())
-    };
-    let whole = |range: std::ops::Range<usize>| range.flat_map(|l| (0..heads).map(move |h| (l, h))).collect();
-    if full {
+    if due.head_sequences > 0 {
+        let mut on = Against::new(batch.spread(due.head_sequences), step, &mut losses)?;
         for l in 0..layers {
             for h in 0..heads {
-                push(0, l, Some(h), vec![(l, h)])?;
+                rows.push(on.row((0, l, Some(h)), &[(l, h)])?);
             }
         }
         for l in 0..layers {
-            push(1, l, None, whole(l..l + 1))?;
+            rows.push(on.row((1, l, None), &whole(l..l + 1))?);
         }
     }
-    let upper = model.upper_half();
-    push(2, 0, None, whole(0..upper))?;
-    push(2, 1, None, whole(upper..layers))?;
+    if due.halves {
+        let mut on = Against::new(batch.clone(), step, &mut losses)?;
+        let upper = model.upper_half();
+        rows.push(on.row((2, 0, None), &whole(0..upper))?);
+        rows.push(on.row((2, 1, None), &whole(upper..layers))?);
+    }
     Ok(rows)
+}
+
+/// Losses on a batch without replacement, and what they are compared with.
+struct Against<'a, F> {
+    batch: Batch,
+    step: u32,
+    base: Vec<f64>,
+    losses: &'a mut F,
+}
+
+impl<'a, F: FnMut(&Batch, &[(usize, usize)]) -> Result<Vec<f32>>> Against<'a, F> {
+    fn new(batch: Batch, step: u32, losses: &'a mut F) -> Result<Self> {
+        let base = sequence_means(&losses(&batch, &[])?, batch.context);
+        Ok(Self { batch, step, base, losses })
+    }
+
+    /// The row of `(scope, layer, head)`, whose heads are `set`.
+    fn row(
+        &mut self,
+        (scope, layer, head): (u8, usize, Option<usize>),
+        set: &[(usize, usize)],
+    ) -> Result<RelianceRow> {
+        let without = sequence_means(&(self.losses)(&self.batch, set)?, self.batch.context);
+        let delta: Vec<f64> = without.iter().zip(&self.base).map(|(a, b)| a - b).collect();
+        let (delta, stderr) = mean_and_error(&delta);
+        Ok(RelianceRow {
+            step: self.step,
+            scope,
+            layer: layer as u16,
+            head: head.map_or(WHOLE_LAYER, |h| h as u16),
+            delta,
+            stderr,
+            base_loss: mean_and_error(&self.base).0,
+            sequences: self.base.len() as u32,
+        })
+    }
+}
+
+fn sequence_means(losses: &[f32], context: usize) -> Vec<f64> {
+    let mean = |s: &[f32]| s.iter().map(|l| f64::from(*l)).sum::<f64>() / s.len() as f64;
+    losses.chunks_exact(context).map(mean).collect()
 }

@@ -6,7 +6,7 @@ use candle_core::Device;
 use faer::Mat;
 use growthpath::data::{Dataset, Source, TokenizerSpec};
 use growthpath::model::{Decoder, ModelConfig, Options};
-use growthpath::train::config::{DataConfig, Optimizer, Precision, ProbeConfig};
+use growthpath::train::config::{DataConfig, Optimizer, Precision, ProbeConfig, ProbeTimes};
 use growthpath::train::intervention::{Hold, Intervention, Target};
 use growthpath::train::schedule::{Schedule, Shape};
 use growthpath::train::{TrainConfig, checkpoint, train};
@@ -95,10 +95,17 @@ fn one_step(
         }),
         telemetry_every: 1,
         spectra_every: 0,
-        probe: ProbeConfig { every: 1, sequences: 2, length: 64, reliance_sequences: 0, maturity_lag: 0.02 },
+        probe: ProbeConfig {
+            times: ProbeTimes::Every { steps: 1 },
+            sequences: 2,
+            length: 64,
+            reliance_sequences: 0,
+            maturity_lag: 0.02,
+        },
         eval_every: 0,
         eval_sequences: 2,
         checkpoint_every: 0,
+        checkpoint_probes: false,
         dump_step: None,
     };
     train(&config, data, run, "one step", &growthpath::train::Device::Cpu, &mut |_| {}).unwrap();

@@ -22,7 +22,7 @@ macro_rules! with_tables {
             probe_layers: ProbeLayers(ProbeLayerRow) "probe_layers" Through,
             shares: Shares(ShareRow) "shares" Through,
             maturity: Maturity(MaturityRow) "maturity" Through,
-            settling: Settling(SettlingRow) "settling" Through,
+            settling: Settling(SettlingRow) "settling" Nothing,
             reliance: Reliance(RelianceRow) "reliance" Through,
         }
     };
@@ -36,6 +36,8 @@ pub enum Keep {
     Before,
     /// Rows with `step <= s`: what is measured between steps, on the weights that the checkpoint holds.
     Through,
+    /// None: what is written when the run ends.
+    Nothing,
 }
 
 impl Keep {
@@ -44,6 +46,7 @@ impl Keep {
         match self {
             Self::Before => row_step < step,
             Self::Through => row_step <= step,
+            Self::Nothing => false,
         }
     }
 }

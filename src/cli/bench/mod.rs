@@ -13,6 +13,7 @@ use super::train::{load_data, set_threads};
 use super::train_args::TrainArgs;
 use crate::error::{Error, Result};
 use crate::train::bench::{Bench, Mode};
+use crate::train::cost::Costs;
 use crate::train::run_info::describe;
 
 /// Arguments of `growthpath bench`.
@@ -71,6 +72,8 @@ struct Report {
     probe_ms: f64,
     /// Probe over step.
     probe_steps: f64,
+    /// What the budget of `--probe auto` counts for a probe, from the shapes, in steps.
+    probe_counted: f64,
     /// Bytes on disk over raw float32, `heads` table.
     heads_bytes_over_float32: f64,
     peak_memory_mib: Option<f64>,
@@ -173,6 +176,7 @@ pub fn run(args: &Args) -> Result<()> {
         every_over_tenth: ratio(record, tenth),
         probe_ms: 1e3 * probe,
         probe_steps: probe / step,
+        probe_counted: Costs::of(&config).probe,
         heads_bytes_over_float32: bytes as f64 / (4 * cells) as f64,
         peak_memory_mib: peak_memory(),
         #[cfg(feature = "cuda")]
@@ -196,7 +200,10 @@ fn text(r: &Report) -> String {
     };
     let probe = match r.probe_ms.is_nan() {
         true => "-".into(),
-        false => format!("{:.1} ms = {} steps", r.probe_ms, number(r.probe_steps)),
+        false => {
+            let counted = number(r.probe_counted);
+            format!("{:.1} ms = {} steps (budget: {counted})", r.probe_ms, number(r.probe_steps))
+        }
     };
     let rows = [
         ("step without telemetry", format!("{:.1} ms, {:.0} tokens/s", r.step_ms, r.tokens_per_second)),

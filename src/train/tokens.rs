@@ -1,0 +1,34 @@
+//! `tokens.safetensors`: the token ids that probes, reliance and evaluations are measured on.
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use candle_core::{Device, Tensor};
+
+use super::checkpoint::save_arrays;
+use crate::data::Batch;
+use crate::error::{Error, Result};
+
+/// Name of the file in a run directory.
+pub const FILE: &str = "tokens.safetensors";
+
+/// Write the batches, `NAME.inputs` and `NAME.targets` each `[sequences, tokens]` of u32; whole or not at all.
+///
+/// Returns the file's blake3 in hex.
+///
+/// # Errors
+/// When the file cannot be written or read back.
+pub fn save(run: &Path, batches: &[(&str, Option<&Batch>)]) -> Result<String> {
+    let mut arrays = HashMap::new();
+    for (name, batch) in batches {
+        let Some(b) = batch else { continue };
+        for (side, ids) in [("inputs", &b.inputs), ("targets", &b.targets)] {
+            let t = Tensor::from_slice(ids, (b.rows, b.context), &Device::Cpu)?;
+            arrays.insert(format!("{name}.{side}"), t);
+        }
+    }
+    let path = run.join(FILE);
+    save_arrays(&path, &arrays)?;
+    let bytes = std::fs::read(&path).map_err(Error::io(&path))?;
+    Ok(blake3::hash(&bytes).to_hex().to_string())
+}
