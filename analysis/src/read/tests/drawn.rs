@@ -54,8 +54,10 @@ fn with_points_enough_every_recorded_step_is_a_point() {
 
 fn probed(run: &Run, s: &Series) {
     let rows: Vec<ProbeRow> = run.read(..).unwrap();
-    let layers: Vec<ProbeLayerRow> = run.read(..).unwrap();
-    let steps = steps_of(&rows);
+    let mut maturity: Vec<MaturityRow> = run.read(..).unwrap();
+    maturity.retain(|r| r.lag == SMALL.lag());
+    let (steps, settled) = (steps_of(&rows), steps_of(&maturity));
+    assert_eq!(s.maturity.steps, settled.iter().map(|s| f64::from(*s)).collect::<Vec<_>>());
     assert_eq!(s.scale.steps, steps.iter().map(|s| f64::from(*s)).collect::<Vec<_>>());
     for upper in [false, true] {
         let pick = |c: &crate::read::HalfCurves, i: usize| if upper { c.upper[i] } else { c.lower[i] };
@@ -65,40 +67,50 @@ fn probed(run: &Run, s: &Series) {
             let now =
                 |of: fn(&ProbeRow) -> f64| mean(rows.iter().filter(mine).filter(|r| r.step == step).map(of));
             assert_close!(pick(&s.scale, i), now(|r| r.a_hat));
-            assert_close!(pick(&s.step_term, i), now(|r| r.eta * r.u / f64::from(r.step - r.prev_step)));
+            assert_close!(pick(&s.step_term, i), now(|r| r.dm_i / f64::from(r.step - r.prev_step)));
             assert_close!(pick(&s.residual_energy, i), now(|r| r.e));
             assert_close!(pick(&s.coherence, i), now(|r| r.c));
             assert_close!(pick(&s.sharpness, i), now(|r| r.sharpness));
-            let mut tight: Vec<f64> = rows
+            // Where nothing moved, 0 over 0 is no tightness.
+            let tight: Vec<f64> = rows
                 .iter()
                 .filter(mine)
-                .filter(|r| r.step == step && r.prev_step < step)
-                .map(|r| r.r_d / r.bound_rms)
+                .filter(|r| r.step == step && r.ds_w > 0.0)
+                .map(|r| r.ds_w / r.bound_tight)
                 .collect();
-            tight.sort_by(f64::total_cmp);
             assert_close!(pick(&s.tightness.median, i), crate::statistics::median(&tight));
-            assert_close!(pick(&s.tightness.max, i), tight.last().copied().unwrap_or(f64::NAN));
+            assert_close!(pick(&s.tightness.max, i), tight.iter().copied().fold(f64::NAN, f64::max));
             let until = |of: fn(&ProbeRow) -> f64| {
                 let past = rows.iter().filter(mine).filter(|r| r.step <= step && r.prev_step < r.step);
                 past.map(of).sum::<f64>() / cells
             };
             assert_close!(pick(&s.growth.measured, i), until(|r| r.gamma));
             assert_close!(pick(&s.growth.predicted, i), until(|r| (r.a_hat / r.a_hat_prev).ln()));
-            assert_close!(pick(&s.growth.path_measured, i), until(|r| r.g_d));
-            assert_close!(pick(&s.growth.path_predicted, i), until(|r| r.g_hat));
-            assert!(pick(&s.growth.bound, i) >= pick(&s.growth.measured, i));
-            let basis = layers.iter().filter(|r| r.step == step && (r.layer >= 2) == upper);
+            assert_close!(pick(&s.growth.path_measured, i), until(|r| r.gamma_q + r.gamma_k));
+            assert_close!(pick(&s.growth.path_predicted, i), until(|r| r.gamma_q_hat + r.gamma_k_hat));
+            assert_close!(
+                pick(&s.growth.bound, i),
+                until(|r| (1.0 + r.bound_tight / r.spread_prev).ln())
+            );
+        }
+        for (i, &step) in settled.iter().enumerate() {
+            let basis = maturity.iter().filter(|r| r.step == step && (r.layer >= 2) == upper);
             assert_close!(pick(&s.maturity, i), mean(basis.map(|r| r.maturity)));
         }
     }
     let whole = analyze(run, None).unwrap();
-    for (drawn, layer) in s.growth_by_layer.iter().zip(&whole.layers) {
-        assert_close!(drawn.growth, layer.growth);
-        assert_close!(drawn.shares.feature_path, layer.feature_path);
-        assert_close!(drawn.shares.total(), layer.growth);
+    for (drawn, split) in s.growth_by_layer.iter().zip(&whole.accounting.layers) {
+        assert_close!(drawn.growth, split.growth);
+        assert_close!(drawn.parts.query, split.query);
+        assert_close!(drawn.parts.key, split.key);
+        assert_close!(drawn.parts.features, split.features);
     }
     let pairs: Vec<(f64, f64)> =
-        rows.iter().filter(|r| r.prev_step < r.step).map(|r| (r.g_hat, r.g_d)).collect();
+        rows
+        .iter()
+        .filter(|r| r.prev_step < r.step)
+        .map(|r| (r.gamma_q_hat + r.gamma_k_hat, r.gamma_q + r.gamma_k))
+        .collect();
     assert_eq!(s.rates.of, pairs.len() as u64);
     assert_eq!(
         s.rates.predicted.iter().copied().zip(s.rates.measured.iter().copied()).collect::<Vec<_>>(),
