@@ -60,7 +60,11 @@ fn main() -> Result<()> {
         let before: Vec<LayerProbe> = prepare_layers(prev.clone(), geometry)?;
         let after: Vec<LayerProbe> = prepare_layers(next.clone(), geometry)?;
         let changes = || {
-            before.par_iter().zip(&after).map(|(a, b)| a.change_to(b)).collect::<Result<Vec<LayerChange<'_>>>>()
+            before
+                .par_iter()
+                .zip(&after)
+                .map(|(a, b)| a.change_to(b))
+                .collect::<Result<Vec<LayerChange<'_>>>>()
         };
         let made = changes()?;
         let intervals = || made.par_iter().map(|c| c.interval(&eta)).collect::<Result<Vec<_>>>();

@@ -21,8 +21,9 @@ enum Values {
     Scaled,
 }
 
-/// One update of `rule` in layer 1 of 2 with the attention norm's gain at `alpha`: E of (6.1) and RMS(D) over heads,
-/// divided by the learning rate (D is linear in it).
+/// One update of `rule` in layer 1 of 2 with the attention norm's gain at `alpha`: E of (6.1) and RMS(dS_W) over
+/// heads, divided by the learning rate. Of dS_W a few hundredths are of second order, at all gains alike: updates are a
+/// tenth of the weights.
 fn logit_step(seed: u64, alpha: f64, rule: Rule, values: Values) -> (f64, f64) {
     const LAYER: usize = 1;
     let mut config = ModelConfig::preset("gpt-nobias", "nano").unwrap().0;
@@ -69,17 +70,17 @@ fn logit_step(seed: u64, alpha: f64, rule: Rule, values: Values) -> (f64, f64) {
     let [wq, wk] = projections(&model, LAYER, |i| model.params.vars[i].as_tensor().clone());
     let next = LayerState { x: prev.x.clone(), wq, wk };
     let heads = account(&prev, &next, &geometry(&model.config)).unwrap();
-    let square = heads.iter().map(|h| h.r_d * h.r_d).sum::<f64>() / heads.len() as f64;
+    let square = heads.iter().map(|h| h.ds_w * h.ds_w).sum::<f64>() / heads.len() as f64;
     (residual_energy(&prev.x).unwrap(), square.sqrt() / f64::from(lr as f32))
 }
 
-/// RMS(D) against E over a decade of gains (two of E), 32 independent models and batches.
+/// RMS(dS_W) against E over a decade of gains (two of E), 32 independent models and batches.
 ///
-/// With gain alpha, x = alpha x_1, so E ~ alpha^2 and D = (X dW_Q K^T + Q (X dW_K)^T) / sqrt(d_h) ~ alpha^2 |dW|.
-/// - dW of a fixed size (signs of the gradient): D ~ E.
-/// - dW = -lr G, G_{W_Q} = X^T G_S K / sqrt(d_h) ~ alpha^2 |G_S|: D ~ alpha^4 |G_S|. While logits are small,
-///   G_S = p (dP - mean) with p uniform and dP = G_out V^T, so |G_S| is constant if values are kept (D ~ E^2)
-///   and ~ alpha if they scale along (D ~ E^(5/2)).
+/// With gain alpha, x = alpha x_1, so E ~ alpha^2 and dS_W = (X dW_Q Kbar^T + Qbar (X dW_K)^T) / sqrt(d_h) ~ alpha^2 |dW|.
+/// - dW of a fixed size (signs of the gradient): dS_W ~ E.
+/// - dW = -lr G, G_{W_Q} = X^T G_S K / sqrt(d_h) ~ alpha^2 |G_S|: dS_W ~ alpha^4 |G_S|. While logits are small,
+///   G_S = p (dP - mean) with p uniform and dP = G_out V^T, so |G_S| is constant if values are kept (dS_W ~ E^2)
+///   and ~ alpha if they scale along (dS_W ~ E^(5/2)).
 #[test]
 fn the_logit_step_grows_with_energy_squared_under_sgd_and_linearly_under_adam() {
     let sgd = Rule::Sgd { momentum: 0.0 };
@@ -104,7 +105,7 @@ fn the_logit_step_grows_with_energy_squared_under_sgd_and_linearly_under_adam() 
         let fit = power_law(&e, &d, 0.99).unwrap();
         let (low, high) = (fit.interval.low, fit.interval.high);
         println!(
-            "RMS(D) ~ E^p, {name}: p = {:.4}, 99 % interval [{low:.4}, {high:.4}], R^2 {:.5}, theory {}",
+            "RMS(dS_W) ~ E^p, {name}: p = {:.4}, 99 % interval [{low:.4}, {high:.4}], R^2 {:.5}, theory {}",
             fit.slope,
             fit.r_squared,
             theory.map_or("between 1 and 2.5".into(), |t: f64| t.to_string())
@@ -120,7 +121,7 @@ fn the_logit_step_grows_with_energy_squared_under_sgd_and_linearly_under_adam() 
     for (name, rule, theory) in [("adam", adam(1e-20), 1.0), ("sgd", sgd, 2.0)] {
         let [(e0, d0), (e1, d1)] = [0.1, 0.2].map(|a| logit_step(7, a, rule, Values::Kept));
         let p = (d1 / d0).ln() / (e1 / e0).ln();
-        println!("RMS(D) ~ E^p, {name}, one model at two gains: p = {p:.5}, theory {theory}");
+        println!("RMS(dS_W) ~ E^p, {name}, one model at two gains: p = {p:.5}, theory {theory}");
         assert!((p - theory).abs() < 5e-3, "{name}: {p}");
     }
 }

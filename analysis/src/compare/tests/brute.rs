@@ -26,7 +26,8 @@ fn growth(a: &[&ProbeRow], b: &[&ProbeRow], from_b: [bool; PATHS]) -> f64 {
 
 /// Every order of the six paths.
 fn orders() -> Vec<[usize; PATHS]> {
-    let code = |code: usize| -> [usize; PATHS] { std::array::from_fn(|i| code / PATHS.pow(i as u32) % PATHS) };
+    let code =
+        |code: usize| -> [usize; PATHS] { std::array::from_fn(|i| code / PATHS.pow(i as u32) % PATHS) };
     let all = (0..PATHS.pow(PATHS as u32)).map(code);
     let all: Vec<_> = all.filter(|order| (0..PATHS).all(|p| order.contains(&p))).collect();
     assert_eq!(all.len(), 720);
@@ -66,14 +67,24 @@ fn same_measured(found: &MeasuredParts, expected: [f64; 4]) {
 }
 
 /// Rows by head of the layers that a group holds.
-fn selected<'a>(plan: &'a Plan, keep: &dyn Fn(u16) -> bool, (first, last): (u32, u32)) -> Vec<Vec<&'a ProbeRow>> {
+fn selected<'a>(
+    plan: &'a Plan,
+    keep: &dyn Fn(u16) -> bool,
+    (first, last): (u32, u32),
+) -> Vec<Vec<&'a ProbeRow>> {
     let layers = (0..plan.info.layers).filter(|l| keep(*l));
     let heads = layers.flat_map(|l| (0..plan.info.heads).map(move |h| (l, h)));
     heads.map(|(l, h)| plan.head(l, h, first, last)).collect()
 }
 
 /// Checks what does not depend on whether intervals were cut.
-fn check_growths(group: &GroupComparison, a: &Plan, b: &Plan, keep: &dyn Fn(u16) -> bool, window: (u32, u32)) {
+fn check_growths(
+    group: &GroupComparison,
+    a: &Plan,
+    b: &Plan,
+    keep: &dyn Fn(u16) -> bool,
+    window: (u32, u32),
+) {
     let (rows_a, rows_b) = (selected(a, keep, window), selected(b, keep, window));
     let (of_a, of_b) = (predicted(&rows_a), predicted(&rows_b));
     // Logarithms of at most 10, some tens of them.
@@ -110,7 +121,8 @@ fn check(group: &GroupComparison, a: &Plan, b: &Plan, keep: &dyn Fn(u16) -> bool
     let cells: Vec<(&ProbeRow, &ProbeRow)> =
         rows_a.iter().flatten().copied().zip(rows_b.iter().flatten().copied()).collect();
     let n = cells.len() as f64;
-    let ratio = |f: fn(&ProbeRow) -> f64| (cells.iter().map(|(a, b)| (f(b) / f(a)).ln()).sum::<f64>() / n).exp();
+    let ratio =
+        |f: fn(&ProbeRow) -> f64| (cells.iter().map(|(a, b)| (f(b) / f(a)).ln()).sum::<f64>() / n).exp();
     let near = |x: f64, y: f64| assert!(close(x, y, 0.0, 1e-12 * n), "{x} against {y}");
     near(group.step_size_ratio, ratio(|r| r.eta * r.u));
     near(group.learning_rate_ratio, ratio(|r| r.eta));
@@ -126,7 +138,9 @@ fn groups<'a>(c: &'a Comparison, layers: u16) -> Vec<(&'a GroupComparison, Box<d
     let half = layers / 2;
     let mut all: Vec<(&GroupComparison, Box<dyn Fn(u16) -> bool>)> =
         vec![(&c.comparison, Box::new(|_| true)), (&c.groups.upper, Box::new(move |l| l >= half))];
-    all.extend(c.groups.lower.iter().map(|g| -> (_, Box<dyn Fn(u16) -> bool>) { (g, Box::new(move |l| l < half)) }));
+    all.extend(
+        c.groups.lower.iter().map(|g| -> (_, Box<dyn Fn(u16) -> bool>) { (g, Box::new(move |l| l < half)) }),
+    );
     for layer in &c.layers {
         let wanted = layer.layer;
         all.push((&layer.comparison, Box::new(move |l| usize::from(l) == wanted)));

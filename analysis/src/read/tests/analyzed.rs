@@ -156,10 +156,7 @@ fn bounds(got: &Analysis, intervals: &[&ProbeRow]) {
         let mine = || intervals.iter().filter(|r| keep(r.layer));
         let cells = (0..SMALL.layers).filter(|l| keep(*l)).count() as f64 * f64::from(SMALL.heads);
         let bound = |r: &&&ProbeRow| (1.0 + r.bound_tight / r.spread_prev).ln();
-        (
-            mine().map(|r| r.gamma_w_start).sum::<f64>() / cells,
-            mine().map(|r| bound(&r)).sum::<f64>() / cells,
-        )
+        (mine().map(|r| r.gamma_w_start).sum::<f64>() / cells, mine().map(|r| bound(&r)).sum::<f64>() / cells)
     };
     let middle = SMALL.layers / 2;
     for (half, (weights, bound)) in

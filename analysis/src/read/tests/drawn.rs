@@ -88,10 +88,7 @@ fn probed(run: &Run, s: &Series) {
             assert_close!(pick(&s.growth.predicted, i), until(|r| (r.a_hat / r.a_hat_prev).ln()));
             assert_close!(pick(&s.growth.path_measured, i), until(|r| r.gamma_q + r.gamma_k));
             assert_close!(pick(&s.growth.path_predicted, i), until(|r| r.gamma_q_hat + r.gamma_k_hat));
-            assert_close!(
-                pick(&s.growth.bound, i),
-                until(|r| (1.0 + r.bound_tight / r.spread_prev).ln())
-            );
+            assert_close!(pick(&s.growth.bound, i), until(|r| (1.0 + r.bound_tight / r.spread_prev).ln()));
         }
         for (i, &step) in settled.iter().enumerate() {
             let basis = maturity.iter().filter(|r| r.step == step && (r.layer >= 2) == upper);
@@ -105,8 +102,7 @@ fn probed(run: &Run, s: &Series) {
         assert_close!(drawn.parts.key, split.key);
         assert_close!(drawn.parts.features, split.features);
     }
-    let pairs: Vec<(f64, f64)> =
-        rows
+    let pairs: Vec<(f64, f64)> = rows
         .iter()
         .filter(|r| r.prev_step < r.step)
         .map(|r| (r.gamma_q_hat + r.gamma_k_hat, r.gamma_q + r.gamma_k))

@@ -210,14 +210,8 @@ fn steps_layers_and_maturity_are_checked() {
         assert_eq!(found.violations(), 3, "{found:?}");
         let place = |name: &str| found.check(name).unwrap().at;
         assert_eq!(place("clip_scale"), Some(Place { step: 9, layer: None, head: None }));
-        assert_eq!(
-            place("basis_ranges"),
-            Some(Place { step: 14, layer: Some(2), head: None })
-        );
-        assert_eq!(
-            place("maturity_ranges"),
-            Some(Place { step: 21, layer: Some(1), head: None })
-        );
+        assert_eq!(place("basis_ranges"), Some(Place { step: 14, layer: Some(2), head: None }));
+        assert_eq!(place("maturity_ranges"), Some(Place { step: 21, layer: Some(1), head: None }));
     }
 }
 

@@ -32,7 +32,11 @@ impl Attention {
     /// The head after an interval: features and weights changed by noise of given sizes (0 for no change at all)
     /// and drawn back to a common size, so that a long run stays within bounds.
     pub fn moved(&self, rng: &mut impl Rng, features: f64, weights: f64) -> Self {
-        Self { x: step(rng, &self.x, features), q: step(rng, &self.q, weights), k: step(rng, &self.k, weights) }
+        Self {
+            x: step(rng, &self.x, features),
+            q: step(rng, &self.q, weights),
+            k: step(rng, &self.k, weights),
+        }
     }
 
     /// The same with query weights a multiple.
@@ -44,8 +48,7 @@ impl Attention {
     fn centred_logits(&self) -> Vec<f64> {
         let (q, k) = (product(&self.x, &self.q), product(&self.x, &self.k));
         let row = |i: usize| {
-            let logits: Vec<f64> =
-                (0..=i).map(|j| dot(&q[i], &k[j]) / (HEAD as f64).sqrt()).collect();
+            let logits: Vec<f64> = (0..=i).map(|j| dot(&q[i], &k[j]) / (HEAD as f64).sqrt()).collect();
             let mean = logits.iter().sum::<f64>() / logits.len() as f64;
             logits.into_iter().map(move |s| s - mean)
         };
@@ -65,9 +68,8 @@ impl Attention {
     fn moments(&self) -> Moments {
         let (mut sq, mut sk) = ([[0.0; WIDTH]; WIDTH], [[0.0; WIDTH]; WIDTH]);
         for i in 0..TOKENS {
-            let mean: [f64; WIDTH] = std::array::from_fn(|c| {
-                (0..=i).map(|j| self.x[j][c]).sum::<f64>() / (i + 1) as f64
-            });
+            let mean: [f64; WIDTH] =
+                std::array::from_fn(|c| (0..=i).map(|j| self.x[j][c]).sum::<f64>() / (i + 1) as f64);
             for j in 0..=i {
                 for (r, c) in (0..WIDTH).flat_map(|r| (0..WIDTH).map(move |c| (r, c))) {
                     sq[r][c] += self.x[i][r] * self.x[i][c] / PAIRS;
@@ -179,7 +181,8 @@ fn tight_bound(prev: &Attention, next: &Attention) -> f64 {
     };
     let a = joined(&combined(&q_new, &q, -1.0), &half_sum(&q_new, &q), true);
     let b = joined(&combined(&k_new, &k, -1.0), &half_sum(&k_new, &k), false);
-    let mean: [f64; 2 * HEAD] = std::array::from_fn(|c| b.iter().map(|row| row[c]).sum::<f64>() / TOKENS as f64);
+    let mean: [f64; 2 * HEAD] =
+        std::array::from_fn(|c| b.iter().map(|row| row[c]).sum::<f64>() / TOKENS as f64);
     let square = |a: &[f64; 2 * HEAD], b: &[f64; 2 * HEAD]| {
         let about: [f64; 2 * HEAD] = std::array::from_fn(|c| b[c] - mean[c]);
         dot(a, &about).powi(2)
@@ -209,7 +212,10 @@ fn step<const R: usize, const C: usize>(rng: &mut impl Rng, m: &Matrix<R, C>, sc
     combined(&noise(rng, scale), m, pull)
 }
 
-fn product<const A: usize, const B: usize, const C: usize>(x: &Matrix<A, B>, y: &Matrix<B, C>) -> Matrix<A, C> {
+fn product<const A: usize, const B: usize, const C: usize>(
+    x: &Matrix<A, B>,
+    y: &Matrix<B, C>,
+) -> Matrix<A, C> {
     matrix(|i, j| (0..B).map(|l| x[i][l] * y[l][j]).sum())
 }
 

@@ -26,7 +26,8 @@ impl Recorder<'_> {
         let sequences = 8;
         let mut losses: Vec<EvalLossRow> = (0..sequences)
             .map(|sequence| {
-                let loss = 5.0 - f64::from(step) / f64::from(self.size.steps) + self.rng.random_range(-0.1..0.1);
+                let loss =
+                    5.0 - f64::from(step) / f64::from(self.size.steps) + self.rng.random_range(-0.1..0.1);
                 EvalLossRow { step, sequence, loss }
             })
             .collect();
@@ -176,18 +177,11 @@ impl Recorder<'_> {
 
     /// Of both halves and of one layer and head.
     pub(super) fn reliance(&mut self, step: u32) -> Result<()> {
-        for (scope, layer, head) in [(0, 0, 0), (1, 0, WHOLE_LAYER), (2, 0, WHOLE_LAYER), (2, 1, WHOLE_LAYER)] {
+        for (scope, layer, head) in [(0, 0, 0), (1, 0, WHOLE_LAYER), (2, 0, WHOLE_LAYER), (2, 1, WHOLE_LAYER)]
+        {
             let delta = self.rng.random_range(-0.01..0.5);
-            let mut row = RelianceRow {
-                step,
-                scope,
-                layer,
-                head,
-                delta,
-                stderr: 0.02,
-                base_loss: 4.0,
-                sequences: 8,
-            };
+            let mut row =
+                RelianceRow { step, scope, layer, head, delta, stderr: 0.02, base_loss: 4.0, sequences: 8 };
             self.tamper.reliance(&mut row);
             self.out.reliance(&[row])?;
         }
