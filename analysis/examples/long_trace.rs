@@ -15,7 +15,7 @@ use std::time::Instant;
 use growthpath_analysis::read::{analyze, series, verify};
 use growthpath_trace::{Run, Table};
 
-#[path = "../src/read/tests/synthetic.rs"]
+#[path = "../src/read/tests/synthetic/mod.rs"]
 mod synthetic;
 
 fn main() -> Result<(), Box<dyn Error>> {

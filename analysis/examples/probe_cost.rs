@@ -9,10 +9,12 @@ use std::time::Instant;
 use faer::Mat;
 use growthpath_analysis::statistics::median;
 use growthpath_analysis::{
-    EnergySensitivity, Geometry, LayerProbe, LayerState, Positions, layer_intervals, prepare_layers,
+    DriftSensitivity, EnergySensitivity, Geometry, LayerChange, LayerProbe, LayerState, Positions, Result,
+    prepare_layers,
 };
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
+use rayon::prelude::*;
 
 const LAYERS: usize = 8;
 const WIDTH: usize = 128;
@@ -47,25 +49,44 @@ fn milliseconds<T>(mut call: impl FnMut() -> T) -> f64 {
     median(&times)
 }
 
-fn main() -> growthpath_analysis::Result<()> {
+fn main() -> Result<()> {
     let mut rng = ChaCha8Rng::seed_from_u64(1);
     for (name, width, positions) in
         [("gpt", WIDTH + 1, Positions::Plain), ("llama", WIDTH, Positions::Rope { base: 1e4 })]
     {
         let geometry = Geometry { heads: HEADS, head_dim: WIDTH / HEADS, positions };
         let (prev, next) = (states(&mut rng, width), states(&mut rng, width));
-        let eta = vec![vec![1e-3; HEADS]; LAYERS];
+        let eta = vec![1e-3; HEADS];
         let before: Vec<LayerProbe> = prepare_layers(prev.clone(), geometry)?;
         let after: Vec<LayerProbe> = prepare_layers(next.clone(), geometry)?;
-        layer_intervals(&before, &after, &eta)?;
-        let prepare = milliseconds(|| prepare_layers(next.clone(), geometry));
-        let interval = milliseconds(|| layer_intervals(&before, &after, &eta));
-        let energy = milliseconds(|| {
-            before.iter().zip(&after).map(|(a, b)| EnergySensitivity::between(a, b)).collect::<Vec<_>>()
-        });
+        let changes = || {
+            before
+                .par_iter()
+                .zip(&after)
+                .map(|(a, b)| a.change_to(b))
+                .collect::<Result<Vec<LayerChange<'_>>>>()
+        };
+        let made = changes()?;
+        let intervals = || made.par_iter().map(|c| c.interval(&eta)).collect::<Result<Vec<_>>>();
+        intervals()?;
+        let costs = [
+            ("prepare", milliseconds(|| prepare_layers(next.clone(), geometry))),
+            ("change", milliseconds(changes)),
+            ("interval", milliseconds(intervals)),
+            (
+                "energy attribution",
+                milliseconds(|| made.par_iter().map(EnergySensitivity::of).collect::<Vec<_>>()),
+            ),
+            (
+                "drift attribution",
+                milliseconds(|| made.par_iter().map(DriftSensitivity::of).collect::<Vec<_>>()),
+            ),
+        ];
+        let parts: Vec<String> = costs.iter().map(|(what, ms)| format!("{what} {ms:.1} ms")).collect();
         println!(
-            "{name}: prepare {prepare:.1} ms, interval {interval:.1} ms, energy attribution {energy:.1} ms \
-             for {LAYERS} layers on {} threads",
+            "{name}: {}; {:.1} ms in all for {LAYERS} layers on {} threads",
+            parts.join(", "),
+            costs.iter().map(|c| c.1).sum::<f64>(),
             rayon::current_num_threads()
         );
     }

@@ -27,9 +27,10 @@ pub struct PathCell {
 }
 
 impl PathCell {
-    /// Whether no weight moved: then u, e and c0 do not exist.
+    /// Whether no weight moved: then u, e and c0 do not exist. Weights that moved without a step size have an
+    /// infinite u, of which the factors cannot say where it leads.
     pub fn is_still(&self) -> bool {
-        self.eta == 0.0 || self.u == 0.0
+        self.u == 0.0 || (self.eta == 0.0 && !self.u.is_infinite())
     }
 
     /// Whether the cell says where the spread goes: what exists is finite.

@@ -95,6 +95,8 @@ impl Walk {
 /// probe, the other's interval is cut there (see [`PathCell::cut`]): the growths stay exact, the split between
 /// factors is interpolated within that interval.
 pub(super) fn follow(a: &Run, b: &Run, window: StepRange) -> Result<(Vec<HeadPair>, ComparedSteps)> {
+    // A run without probes is refused by name.
+    Probes::all(a).and(Probes::all(b))?;
     let (first, last) = common(a, b, window)?;
     let mut walks = [Walk::new(a, first, last)?, Walk::new(b, first, last)?];
     let mut heads: Vec<HeadPair> = Vec::new();

@@ -27,7 +27,7 @@ pub struct Plan {
     pub losses: Vec<EvalLossRow>,
 }
 
-/// A plausible run: factors from wide ranges, rates that are their products.
+/// A plausible run: factors from wide ranges, spreads that they lead to.
 pub fn plan(seed: u64, layers: u16, heads: u16, probes: &[u32]) -> Plan {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let mut info =
@@ -42,28 +42,61 @@ pub fn plan(seed: u64, layers: u16, heads: u16, probes: &[u32]) -> Plan {
             rows.push(random_row(&mut rng, (prev_step, step), layer, head));
         }
     }
-    Plan { info, probes: probes.to_vec(), rows, evals: Vec::new(), losses: Vec::new() }
+    let mut plan = Plan { info, probes: probes.to_vec(), rows, evals: Vec::new(), losses: Vec::new() };
+    plan.chain();
+    plan
 }
 
 fn random_row(rng: &mut ChaCha8Rng, (prev_step, step): (u32, u32), layer: u16, head: u16) -> ProbeRow {
-    let mut row = ProbeRow { step, prev_step, layer, head, a_hat: 1.0, ..ProbeRow::default() };
-    if prev_step == step {
-        let nan = f64::NAN;
-        (row.eta, row.u, row.e, row.c, row.g_hat, row.gamma, row.a_hat_prev) =
-            (nan, nan, nan, nan, nan, nan, nan);
-        return row;
+    let start = rng.random_range(0.01..3.0);
+    let mut row =
+        ProbeRow { step, prev_step, layer, head, a_hat: start, spread: start, ..ProbeRow::undefined() };
+    if prev_step < step {
+        row.eta = rng.random_range(1e-4..1e-2);
+        row.u = rng.random_range(0.1..10.0);
+        row.e = rng.random_range(0.5..50.0);
+        // Away from -1: a step that undoes all that is there ends at a logarithm without digits.
+        row.c0 = rng.random_range(-0.95..1.0);
+        row.feature_step = rng.random_range(-0.5..0.5);
+        row.gamma_q = rng.random_range(-0.3..0.3);
+        row.gamma_k = rng.random_range(-0.3..0.3);
+        row.gamma_f = rng.random_range(-0.3..0.3);
+        row.gamma = row.gamma_q + row.gamma_k + row.gamma_f;
     }
-    row.eta = rng.random_range(1e-4..1e-2);
-    row.u = rng.random_range(0.1..10.0);
-    row.e = rng.random_range(0.5..50.0);
-    row.c = rng.random_range(-1.0..1.0);
-    row.a_hat_prev = rng.random_range(0.01..3.0);
-    row.gamma = rng.random_range(-0.5..0.5);
-    row.g_hat = row.eta * row.u * row.e * row.c / row.a_hat_prev;
     row
 }
 
+/// The recursion (5.4), as it is written there.
+pub fn recursion(a: f64, step: f64, c0: f64, features: f64) -> f64 {
+    let square = a * a + 2.0 * a * step * c0 + step * step;
+    square.sqrt() * features.exp()
+}
+
 impl Plan {
+    /// Predicted spreads as the factors make them, measured ones as the growths do, from each head's first on.
+    pub fn chain(&mut self) {
+        let heads = usize::from(self.info.heads);
+        let mut now = vec![(f64::NAN, f64::NAN); usize::from(self.info.layers) * heads];
+        for r in &mut self.rows {
+            let (a_hat, spread) = &mut now[usize::from(r.layer) * heads + usize::from(r.head)];
+            if r.prev_step < r.step {
+                (r.a_hat_prev, r.spread_prev) = (*a_hat, *spread);
+                r.a_hat = match r.eta * r.u {
+                    0.0 => *a_hat * r.feature_step.exp(),
+                    dm_i => recursion(*a_hat, dm_i * r.e, r.c0, r.feature_step),
+                };
+                r.spread = *spread * r.gamma.exp();
+            }
+            (*a_hat, *spread) = (r.a_hat, r.spread);
+        }
+    }
+
+    /// One head's rows of the intervals within a window, in order.
+    pub fn head(&self, layer: u16, head: u16, first: u32, last: u32) -> Vec<&ProbeRow> {
+        let mine = |r: &&ProbeRow| (r.layer, r.head) == (layer, head) && r.prev_step < r.step;
+        self.rows.iter().filter(mine).filter(|r| r.prev_step >= first && r.step <= last).collect()
+    }
+
     /// Row of a (probe, layer, head).
     pub fn row(&mut self, probe: usize, layer: u16, head: u16) -> &mut ProbeRow {
         let step = self.probes[probe];

@@ -36,19 +36,32 @@ fn shapes_data_and_tokenizer_must_agree() {
 }
 
 #[test]
-fn probe_intervals_must_agree_in_the_window() {
-    let (a, b) = (plan(1, 2, 1, &[0, 2, 4, 8]), plan(2, 2, 1, &[0, 2, 4, 6, 8]));
-    says(&refusal(&a, &b), &["steps 4..8 in arm-1", "steps 4..6 in arm-2", "window 0..4"]);
-    let shorter = plan(3, 2, 1, &[0, 2]);
-    says(&refusal(&a, &shorter), &["steps 2..4 in arm-1", "missing in arm-3", "window 0..2"]);
-    says(&refusal(&a, &plan(3, 2, 1, &[0, 3])), &["steps 0..2", "steps 0..3", "same probe schedule"]);
+fn two_probe_steps_must_be_shared() {
+    let a = plan(1, 2, 1, &[0, 2, 4, 8]);
+    let share = ["arm-1 beside", "share no two probe steps", "--probe-like"];
+    says(&refusal(&a, &plan(3, 2, 1, &[1, 3, 5])), &share);
+    // One is not enough: there is no interval between it and itself.
+    says(&refusal(&a, &plan(3, 2, 1, &[0, 3, 5])), &share);
+    says(&refusal(&plan(3, 2, 1, &[1, 3, 8]), &a), &["arm-3 beside arm-1", "share no two probe steps"]);
 
-    // The window that the message names works; so does one past the disagreement.
+    let b = plan(2, 2, 1, &[0, 2, 3, 6, 8]);
     let ((_a, run_a), (_b, run_b)) = (a.write(), b.write());
-    assert_eq!(compare(&run_a, &run_b, Layers::All, 0..4).unwrap().window.intervals, 2);
-    let (c, d) = (plan(1, 2, 1, &[0, 2, 4, 8, 9]), plan(2, 2, 1, &[0, 3, 4, 8, 9]));
-    let ((_c, run_c), (_d, run_d)) = (c.write(), d.write());
-    assert_eq!(compare(&run_c, &run_d, Layers::All, 4..).unwrap().window.intervals, 2);
+    let steps = |window: std::ops::Range<u32>| {
+        let window = compare(&run_a, &run_b, Layers::All, window).map(|c| c.window);
+        window.map(|w| (w.first, w.last, w.intervals, w.interpolated)).map_err(|e| e.to_string())
+    };
+    // 0..2 in both; 2..3, 3..4, 4..6 and 6..8 are pieces of one run's interval or of the other's.
+    assert_eq!(steps(0..8), Ok((0, 8, 5, 4)));
+    assert_eq!(steps(0..4), Ok((0, 2, 1, 0)));
+    assert_eq!(steps(1..9), Ok((2, 8, 4, 4)));
+    says(&steps(3..9).unwrap_err(), &["share no two probe steps in the window"]);
+}
+
+#[test]
+fn intervals_that_do_not_join_are_damage() {
+    let (a, mut b) = (plan(1, 2, 1, &[0, 2, 4, 8]), plan(2, 2, 1, &[0, 2, 4, 8]));
+    b.rows.iter_mut().filter(|r| r.step == 8).for_each(|r| r.prev_step = 5);
+    says(&refusal(&a, &b), &["arm-2", "do not join at step 4", "verify it"]);
 }
 
 #[test]
@@ -57,11 +70,11 @@ fn there_must_be_something_to_compare() {
     let ((_a, run_a), (_b, run_b)) = (a.write(), b.write());
     let refuse = |window: std::ops::Range<u32>| compare(&run_a, &run_b, Layers::All, window).unwrap_err();
     assert!(matches!(refuse(3..3), AnalysisError::EmptyWindow { start: 3, end: 3 }));
-    says(&refuse(3..5).to_string(), &["arm-1", "no probe interval"]);
+    says(&refuse(3..5).to_string(), &["arm-1", "share no two probe steps in the window"]);
     b.rows.clear();
     says(&refusal(&a, &b), &["arm-2", "no probe rows", "train it with probes"]);
     // One probe alone has no interval.
-    says(&refusal(&plan(1, 2, 1, &[0]), &plan(2, 2, 1, &[0])), &["no probe interval"]);
+    says(&refusal(&plan(1, 2, 1, &[0]), &plan(2, 2, 1, &[0])), &["share no two probe steps"]);
     let ((_a, run_a), (_b, run_b)) = (plan(1, 1, 1, &[0, 2]).write(), plan(2, 1, 1, &[0, 2]).write());
     says(&compare(&run_a, &run_b, Layers::Lower, ..).unwrap_err().to_string(), &["no lower half"]);
     assert!(compare(&run_a, &run_b, Layers::Upper, ..).unwrap().groups.lower.is_none());

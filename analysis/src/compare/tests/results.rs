@@ -1,5 +1,6 @@
 //! Undefined cells, losses, differences, seeds, JSON.
 
+use super::brute::parts;
 use super::{Plan, close, compared, eval, plan};
 use crate::compare::{Layers, seeds};
 use crate::statistics::Sign;
@@ -7,45 +8,66 @@ use crate::statistics::Sign;
 const PROBES: [u32; 4] = [0, 2, 4, 8];
 
 #[test]
-fn undefined_cells_add_nothing_to_either_arm() {
-    let (mut a, mut b) = (plan(1, 2, 2, &PROBES), plan(2, 2, 2, &PROBES));
+fn a_head_with_an_undefined_cell_is_left_out_of_the_split() {
+    let (mut a, mut b) = (plan(1, 3, 2, &PROBES), plan(2, 3, 2, &PROBES));
     let nan = f64::NAN;
+    let growth = |p: &Plan, layer: u16, head: u16| {
+        let rows = p.head(layer, head, 0, 8);
+        (rows[2].a_hat / rows[0].a_hat_prev).ln()
+    };
+    let kept = [(2, 0), (2, 1)];
+    let sum = |p: &Plan| kept.iter().map(|(l, h)| growth(p, *l, *h)).sum::<f64>() / 2.0;
+    let (of_a, of_b) = (sum(&a), sum(&b));
+    let measured = a.rows.iter().filter(|r| r.prev_step < r.step).map(|r| r.gamma).sum::<f64>();
     a.row(1, 0, 0).e = nan;
     b.row(1, 0, 1).a_hat_prev = 0.0;
-    b.row(2, 1, 0).g_hat = nan;
+    b.row(2, 1, 0).c0 = nan;
     // Weights that moved without a step size have an infinite u.
     let r = b.row(3, 1, 1);
     (r.eta, r.u) = (0.0, f64::INFINITY);
+    // Measured growth is a matter of its own.
+    let lost = a.row(2, 0, 0).gamma;
     a.row(2, 0, 0).gamma = nan;
+    b.row(3, 2, 1).gamma = 1.1;
     let c = compared(&a, &b);
-    assert_eq!((c.comparison.cells.aligned, c.comparison.cells.undefined), (12, 4));
-    assert_eq!(c.comparison.cells.unmeasured, 1);
-    let skipped = [(2, 0, 0), (2, 0, 1), (4, 1, 0), (8, 1, 1)];
-    let sum = |p: &Plan| {
-        let kept = p.rows.iter().filter(|r| r.prev_step < r.step);
-        kept.filter(|r| !skipped.contains(&(r.step, r.layer, r.head))).map(|r| r.g_hat).sum::<f64>() / 4.0
-    };
-    // Eight terms of both signs, none above the largest by much.
-    assert!(close(c.comparison.growth_a, sum(&a), 1.0, 1e-13));
-    assert!(close(c.comparison.growth_b, sum(&b), 1.0, 1e-13));
-    assert!(close(c.comparison.gap, sum(&b) - sum(&a), 1.0, 1e-13));
-    assert!(c.comparison.shapley.residual.abs() < 1e-9 * (1.0 + c.comparison.gap.abs()));
-    assert!(c.notes.iter().any(|n| n.contains("4 of 12 cells")), "{:?}", c.notes);
+    let cells = c.comparison.cells;
+    assert_eq!((cells.aligned, cells.undefined_heads, cells.unmeasured, cells.long), (18, 4, 1, 1));
+    assert_eq!(c.groups.upper.cells.undefined_heads, 2);
+    // A cell without a ratio: e, or u, is no number there.
+    assert_eq!((cells.in_ratios, cells.still_in_one), (16, 0));
+    assert!(close(c.comparison.predicted_a, of_a, 1.0, 1e-13));
+    assert!(close(c.comparison.predicted_b, of_b, 1.0, 1e-13));
+    assert!(close(c.comparison.predicted_gap, of_b - of_a, 1.0, 1e-13));
+    assert!(close(parts(&c.comparison.shapley).iter().sum(), of_b - of_a, 1.0, 1e-12));
+    assert!(close(c.comparison.measured_a.growth, (measured - lost) / 6.0, 1.0, 1e-13));
+    assert!(c.notes.iter().any(|n| n.contains("4 heads have undefined factors")), "{:?}", c.notes);
+    assert!(c.notes.iter().any(|n| n.contains("1 intervals (a head each)")), "{:?}", c.notes);
 }
 
 #[test]
-fn an_arm_that_stood_still_owes_it_to_the_step_size() {
-    let (a, mut b) = (plan(1, 2, 1, &PROBES), plan(1, 2, 1, &PROBES));
-    for r in b.rows.iter_mut().filter(|r| r.prev_step < r.step) {
-        (r.eta, r.u, r.e, r.c, r.g_hat) = (0.0, 0.0, f64::NAN, f64::NAN, 0.0);
+fn an_arm_that_stood_still_owes_it_to_its_step_size_or_its_update_geometry() {
+    let a = plan(1, 2, 1, &PROBES);
+    // With no step size nothing was due; with one, nothing came of it.
+    for eta in [0.0, 1e-3] {
+        let mut b = plan(1, 2, 1, &PROBES);
+        for r in b.rows.iter_mut().filter(|r| r.prev_step < r.step) {
+            (r.eta, r.u, r.e, r.c0) = (if eta == 0.0 { 0.0 } else { r.eta }, 0.0, f64::NAN, f64::NAN);
+        }
+        b.chain();
+        let c = compared(&a, &b).comparison;
+        assert_eq!((c.cells.still_in_one, c.cells.undefined_heads, c.cells.in_ratios), (6, 0, 0));
+        let features = b.rows.iter().filter(|r| r.prev_step < r.step).map(|r| r.feature_step).sum::<f64>();
+        assert!(close(c.predicted_b, features / 2.0, 1.0, 1e-13) && c.predicted_gap.abs() > 0.1);
+        let owing = usize::from(eta > 0.0);
+        for (i, part) in parts(&c.shapley).into_iter().enumerate() {
+            let expected = if i == owing { c.predicted_gap } else { 0.0 };
+            assert!(close(part, expected, 1.0, 1e-12), "eta {eta}, part {i}: {part}");
+        }
+        assert!(c.step_size_ratio.is_nan() && c.coherence_difference.is_nan());
+        let both = compared(&b, &b).comparison;
+        assert_eq!((both.cells.still_in_both, both.predicted_gap), (6, 0.0));
+        assert!(close(both.predicted_a, features / 2.0, 1.0, 1e-13));
     }
-    let c = compared(&a, &b).comparison;
-    assert_eq!((c.cells.still_in_one, c.cells.undefined, c.cells.in_ratios), (6, 0, 0));
-    assert_eq!(c.growth_b, 0.0);
-    assert!(close(c.shapley.step_size, c.gap, 0.0, 1e-12) && c.gap != 0.0);
-    assert!(c.step_size_ratio.is_nan() && c.coherence_difference.is_nan());
-    let both = compared(&b, &b).comparison;
-    assert_eq!((both.cells.still_in_both, both.gap), (6, 0.0));
 }
 
 #[test]
@@ -54,11 +76,12 @@ fn a_run_against_itself_has_no_gap() {
     // Overfitted at the end: reaching the final loss early must not count as saving tokens.
     a.evals = vec![eval(0, 5.0, 0.1), eval(4, 3.0, 0.1), eval(8, 3.5, 0.1)];
     let c = compared(&a, &a);
-    let s = c.comparison.shapley;
-    for v in [c.comparison.gap, s.step_size, s.update_geometry, s.residual_energy, s.coherence, s.scale] {
+    assert_ne!(c.comparison.predicted_a, 0.0);
+    for v in parts(&c.comparison.shapley).into_iter().chain([c.comparison.predicted_gap]) {
         assert_eq!(v, 0.0);
     }
-    assert_eq!((c.comparison.step_size_ratio, c.comparison.scale_ratio), (1.0, 1.0));
+    assert_eq!((c.comparison.step_size_ratio, c.comparison.residual_energy_ratio), (1.0, 1.0));
+    assert_eq!((c.comparison.measured_gap, c.comparison.coherence_difference), (0.0, 0.0));
     assert_eq!(c.token_efficiency.unwrap().log_token_ratio, 0.0);
     assert_eq!(c.final_loss.unwrap().difference, 0.0);
     assert!(c.differences.is_empty() && c.notes.is_empty());
@@ -96,12 +119,13 @@ fn json_is_flat_and_survives_undefined_numbers() {
     let json: serde_json::Value = serde_json::from_str(&text).unwrap();
     assert_eq!(json["labels"]["a"], "arm-1");
     assert_eq!(json["group"], "all");
-    assert_eq!(json["gap"], 0.0);
-    assert_eq!(json["shapley"]["residual_energy"], 0.0);
+    // No head is left to split, but growth was measured.
+    assert!(json["predicted_gap"].is_null() && json["shapley"]["residual_energy"].is_null());
     assert!(json["residual_energy_ratio"].is_null());
-    assert_eq!(json["groups"]["upper"]["cells"]["undefined"], 3);
+    assert_eq!(json["groups"]["upper"]["cells"]["undefined_heads"], 1);
     assert_eq!(json["layers"][1]["layer"], 1);
-    assert!(json["layers"][1]["growth_b"].is_number());
+    assert!(json["measured_gap"].is_number() && json["layers"][1]["measured_b"]["growth"].is_number());
+    assert!(json["measured_gap_parts"]["query"].is_number());
     assert!(json["final_loss"].is_null());
 }
 
@@ -121,10 +145,10 @@ fn seeds_give_mean_error_and_interval() {
     assert!(close(m.estimate.mean, -0.1, 0.0, 1e-12) && close(m.estimate.error, error, 0.0, 1e-12));
     assert!(close(m.interval.low, -0.1 - 4.302_653 * error, 0.0, 1e-6));
     assert!(close(m.interval.high, -0.1 + 4.302_653 * error, 0.0, 1e-6));
-    let parts = ["step_size", "update_geometry", "residual_energy", "coherence", "scale"];
+    let parts = ["step_size", "update_geometry", "residual_energy", "coherence", "features", "start"];
     let sum: f64 = parts.iter().map(|p| s.get(&format!("shapley.{p}")).unwrap().estimate.mean).sum();
     let size: f64 = parts.iter().map(|p| s.get(&format!("shapley.{p}")).unwrap().estimate.mean.abs()).sum();
-    assert!(close(sum, s.get("gap").unwrap().estimate.mean, size, 1e-9));
+    assert!(close(sum, s.get("predicted_gap").unwrap().estimate.mean, size, 1e-9));
     // Both runs reach the worse of their losses: no seed drops out, whichever arm is ahead.
     let t = s.get("log_token_ratio").unwrap();
     assert_eq!((t.estimate.count, t.sign), (3, Some(Sign::Undecided)));
@@ -136,12 +160,11 @@ fn seeds_give_mean_error_and_interval() {
     assert_eq!((test.count, test.smallest), (3, 0.25));
     // Sums 0.3 against 0.5, 0.3, 0.1, ... : six of eight are at least as large.
     assert_eq!(test.p, 0.75);
-    assert!(s.get("growth_a").unwrap().sign.is_none() && s.get("growth_a").unwrap().sign_flip.is_none());
     // Different seeds in the two configurations: not pairs.
     assert_eq!((s.count, s.paired), (3, 0));
     assert_eq!(s.get("val_loss_difference").unwrap().values.len(), 3);
 
-    assert!(seeds(&all[..1], 0.95).unwrap().get("gap").unwrap().interval.low.is_nan());
+    assert!(seeds(&all[..1], 0.95).unwrap().get("predicted_gap").unwrap().interval.low.is_nan());
     assert!(seeds(&[], 0.95).unwrap_err().to_string().contains("one a seed"));
     assert!(seeds(&all, 1.0).unwrap_err().to_string().contains("level"));
     let mut other = all[0].clone();

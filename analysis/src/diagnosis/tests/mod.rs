@@ -4,8 +4,7 @@ mod recommendation;
 mod verdicts;
 
 use growthpath_trace::{
-    ProbeLayerRow, ProbeRow, RelianceRow, Run, RunInfo, RunWriter, Status, StepRow, WHOLE_LAYER,
-    WriterOptions,
+    MaturityRow, ProbeRow, RelianceRow, Run, RunInfo, RunWriter, Status, StepRow, WHOLE_LAYER, WriterOptions,
 };
 use tempfile::TempDir;
 
@@ -20,12 +19,12 @@ pub struct Point {
     pub step: u32,
     pub upper_sharpness: f64,
     pub lower_maturity: f64,
-    /// Upper half's mean `ln a^`, and the interval's `g^`, `g_D2`, `r^ / a^`.
-    pub path: [f64; 4],
+    /// Upper half's mean `ln a^`, and the interval's `x c0` and x, the step over the spread.
+    pub path: [f64; 3],
 }
 
 pub fn point(step: u32, upper_sharpness: f64, lower_maturity: f64) -> Point {
-    Point { step, upper_sharpness, lower_maturity, path: [0.0; 4] }
+    Point { step, upper_sharpness, lower_maturity, path: [0.0; 3] }
 }
 
 /// A run whose halves' means follow the points; single heads and layers scatter around them.
@@ -35,7 +34,11 @@ pub fn write(points: &[Point], reliance: &[(u32, f64, f64)], steps: u32) -> (Tem
     write_with(info, points, reliance)
 }
 
-pub fn write_with(info: RunInfo, points: &[Point], reliance: &[(u32, f64, f64)]) -> (TempDir, Run) {
+pub fn write_with(mut info: RunInfo, points: &[Point], reliance: &[(u32, f64, f64)]) -> (TempDir, Run) {
+    if let Some(config) = info.config.as_object_mut() {
+        config.insert("probe".to_owned(), serde_json::json!({"maturity_lag": 0.02}));
+    }
+    let lag = crate::maturity::lag_steps(0.02, info.steps_planned);
     let (dir, options) =
         (tempfile::tempdir().unwrap(), WriterOptions { flush_rows: 20, ..Default::default() });
     let path = dir.path().join("run");
@@ -48,7 +51,8 @@ pub fn write_with(info: RunInfo, points: &[Point], reliance: &[(u32, f64, f64)])
             let upper = layer >= LAYERS / 2;
             // Adds up to zero over a half.
             let off = [-0.01, 0.01][usize::from(head)] * f64::from(1 + layer);
-            let [ln_a, rate, curvature, r] = p.path;
+            let [ln_a, along, x] = p.path;
+            let a_hat_prev = if upper { (before + off).exp() } else { 9.0 };
             rows.push(ProbeRow {
                 step: p.step,
                 prev_step,
@@ -57,26 +61,26 @@ pub fn write_with(info: RunInfo, points: &[Point], reliance: &[(u32, f64, f64)])
                 spread: 1.0,
                 sharpness: off + if upper { p.upper_sharpness } else { 0.3 },
                 a_hat: if upper { (ln_a + off).exp() } else { 9.0 },
-                a_hat_prev: if upper { (before + off).exp() } else { 9.0 },
-                g_hat: if upper { rate + off } else { 9.0 },
-                g_d2: if upper { curvature - off } else { 9.0 },
-                r_hat: if upper { r * (before + off).exp() } else { 9.0 },
+                a_hat_prev,
+                dm_i: if x == 0.0 { 0.0 } else { 2.0 },
+                e: if upper { 0.5 * x * a_hat_prev } else { 9.0 },
+                c0: if upper { (along + off) / x } else { 9.0 },
                 ..ProbeRow::default()
             });
         }
         writer.steps(StepRow { step: p.step, ..StepRow::default() }).unwrap();
         writer.probe(&rows).unwrap();
-        let layer_row = |layer: u16| ProbeLayerRow {
+        let layer_row = |layer: u16| MaturityRow {
             step: p.step,
             layer,
+            lag,
             maturity: if layer < LAYERS / 2 {
                 p.lower_maturity + [-0.02, 0.02][usize::from(layer)]
             } else {
                 0.5
             },
-            ..ProbeLayerRow::default()
         };
-        writer.probe_layers(&(0..LAYERS).map(layer_row).collect::<Vec<_>>()).unwrap();
+        writer.maturity(&(0..LAYERS).map(layer_row).collect::<Vec<_>>()).unwrap();
     }
     for &(step, delta, stderr) in reliance {
         let row = |scope, layer, delta| RelianceRow {

@@ -7,7 +7,7 @@ use growthpath_trace::*;
 use super::synthetic::{Synthetic, Tamper};
 use super::{SMALL, assert_close, run_of, run_with};
 use crate::AnalysisError;
-use crate::read::{Analysis, analyze, write_name};
+use crate::read::{Analysis, PartPrediction, analyze, write_name};
 use crate::statistics::{median, pearson};
 
 fn mean(values: impl IntoIterator<Item = f64>) -> f64 {
@@ -25,6 +25,7 @@ fn check(run: &Run, got: &Analysis, from: u32, to: u32) {
     let telemetry: Vec<HeadRow> = run.read(from..to).unwrap();
     let writes: Vec<WriteRow> = run.read(from..to).unwrap();
     let basis: Vec<ProbeLayerRow> = run.read(from..=to).unwrap();
+    let maturity: Vec<MaturityRow> = run.read(from..=to).unwrap();
     let (first, last) = (states[0].step, states[states.len() - 1].step);
 
     assert_eq!(got.layers.len(), usize::from(layers));
@@ -35,19 +36,17 @@ fn check(run: &Run, got: &Analysis, from: u32, to: u32) {
         let growth: f64 = mine().map(|r| (r.spread / r.spread_prev).ln()).sum::<f64>() / heads;
         assert_close!(layer.growth, growth);
         assert_close!(layer.growth_factor, growth.exp());
-        let parts = [layer.weight_path, layer.weight_curvature, layer.feature_path, layer.rotation];
-        assert_close!(parts.iter().sum::<f64>(), layer.growth);
-        let share = |term: fn(&ProbeRow) -> f64| {
-            let m = |r: &ProbeRow| r.gamma / (0.5 * ((r.spread / r.spread_prev).powi(2) - 1.0));
-            mine().map(|r| m(r) * term(r)).sum::<f64>() / heads
-        };
-        // The quotient m loses digits where growth is small: it divides a difference from one.
-        for (part, term) in parts
-            .iter()
-            .zip([|r: &ProbeRow| r.g_d, |r| r.g_d2, |r| r.g_f, |r| 0.5 * r.rho2] as [fn(&ProbeRow) -> f64; 4])
-        {
-            assert!((part - share(term)).abs() < 1e-8, "{part} {}", share(term));
-        }
+        let split = got.accounting.layers[usize::from(l)];
+        assert_eq!(split.layer, l);
+        assert_close!(split.growth, growth);
+        assert_close!(split.query + split.key + split.features, growth);
+        let part = |term: fn(&ProbeRow) -> f64| mine().map(|r| term(r)).sum::<f64>() / heads;
+        assert_close!(split.query, part(|r| r.gamma_q));
+        assert_close!(split.key, part(|r| r.gamma_k));
+        assert_close!(split.features, part(|r| r.gamma_f));
+        // Every head has as many intervals: the mean of means is the mean.
+        assert_close!(split.turning, mean(mine().map(|r| 1.0 - r.cos_theta)));
+        assert_eq!(split.long, mine().filter(|r| r.gamma.abs() > 1.0).count() as u64);
 
         let at = |step: u32, of: fn(&ProbeRow) -> f64| {
             mean(states.iter().filter(|r| r.layer == l && r.step == step).map(of))
@@ -76,58 +75,30 @@ fn check(run: &Run, got: &Analysis, from: u32, to: u32) {
             assert_close!(common, f64::from(row.common) / f64::from(row.energy));
         }
         let basis = basis.iter().rfind(|r| r.layer == l).unwrap();
-        assert_close!(layer.maturity, basis.maturity);
+        let maturity = maturity.iter().rfind(|r| (r.layer, r.lag) == (l, SMALL.lag()));
+        assert_close!(layer.maturity, maturity.unwrap().maturity);
         assert_close!(layer.eff_rank, basis.eff_rank);
         assert_close!(layer.distinct, basis.distinct);
 
         let factors = got.factors.layers[usize::from(l)];
         assert_close!(factors.eta, mine().map(|r| r.eta).sum::<f64>() / heads);
         assert_close!(factors.step_term, mean(mine().map(|r| r.eta * r.u)));
+        let moved = || mine().filter(|r| r.u > 0.0);
         let length = |r: &&&ProbeRow| f64::from(r.step - r.prev_step);
         assert_close!(
             factors.residual_energy,
-            mine().map(|r| r.e * length(&r)).sum::<f64>() / mine().map(|r| length(&r)).sum::<f64>()
+            moved().map(|r| r.e * length(&r)).sum::<f64>() / moved().map(|r| length(&r)).sum::<f64>()
         );
-        assert_close!(factors.coherence, mean(mine().map(|r| r.c)));
+        assert_close!(factors.coherence, mean(moved().map(|r| r.c)));
+        assert_close!(factors.persistent_coherence, mean(moved().map(|r| r.c0)));
         assert_close!(factors.scale_last, at(last, |r| r.a_hat));
-        assert_close!(
-            got.prediction.cumulative_ratio_by_layer[usize::from(l)],
-            mine().map(|r| r.g_hat).sum::<f64>() / mine().map(|r| r.g_d).sum::<f64>()
-        );
     }
-
-    let column = |of: &dyn Fn(&ProbeRow) -> f64| -> Vec<f64> { intervals.iter().map(|r| of(r)).collect() };
-    let p = &got.prediction;
-    let correlation =
-        |a: &dyn Fn(&ProbeRow) -> f64, b: &dyn Fn(&ProbeRow) -> f64| pearson(&column(a), &column(b)).unwrap();
-    let total = |r: &ProbeRow| r.a_hat.ln() - r.a_hat_prev.ln();
-    assert_close!(p.rate_correlation, correlation(&|r| r.g_hat, &|r| r.g_d));
-    assert_close!(p.step_log_correlation, correlation(&|r| r.r_hat.ln(), &|r| r.r_d.ln()));
-    assert_close!(p.step_ratio_median, median(&column(&|r| r.r_hat / r.r_d)));
-    assert_close!(p.total_growth_correlation, correlation(&total, &|r| r.gamma));
-    assert_close!(p.total_growth_error_median, median(&column(&|r| (total(r) - r.gamma).abs())));
-    let errors: Vec<f64> = p.cumulative_ratio_by_layer.iter().map(|r| (r - 1.0).abs()).collect();
-    assert_close!(p.cumulative_error_median, median(&errors));
-    assert_eq!(p.intervals, intervals.len() as u64);
     assert_eq!((got.accounting.intervals, got.accounting.undefined), (intervals.len() as u64, 0));
-
-    let tight = |upper: Option<bool>| -> Vec<f64> {
-        let half = |r: &&&ProbeRow| upper.is_none_or(|u| u == (r.layer >= layers / 2));
-        intervals.iter().filter(half).map(|r| r.r_d / r.bound_rms).collect()
-    };
-    assert_close!(got.bound.tightness_median, median(&tight(None)));
-    assert_close!(got.bound.tightness_max, tight(None).into_iter().fold(0.0, f64::max));
-    assert_eq!(got.bound.violations, 0);
-    for (half, upper) in [(got.bound.lower, false), (got.bound.upper, true)] {
-        assert_close!(half.tightness_median, median(&tight(Some(upper))));
-        assert_close!(half.tightness_max, tight(Some(upper)).into_iter().fold(0.0, f64::max));
-        let half_layers = (0..layers).filter(|l| (*l >= layers / 2) == upper);
-        assert_close!(
-            half.growth_log10,
-            mean(half_layers.map(|l| got.layers[usize::from(l)].growth)) / std::f64::consts::LN_10
-        );
-        assert!(half.product_log10 > half.growth_log10);
-    }
+    assert_eq!(got.accounting.long, intervals.iter().filter(|r| r.gamma.abs() > 1.0).count() as u64);
+    let longest = intervals.iter().map(|r| r.step - r.prev_step).max().unwrap();
+    assert_eq!(got.accounting.longest_steps, longest);
+    predictions(got, &intervals);
+    bounds(got, &intervals);
     shares(run, got, from, to, &intervals.iter().map(|r| r.step).collect::<Vec<_>>());
 
     let steps: Vec<StepRow> = run.read(from..to).unwrap();
@@ -141,6 +112,63 @@ fn check(run: &Run, got: &Analysis, from: u32, to: u32) {
     assert_close!(cost.tokens, steps[steps.len() - 1].tokens as f64);
     let later: f64 = steps[1..].iter().map(|s| f64::from(s.step_ms)).sum();
     assert_close!(cost.tokens_per_second, 64e3 * (steps.len() - 1) as f64 / later);
+}
+
+/// Of one part: predicted and measured.
+type Pair = fn(&ProbeRow) -> (f64, f64);
+
+fn predictions(got: &Analysis, intervals: &[&ProbeRow]) {
+    let p = &got.prediction;
+    assert_eq!(p.intervals, intervals.len() as u64);
+    let parts: [(PartPrediction, Pair); 4] = [
+        (p.query, |r| (r.gamma_q_hat, r.gamma_q)),
+        (p.key, |r| (r.gamma_k_hat, r.gamma_k)),
+        (p.features, |r| (r.gamma_f_hat, r.gamma_f)),
+        (p.total, |r| (r.a_hat.ln() - r.a_hat_prev.ln(), r.gamma)),
+    ];
+    for (part, pair) in parts {
+        let (predicted, measured): (Vec<f64>, Vec<f64>) = intervals.iter().map(|r| pair(r)).unzip();
+        assert_close!(part.correlation, pearson(&predicted, &measured).unwrap());
+        let error = |l: u16| {
+            let sum = |side: fn((f64, f64)) -> f64| -> f64 {
+                intervals.iter().filter(|r| r.layer == l).map(|r| side(pair(r))).sum()
+            };
+            (sum(|p| p.0) - sum(|p| p.1)).abs() / f64::from(SMALL.heads)
+        };
+        let worst = part.worst_layer.unwrap();
+        assert_close!(part.worst_cumulative, error(worst));
+        assert!((0..SMALL.layers).all(|l| error(l) <= error(worst)) && error(worst) > 0.0);
+    }
+}
+
+fn bounds(got: &Analysis, intervals: &[&ProbeRow]) {
+    assert_eq!(got.bound.violations, 0);
+    let moved = || intervals.iter().filter(|r| r.ds_w > 0.0);
+    for (found, tightness) in [
+        (got.bound.cheap, moved().map(|r| r.ds_w / r.bound_cheap).collect::<Vec<f64>>()),
+        (got.bound.tight, moved().map(|r| r.ds_w / r.bound_tight).collect()),
+    ] {
+        assert!(tightness.len() < intervals.len());
+        assert_close!(found.median, median(&tightness));
+        assert_close!(found.max, tightness.into_iter().fold(0.0, f64::max));
+    }
+    let sums = |keep: &dyn Fn(u16) -> bool| {
+        let mine = || intervals.iter().filter(|r| keep(r.layer));
+        let cells = (0..SMALL.layers).filter(|l| keep(*l)).count() as f64 * f64::from(SMALL.heads);
+        let bound = |r: &&&ProbeRow| (1.0 + r.bound_tight / r.spread_prev).ln();
+        (mine().map(|r| r.gamma_w_start).sum::<f64>() / cells, mine().map(|r| bound(&r)).sum::<f64>() / cells)
+    };
+    let middle = SMALL.layers / 2;
+    for (half, (weights, bound)) in
+        [(got.bound.lower, sums(&|l| l < middle)), (got.bound.upper, sums(&|l| l >= middle))]
+    {
+        assert_close!(half.weights, weights);
+        assert_close!(half.bound, bound);
+        assert_close!(half.coherent_share, weights / bound);
+        assert!(half.weights < half.bound);
+    }
+    let (weights, bound) = sums(&|_| true);
+    assert_close!(got.bound.coherent_share, weights / bound);
 }
 
 fn shares(run: &Run, got: &Analysis, from: u32, to: u32, steps: &[u32]) {
@@ -174,14 +202,19 @@ fn the_whole_run_and_a_window_agree_with_a_naive_recomputation() {
     // A window that reaches past the record.
     check(&run, &analyze(&run, Some(3..900)).unwrap(), 3, 900);
     assert!(whole.euler.max_rel_residual > 0.0 && whole.euler.max_rel_residual < 1e-5);
-    assert!(whole.accounting.max_growth_residual < 1e-13);
+    assert!(whole.accounting.max_residual > 0.0 && whole.accounting.max_residual < 1e-13);
+    // Nothing of this is idle: some intervals are too long, in some weights stand still, some heads shrink.
+    assert!(whole.accounting.long > 3 && whole.accounting.long < whole.accounting.intervals / 10);
+    let rows: Vec<ProbeRow> = run.read(..).unwrap();
+    let count = |of: fn(&ProbeRow) -> bool| rows.iter().filter(|r| r.prev_step < r.step && of(r)).count();
+    assert!(count(|r| r.dm_i == 0.0) > 3 && count(|r| r.gamma < 0.0) > 20 && count(|r| r.gamma > 0.0) > 20);
 }
 
 #[test]
 fn one_layer_and_one_head_do() {
     let (_folder, run) = run_of(Synthetic { layers: 1, heads: 1, steps: 200, ..SMALL });
     let got = analyze(&run, None).unwrap();
-    assert!(got.bound.lower.growth_log10.is_nan() && got.bound.upper.growth_log10.is_finite());
+    assert!(got.bound.lower.weights.is_nan() && got.bound.upper.weights.is_finite());
     assert!(got.layers[0].growth.is_finite());
 }
 
@@ -190,8 +223,10 @@ fn json_has_null_for_what_is_undefined() {
     let (_folder, run) = run_of(Synthetic { probe_every: 0, ..SMALL });
     let got = analyze(&run, None).unwrap();
     let json: serde_json::Value = serde_json::from_str(&serde_json::to_string(&got).unwrap()).unwrap();
-    assert!(json["layers"][0]["growth"].is_null() && json["bound"]["upper"]["product_log10"].is_null());
-    assert!(json["prediction"]["rate_correlation"].is_null());
+    assert!(json["layers"][0]["growth"].is_null() && json["bound"]["upper"]["coherent_share"].is_null());
+    assert!(json["prediction"]["query"]["correlation"].is_null());
+    assert!(json["accounting"]["layers"][4]["turning"].is_null());
+    assert!(json["layers"][0]["maturity"].is_null());
     // Attention at the ends comes from the training batch then.
     let rows: Vec<HeadRow> = run.read(..).unwrap();
     let last = rows.iter().filter(|r| r.step == SMALL.steps - 1 && r.layer == 2);
@@ -210,7 +245,9 @@ fn undefined_growth_is_left_out_and_counted() {
     impl Tamper for Uniform {
         fn probe(&mut self, row: &mut ProbeRow) {
             if (row.step, row.layer, row.head) == (14, 1, 2) {
-                (row.gamma, row.g_d, row.rho2) = (f64::NAN, f64::NAN, f64::NAN);
+                let nan = f64::NAN;
+                (row.gamma_q, row.gamma_k, row.gamma_f, row.gamma) = (nan, nan, nan, nan);
+                row.gamma_w_start = nan;
             }
         }
     }
@@ -218,23 +255,40 @@ fn undefined_growth_is_left_out_and_counted() {
     let honest = run_of(SMALL);
     let (got, whole) = (analyze(&run, None).unwrap(), analyze(&honest.1, None).unwrap());
     assert_eq!((got.accounting.undefined, got.accounting.intervals + 1), (1, whole.accounting.intervals));
+    assert_eq!(got.prediction.intervals + 1, whole.prediction.intervals);
     let rows: Vec<ProbeRow> = honest.1.read(14..15).unwrap();
-    let lost = rows.iter().find(|r| (r.layer, r.head) == (1, 2)).unwrap().gamma;
-    assert_close!(got.layers[1].growth, whole.layers[1].growth - lost / 3.0);
+    let lost = rows.iter().find(|r| (r.layer, r.head) == (1, 2)).unwrap();
+    let (found, all) = (got.accounting.layers[1], whole.accounting.layers[1]);
+    assert_close!(got.layers[1].growth, whole.layers[1].growth - lost.gamma / 3.0);
+    assert_close!(found.growth, all.growth - lost.gamma / 3.0);
+    assert_close!(found.query, all.query - lost.gamma_q / 3.0);
+    assert_close!(found.key, all.key - lost.gamma_k / 3.0);
+    assert_close!(found.features, all.features - lost.gamma_f / 3.0);
+    // Neither side of the coherent share has it.
+    let bound = (1.0 + lost.bound_tight / lost.spread_prev).ln();
+    assert_close!(got.bound.lower.weights, whole.bound.lower.weights - lost.gamma_w_start / 6.0);
+    assert_close!(got.bound.lower.bound, whole.bound.lower.bound - bound / 6.0);
 }
 
 #[test]
 fn violated_bounds_are_counted() {
-    struct Broken;
+    struct Broken(fn(&mut ProbeRow));
     impl Tamper for Broken {
         fn probe(&mut self, row: &mut ProbeRow) {
             if row.step == 14 && row.layer == 3 {
-                row.bound_rms = 0.9 * row.r_d;
+                (self.0)(row);
             }
         }
     }
-    let (_folder, run) = run_with(SMALL, &mut Broken);
-    assert_eq!(analyze(&run, None).unwrap().bound.violations, 3);
+    let changes: [fn(&mut ProbeRow); 3] = [
+        |r| r.bound_cheap = 0.9 * r.ds_w,
+        |r| r.bound_tight = 0.9 * r.ds_w,
+        |r| r.gamma_w_start = (1.0 + r.bound_tight / r.spread_prev).ln() + 1e-6,
+    ];
+    for change in changes {
+        let (_folder, run) = run_with(SMALL, &mut Broken(change));
+        assert_eq!(analyze(&run, None).unwrap().bound.violations, 3);
+    }
 }
 
 #[test]

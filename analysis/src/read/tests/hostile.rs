@@ -66,6 +66,21 @@ impl Tamper for Chaos {
     fn share(&mut self, row: &mut ShareRow) {
         self.shake(row);
     }
+    fn eval(&mut self, row: &mut EvalRow) {
+        self.shake(row);
+    }
+    fn eval_loss(&mut self, row: &mut EvalLossRow) {
+        self.shake(row);
+    }
+    fn maturity(&mut self, row: &mut MaturityRow) {
+        self.shake(row);
+    }
+    fn settling(&mut self, row: &mut SettlingRow) {
+        self.shake(row);
+    }
+    fn reliance(&mut self, row: &mut RelianceRow) {
+        self.shake(row);
+    }
 }
 
 #[test]

@@ -4,9 +4,10 @@ use growthpath_trace::*;
 use proptest::prelude::*;
 use rand::SeedableRng;
 
-use super::synthetic::{Synthetic, Tamper, interval_row, rms};
+use super::synthetic::{Attention, Synthetic, Tamper, interval_row};
 use super::{SMALL, run_of, run_with};
-use crate::read::{Place, interval, verify};
+use crate::read::{Place, verify};
+use crate::recorded;
 
 #[test]
 fn an_honest_trace_passes_every_check_and_no_check_is_idle() {
@@ -106,46 +107,120 @@ fn every_check_on_writes_and_shares_finds_what_it_is_for() {
 
 #[test]
 fn every_check_on_the_probe_finds_what_it_is_for() {
-    found::<ProbeRow>("path_sum", |r| r.acct_residual = -1e-6);
-    found::<ProbeRow>("growth_rates", |r| r.g_f += 1e-5);
-    found::<ProbeRow>("growth_rates", |r| r.rho2 += 1e-5);
-    // Where the growth is nearly nothing, m comes from its series and the shares no longer add up
-    // by construction.
-    found::<ProbeRow>("growth_shares", |r| {
-        r.g_d = -r.g_d2 - r.g_f - 0.5 * r.rho2 + 1e-6;
-    });
-    found::<ProbeRow>("factor_product", |r| r.g_hat *= 1.0001);
+    found::<ProbeRow>("growth_parts", |r| r.gamma_q += 1e-9);
+    found::<ProbeRow>("growth_parts", |r| r.gamma_k += 1e-9);
+    found::<ProbeRow>("growth_parts", |r| r.gamma_f += 1e-9);
+    // The parts may add up to each other and yet not to the growth of the spread.
+    found::<ProbeRow>("growth_parts", |r| (r.gamma, r.gamma_f) = (r.gamma + 1e-9, r.gamma_f + 1e-9));
+    found::<ProbeRow>("growth_parts", |r| r.gamma += 1e-9);
+    found::<ProbeRow>("predicted_parts", |r| r.gamma_q_hat += 1e-8);
+    found::<ProbeRow>("predicted_parts", |r| r.gamma_k_hat += 1e-8);
+    found::<ProbeRow>("predicted_parts", |r| r.gamma_f_hat += 1e-8);
     found::<ProbeRow>("factor_product", |r| r.c = -r.c);
+    found::<ProbeRow>("factor_product", |r| r.c_next *= 1.001);
+    found::<ProbeRow>("factor_product", |r| r.e *= 1.001);
+    found::<ProbeRow>("factor_product", |r| r.e_next *= 1.001);
+    found::<ProbeRow>("factor_product", |r| r.scale *= 1.001);
+    found::<ProbeRow>("factor_product", |r| r.scale_next *= 1.001);
+    // The parts add up to the growth, but the weights' and the features' are not what they should be.
+    found::<ProbeRow>("factor_product", |r| {
+        (r.gamma_q_hat, r.gamma_f_hat) = (r.gamma_q_hat + 1e-6, r.gamma_f_hat - 1e-6);
+    });
     found::<ProbeRow>("factor_pieces", |r| r.dm_i *= 1.0001);
-    found::<ProbeRow>("factor_pieces", |r| r.r_hat *= 1.0001);
+    found::<ProbeRow>("factor_pieces", |r| r.u *= 1.0001);
+    found::<ProbeRow>("factor_pieces", |r| r.eta *= 1.0001);
+    found::<ProbeRow>("spread_recursion", |r| r.c0 *= 0.999);
+    found::<ProbeRow>("spread_recursion", |r| r.e *= 0.999);
+    found::<ProbeRow>("spread_recursion", |r| r.feature_step += 1e-7);
     found::<ProbeRow>("energy_bound", |r| r.e_max = 0.999 * r.e);
-    found::<ProbeRow>("path_bound_rms", |r| r.bound_rms = 0.999 * r.r_d);
-    found::<ProbeRow>("path_bound_rms", |r| r.bound_s = 0.0);
-    found::<ProbeRow>("path_bound_rate", |r| r.g_d = -1.01 * r.bound_rms / r.spread_prev);
-    found::<ProbeRow>("product_bound", |r| r.spread = 2.0 * r.spread_prev);
+    found::<ProbeRow>("cheap_bound", |r| r.bound_cheap = 0.999 * r.ds_w);
+    found::<ProbeRow>("cheap_bound", |r| r.bound_s = 0.0);
+    found::<ProbeRow>("cheap_bound", |r| r.bound_e *= 0.999 * r.ds_w / r.bound_cheap);
+    found::<ProbeRow>("cheap_bound", |r| r.bound_omega = 0.0);
+    found::<ProbeRow>("tight_bound", |r| r.bound_tight = 0.999 * r.ds_w);
+    found::<ProbeRow>("growth_bound", |r| r.gamma_w_start = (r.bound_tight / r.spread_prev).ln_1p() + 1e-8);
     found::<ProbeRow>("probe_chain", |r| r.spread_prev *= 1.0001);
     found::<ProbeRow>("probe_chain", |r| r.a_hat_prev *= 1.0001);
+    found::<ProbeRow>("probe_ranges", |r| r.spread = -1e-3);
+    found::<ProbeRow>("probe_ranges", |r| r.a_hat = -1e-3);
+    found::<ProbeRow>("probe_ranges", |r| r.ds_w = -1e-3);
+    found::<ProbeRow>("probe_ranges", |r| r.entropy = 1.001);
     found::<ProbeRow>("probe_ranges", |r| r.sharpness = -1e-3);
+    found::<ProbeRow>("probe_ranges", |r| r.top1 = 1.001);
     found::<ProbeRow>("probe_ranges", |r| r.c = 1.001);
-    found::<ProbeRow>("probe_ranges", |r| r.g_d = 1.001 * r.r_d / r.spread_prev);
+    found::<ProbeRow>("probe_ranges", |r| r.c0 = -1.001);
+    found::<ProbeRow>("probe_ranges", |r| r.c_next = 1.001);
+    found::<ProbeRow>("probe_ranges", |r| r.cos_theta = 1.001);
+}
+
+/// Where no weight moved there are no factors to multiply: the weights' part must be nothing, the features' all.
+#[test]
+fn weights_that_stand_still_must_not_grow_anything() {
+    struct Still {
+        rows: u64,
+        change: fn(&mut ProbeRow),
+    }
+    impl Tamper for Still {
+        fn probe(&mut self, row: &mut ProbeRow) {
+            if row.dm_i == 0.0 {
+                self.rows += 1;
+                (self.change)(row);
+            }
+        }
+    }
+    let violations = |change: fn(&mut ProbeRow), check: &str| {
+        let mut still = Still { rows: 0, change };
+        let (_folder, run) = run_with(SMALL, &mut still);
+        assert!(still.rows > 3);
+        (verify(&run).unwrap().check(check).unwrap().violations, still.rows)
+    };
+    assert_eq!(violations(|_| (), "factor_product").0, 0);
+    let (found, rows) = violations(|r| r.gamma_k_hat = 1e-6, "factor_product");
+    assert_eq!(found, rows);
+    let (found, rows) = violations(|r| r.feature_step += 1e-6, "spread_recursion");
+    assert_eq!(found, rows);
+    let (found, rows) = violations(|r| r.ds_w = 1e-6, "tight_bound");
+    assert_eq!(found, rows);
 }
 
 #[test]
-fn steps_and_layers_are_checked() {
-    struct Clip;
-    impl Tamper for Clip {
+fn steps_layers_and_maturity_are_checked() {
+    struct Odd {
+        layer: fn(&mut ProbeLayerRow),
+        maturity: fn(&mut MaturityRow),
+    }
+    impl Tamper for Odd {
         fn step(&mut self, row: &mut StepRow) {
             row.clip_scale = if row.step == 9 { 0.0 } else { row.clip_scale };
         }
         fn layer(&mut self, row: &mut ProbeLayerRow) {
-            row.maturity = if row.step == 14 && row.layer == 2 { 1.1 } else { row.maturity };
+            if (row.step, row.layer) == (14, 2) {
+                (self.layer)(row);
+            }
+        }
+        fn maturity(&mut self, row: &mut MaturityRow) {
+            if (row.step, row.layer, row.lag) == (21, 1, 2 * SMALL.lag()) {
+                (self.maturity)(row);
+            }
         }
     }
-    let (_folder, run) = run_with(SMALL, &mut Clip);
-    let found = verify(&run).unwrap();
-    assert_eq!(found.violations(), 2);
-    assert_eq!(found.check("clip_scale").unwrap().at, Some(Place { step: 9, layer: None, head: None }));
-    assert_eq!(found.check("basis_ranges").unwrap().at, Some(Place { step: 14, layer: Some(2), head: None }));
+    let layers: [fn(&mut ProbeLayerRow); 4] = [
+        |r| r.eff_rank = 0.9,
+        |r| r.distinct = -0.1,
+        |r| r.lambda_sq = 1.001 * (r.tr_sq + 1.0),
+        |r| r.lambda_sk = 1.001 * r.tr_sk,
+    ];
+    let maturities: [fn(&mut MaturityRow); 4] =
+        [|r| r.maturity = 1.1, |r| r.maturity = -0.1, |r| r.lag = r.step + 1, |r| r.maturity = 1.0 + 1e-8];
+    for (layer, maturity) in layers.into_iter().zip(maturities) {
+        let (_folder, run) = run_with(SMALL, &mut Odd { layer, maturity });
+        let found = verify(&run).unwrap();
+        assert_eq!(found.violations(), 3, "{found:?}");
+        let place = |name: &str| found.check(name).unwrap().at;
+        assert_eq!(place("clip_scale"), Some(Place { step: 9, layer: None, head: None }));
+        assert_eq!(place("basis_ranges"), Some(Place { step: 14, layer: Some(2), head: None }));
+        assert_eq!(place("maturity_ranges"), Some(Place { step: 21, layer: Some(1), head: None }));
+    }
 }
 
 #[test]
@@ -201,30 +276,40 @@ fn a_damaged_part_is_a_finding() {
 }
 
 proptest! {
-    /// (6.2) from recorded columns, against vectors of which every part is known.
+    /// What is read off the columns of one interval, for heads of all sizes: the law adds up, the bounds hold, the
+    /// recursion (5.4) leads from one end to the other, cut anywhere or not.
     #[test]
-    fn the_product_form_bounds_every_interval(
-        vectors in prop::collection::vec((-1.0..1.0f64, -1.0..1.0f64, -1.0..1.0f64, -1.0..1.0f64), 2..9),
-        sizes in prop::array::uniform4(-6.0..3.0f64),
-        slack in 1.0..2.0f64,
+    fn any_head_satisfies_law_bounds_and_recursion(
+        seed in any::<u64>(), features in -3.0..2.0f64, weights in -3.0..2.0f64,
+        moves in prop::array::uniform2(-6.0..1.0f64), fraction in 0.01..0.99f64,
     ) {
-        let [s, d, d2, f] = [0, 1, 2, 3].map(|k| -> Vec<f64> {
-            let scale = sizes[k].exp();
-            vectors.iter().map(|v| scale * [v.0, v.1, v.2, v.3][k]).collect()
-        });
-        prop_assume!(rms(&s) > 1e-6);
-        let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(3);
-        let mut row = interval_row(&s, &d, &d2, &f, 1.0, &mut rng);
-        row.bound_rms = row.r_d * slack;
-        let rest: Vec<f64> = d2.iter().zip(&f).map(|(a, b)| a + b).collect();
-        let factor = interval::bound_factor(&row);
-        // The feature term is at least the size of all that is not D; the root halves the digits.
-        let scale = 1.0 + (row.rho2.sqrt() + row.r_d / row.spread_prev);
-        prop_assert!(factor >= 1.0 + (row.bound_rms + rms(&rest)) / rms(&s) - 1e-7 * scale);
-        prop_assert!(row.spread / row.spread_prev <= factor * (1.0 + 1e-7));
-        // The shares add up to the growth (3.3), and (3.2) gives it.
-        prop_assert!((interval::gamma_from_rates(&row) - row.gamma).abs() <= 1e-12 * interval::cancellation(&row));
-        let total = interval::path_shares(&row).unwrap().total();
-        prop_assert!((total - row.gamma).abs() <= 1e-12 * interval::cancellation(&row));
+        let rng = &mut rand_chacha::ChaCha8Rng::seed_from_u64(seed);
+        let before = Attention::random(rng, features.exp(), weights.exp());
+        let after = before.moved(rng, (features + moves[0]).exp(), (weights + moves[1]).exp());
+        let row = interval_row(&before, &after, 1e-3);
+        prop_assert!(recorded::additivity(&row) < 1e-10);
+        let parts = recorded::parts(&row).unwrap();
+        prop_assert!((parts.weights() + parts.features - row.gamma).abs() < 1e-10);
+        prop_assert_eq!(recorded::is_long(&row), row.gamma.abs() > 1.0);
+        let growth = recorded::predicted_growth(&row);
+        prop_assert!((recorded::predicted_parts(&row).unwrap().total() - growth).abs() < 1e-9);
+        prop_assert!(recorded::tightness(&row).iter().all(|t| *t > 0.0 && *t < 1.0 + 1e-9));
+        // The bound of three small matrices by the sequence's scatter is never far off.
+        prop_assert!(recorded::tightness(&row)[1] > 0.2);
+        prop_assert!(row.gamma_w_start <= recorded::weight_growth_bound(&row) + 1e-9);
+
+        let cell = recorded::path_cell(&row);
+        let a = row.a_hat_prev;
+        let x = cell.eta * cell.u * cell.e / a;
+        let bracket = 1.0 + 2.0 * x * cell.c0 + x * x;
+        // A bracket near zero is a difference of squares of size 1 + x^2.
+        let tolerance = 1e-12 * (1.0 + x * x) / bracket;
+        prop_assert!((cell.reached(a) / row.a_hat - 1.0).abs() < tolerance);
+        let [first, second] = cell.cut(fraction, a);
+        let middle = 1.0 + 2.0 * fraction * x * cell.c0 + (fraction * x).powi(2);
+        let tolerance = tolerance + 1e-12 * (1.0 + x * x) / middle;
+        prop_assert!((second.reached(first.reached(a)) / row.a_hat - 1.0).abs() < 10.0 * tolerance);
+        prop_assert!((first.eta + second.eta - cell.eta).abs() < 1e-15);
+        prop_assert!((first.features + second.features - cell.features).abs() < 1e-14 * (1.0 + cell.features.abs()));
     }
 }
