@@ -169,15 +169,16 @@ fn diagnoses(m: &Material) -> Vec<Figure> {
         .iter()
         .filter_map(|a| Some((a, a.diagnosis.as_ref()?)))
         .map(|(a, d)| {
-            let steps: Vec<f64> = d.curves.steps.iter().map(|s| f64::from(*s)).collect();
+            let steps = |s: &[u32]| s.iter().map(|s| f64::from(*s)).collect::<Vec<f64>>();
+            let (sharp, mature) = (&d.curves.sharpness, &d.curves.maturity);
             diagnosis::diagnosis(&diagnosis::Input {
                 name: a.name.clone(),
-                sharpness: Series::new(steps.clone(), d.curves.upper_sharpness.clone()),
-                maturity: Series::new(steps, d.curves.lower_maturity.clone()),
+                sharpness: Series::new(steps(&sharp.steps), sharp.upper.clone()),
+                maturity: Series::new(steps(&mature.steps), mature.lower.clone()),
                 sharpness_threshold: d.thresholds.sharpness,
                 maturity_threshold: d.thresholds.maturity,
-                commitment: d.commitment_step.map(f64::from),
-                settled: d.maturity_step.map(f64::from),
+                commitment: d.commitment.map(|b| f64::from(b.high)),
+                settled: d.maturity.map(|b| f64::from(b.high)),
                 total_steps: f64::from(d.total_steps),
                 step_scale: StepScale::Log,
             })
