@@ -111,10 +111,14 @@ impl<'a> Sharp<'a> {
         Time { low: low.checked_sub(1).map_or(0, |i| self.steps[i]), high }
     }
 
-    /// Whether it is sharp at a step, by the latest measurement up to it.
+    /// Whether it is sharp at a step: measured there, or well above the threshold when last measured.
     fn at(&self, step: u32) -> bool {
-        let after = self.steps.partition_point(|s| *s <= step);
-        after.checked_sub(1).is_some_and(|i| self.flags[i])
+        match self.steps.binary_search(&step) {
+            Ok(i) => self.flags[i],
+            Err(after) => after
+                .checked_sub(1)
+                .is_some_and(|i| self.flags[i] && self.values[i] >= (1.0 + MARGIN) * self.threshold),
+        }
     }
 
     /// The first time that it is sharp and relied upon.
