@@ -13,7 +13,7 @@ cd "$dir"
 for run in gpt slow llama; do "$bin" verify "$run"; done
 "$bin" analyze gpt
 "$bin" analyze gpt --json > analysis.json
-grep -q '"rate_correlation"' analysis.json
+grep -q "worst_cumulative" analysis.json
 "$bin" compare gpt slow --layers upper
 "$bin" plot gpt slow llama --figure all --out figures
 test "$(ls figures/*.png | wc -l)" -ge 10

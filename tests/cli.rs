@@ -62,12 +62,14 @@ fn a_run_is_verified_analysed_drawn_and_reported() {
     assert!(d.ok(&["verify", "a"]).contains("all checks hold"));
 
     let json: serde_json::Value = serde_json::from_str(&d.ok(&["analyze", "a", "--json"])).unwrap();
-    assert!(json["accounting"]["max_abs_residual"].as_f64().unwrap() <= 1e-4);
+    assert!(json["accounting"]["max_residual"].as_f64().unwrap() <= 1e-10);
     assert!(json["euler"]["max_rel_residual"].as_f64().unwrap() <= 1e-3);
     assert_eq!(json["bound"]["violations"], 0);
-    for l in json["layers"].as_array().unwrap() {
+    let splits = json["accounting"]["layers"].as_array().unwrap();
+    assert_eq!(splits.len(), 2);
+    for l in splits {
         let get = |k: &str| l[k].as_f64().unwrap();
-        let sum = get("weight_path") + get("weight_curvature") + get("feature_path") + get("rotation");
+        let sum = get("query") + get("key") + get("features");
         assert!((sum - get("growth")).abs() <= 1e-9 * (1.0 + get("growth").abs()), "{l}");
     }
     let loss = json["val_loss"].as_f64().unwrap();
@@ -78,18 +80,25 @@ fn a_run_is_verified_analysed_drawn_and_reported() {
 
     let c: serde_json::Value = serde_json::from_str(&d.ok(&["compare", "a", "b", "--json"])).unwrap();
     let s = &c["shapley"];
-    let parts = ["step_size", "update_geometry", "residual_energy", "coherence", "scale"];
+    let parts = ["step_size", "update_geometry", "residual_energy", "coherence", "features", "start"];
     let sum: f64 = parts.iter().map(|p| s[p].as_f64().unwrap()).sum();
-    let gap = c["gap"].as_f64().unwrap();
+    let gap = c["predicted_gap"].as_f64().unwrap();
+    assert!(c["measured_gap"].as_f64().unwrap().is_finite());
     assert!((sum - gap).abs() <= 1e-9 * gap.abs().max(1e-3), "{sum} {gap}");
 
     d.ok(&["plot", "a", "b", "--figure", "all", "--out", "figures"]);
-    for name in growthpath_figures::names() {
+    for figure in growthpath_figures::FIGURES {
         for ext in ["png", "svg"] {
-            let p = d.path("figures").join(format!("{}.{ext}", name.name));
+            let p = d.path("figures").join(format!("{}.{ext}", figure.name));
             assert!(p.metadata().is_ok_and(|m| m.len() > 1000), "{}", p.display());
         }
     }
+    let two = ["plot", "a", "--figure", "loss,factors", "--figure", "rate-scatter", "--format", "pdf"];
+    let drawn = d.ok(&[&two[..], &["--width", "column", "--window", "3..9", "--out", "some"]].concat());
+    assert_eq!(drawn, "some/loss.pdf\nsome/factors.pdf\nsome/prediction.pdf\n");
+    assert!(std::fs::read(d.path("some/loss.pdf")).unwrap().starts_with(b"%PDF"));
+    let list = d.ok(&["plot", "--figure", "list"]);
+    assert!(growthpath_figures::FIGURES.iter().all(|f| list.contains(f.name) && list.contains(f.about)));
     d.ok(&["report", "a", "b", "--out", "r.html"]);
     let html = std::fs::read_to_string(d.path("r.html")).unwrap();
     assert!(html.contains("</html>") && !html.contains("src=\"http"));
@@ -181,7 +190,13 @@ fn a_directory_is_never_overwritten_and_damage_is_found() {
     d.fails(1, &["plain"], &["plot", "plain", "--out", "f"]);
     d.fails(1, &["plain"], &["inspect", "plain"]);
     d.fails(2, &["12..3"], &["analyze", "run", "--window", "12..3"]);
-    d.fails(2, &["no-such-figure"], &["plot", "run", "--figure", "no-such-figure", "--out", "f"]);
+    d.fails(
+        2,
+        &["no-such-figure", "energy-shares"],
+        &["plot", "run", "--figure", "no-such-figure", "--out", "f"],
+    );
+    d.fails(2, &["did you mean `growth-shares`?"], &["plot", "run", "--figure", "loss,growth-share"]);
+    d.fails(2, &["RUN"], &["plot", "--figure", "loss"]);
 
     let part = std::fs::read_dir(d.path("run/heads")).unwrap().next().unwrap().unwrap().path();
     let bytes = std::fs::read(&part).unwrap();

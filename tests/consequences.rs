@@ -9,6 +9,8 @@ mod gating;
 mod gradients;
 #[path = "consequences/multiplier.rs"]
 mod multiplier;
+#[path = "consequences/orders.rs"]
+mod orders;
 
 use candle_core::Tensor;
 use faer::Mat;

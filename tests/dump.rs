@@ -8,8 +8,10 @@ use std::path::Path;
 
 use assert_cmd::Command;
 use candle_core::{DType, Device, Tensor};
+use faer::{Mat, Scale};
 use growthpath::model::ModelConfig;
 use growthpath::model::hf::{Named, from_hf};
+use growthpath_analysis::spectral::singular_values;
 use growthpath_trace::{HeadRow, Run, StepRow, WriteRow};
 
 const STEP: u32 = 7;
@@ -63,7 +65,8 @@ fn train(dir: &Path, preset: &str) {
     Command::cargo_bin("growthpath")
         .unwrap()
         .args(["train", "--preset", preset, "--size", "nano", "--steps", "9", "--lr", "0.01", "--quiet"])
-        .args(["--set", "context=29", "--batch", "5", "--probe-every", "0", "--dump-step", &step, "--out"])
+        .args(["--set", "context=29", "--batch", "5", "--probe-every", "0", "--dump-step", &step])
+        .args(["--spectra-every", &step, "--out"])
         .arg(&out)
         .assert()
         .success();
@@ -116,9 +119,9 @@ fn check(preset: &str) {
     assert_eq!(rows.len(), config.layers * config.heads);
     for r in &rows {
         let (l, h) = (usize::from(r.layer), usize::from(r.head));
-        for (block, g2, gmax, w2, d2, wg, wd, gd) in [
-            (0, r.g_q2, r.g_qmax, r.w_q2, r.d_q2, r.wg_q, r.wd_q, r.gd_q),
-            (1, r.g_k2, r.g_kmax, r.w_k2, r.d_k2, r.wg_k, r.wd_k, r.gd_k),
+        for (block, g2, gmax, w2, d2, wg, wd, gd, pressure) in [
+            (0, r.g_q2, r.g_qmax, r.w_q2, r.d_q2, r.wg_q, r.wd_q, r.gd_q, r.pressure_q),
+            (1, r.g_k2, r.g_kmax, r.w_k2, r.d_k2, r.wg_k, r.wd_k, r.gd_k, r.pressure_k),
         ] {
             let w = dump.slice("before", &config, l, h, block);
             let g = dump.slice("grad", &config, l, h, block);
@@ -133,10 +136,36 @@ fn check(preset: &str) {
             close("wg", wg, dot(&w, &g), (nw * ng).sqrt(), 1e-5);
             close("wd", wd, dot(&w, &d), (nw * nd).sqrt(), 1e-5);
             close("gd", gd, dot(&g, &d), (ng * nd).sqrt(), 1e-5);
+            close("pressure", pressure, -dot(&w, &g) / (nw * ng).sqrt(), 1.0, 1e-5);
         }
+        increment(&config, &dump, r);
         logits(&config, r, &want, &grads, (b, t));
     }
     writes(&config, &run, &dump, &params, &inputs, (b, t));
+}
+
+/// The first-order increment of M as a d x d matrix.
+fn increment(c: &ModelConfig, dump: &Dump, r: &HeadRow) {
+    let (l, h) = (usize::from(r.layer), usize::from(r.head));
+    let matrix = |which: &str, block: usize| {
+        let w = dump.slice(which, c, l, h, block);
+        let rows = w.len() / c.head_dim();
+        // GPT-2 stores matrices input-major, LLaMA output-major.
+        let input_major = dump.has("before.transformer.wte.weight");
+        Mat::from_fn(rows, c.head_dim(), |i, j| {
+            w[if input_major { i * c.head_dim() + j } else { j * rows + i }]
+        })
+    };
+    let (wq, wk) = (matrix("before", 0), matrix("before", 1));
+    let (dq, dk) = (matrix("after", 0) - &wq, matrix("after", 1) - &wk);
+    let dm = (&dq * wk.transpose() + &wq * dk.transpose()) * Scale(1.0 / (c.head_dim() as f64).sqrt());
+    let squares: Vec<f64> = singular_values(dm.as_ref()).unwrap().iter().map(|s| s * s).collect();
+    let sum: f64 = squares.iter().sum();
+    let entropy: f64 = squares.iter().map(|s| s / sum).filter(|p| *p > 1e-30).map(|p| -p * p.ln()).sum();
+    // Weights are float32 in both, all else float64: what differs is the column's rounding.
+    close("dm_f", r.dm_f, sum.sqrt(), 0.0, 1e-6);
+    close("dm_top", r.dm_top, squares[0].sqrt(), 0.0, 1e-6);
+    close("dm_entropy", r.dm_entropy, entropy / (2.0 * c.head_dim() as f64).ln(), 0.0, 1e-6);
 }
 
 fn logits(
@@ -151,6 +180,8 @@ fn logits(
     let (s, g) = (flat(&want.logits[l]), flat(grads.get(&want.taps[l]).unwrap()));
     let (mut max, mut s2, mut c2, mut entropy, mut top1) = (f64::MIN, 0.0, 0.0, 0.0, 0.0);
     let (mut gs2, mut sgs, mut pairs, mut rows) = (0.0, 0.0, 0.0, 0.0);
+    let (mut min, mut sharpness, mut sharp_rows, mut near, mut far) = (f64::MAX, 0.0, 0.0, 0.0, 0.0);
+    let mut sum = 0.0;
     for sequence in 0..b {
         for i in 0..t {
             let at = ((sequence * config.heads + h) * t + i) * t;
@@ -160,16 +191,26 @@ fn logits(
             let m = row.iter().fold(f64::MIN, |m, v| m.max(*v));
             let z: f64 = row.iter().map(|v| (v - m).exp()).sum();
             max = max.max(m);
+            min = row.iter().fold(min, |m, v| m.min(*v));
+            // The forward's float32 error may make another key the largest: any of those that are level with it.
+            let level = || (0..=i).filter(|j| row[*j] > m - 2e-5 * (m.abs() + 1.0)).map(|j| (i - j) as f64);
+            near += level().fold(f64::MAX, f64::min);
+            far += level().fold(0.0, f64::max);
+            sum += mean * n;
             s2 += dot(row, row);
             c2 += row.iter().map(|v| (v - mean).powi(2)).sum::<f64>();
             top1 += 1.0 / z;
             gs2 += dot(grow, grow);
-            sgs += dot(row, grow);
+            sgs += row.iter().zip(grow).map(|(s, g)| (s - mean) * g).sum::<f64>();
             pairs += n;
             if i > 0 {
                 let h: f64 = row.iter().map(|v| (v - m).exp() / z).map(|p| -p * p.ln()).sum();
                 entropy += h / n.ln();
                 rows += 1.0;
+                if i >= 7 {
+                    sharpness += 1.0 - h / n.ln();
+                    sharp_rows += 1.0;
+                }
             }
         }
     }
@@ -180,8 +221,40 @@ fn logits(
     close("spread", r.spread, (c2 / pairs).sqrt(), size, 1e-5);
     close("entropy", r.entropy, entropy / rows, 1.0, 1e-5);
     close("top1", r.top1, top1 / (b * t) as f64, 1.0, 1e-5);
+    close("s_min", r.s_min, min, size, 1e-5);
+    close("sharpness", r.sharpness, sharpness / sharp_rows, 1.0, 1e-5);
+    let distance = f64::from(r.max_distance) * (b * t) as f64;
+    assert!(distance > near - 0.01 && distance < far + 0.01, "max_distance: {near} <= {distance} <= {far}");
+    geometry(config, r, want, sum, (b, t));
     close("gs2", r.gs2, gs2, 0.0, 1e-3);
-    close("sgs", r.sgs, sgs, (s2 * gs2).sqrt(), 1e-4);
+    close("sgs", r.sgs, sgs, (c2 * gs2).sqrt(), 1e-4);
+}
+
+/// Norms of queries and keys, and the cosine between them; `sum` is that of the logits.
+fn geometry(
+    config: &ModelConfig,
+    r: &HeadRow,
+    want: &reference::Reference,
+    sum: f64,
+    (b, t): (usize, usize),
+) {
+    let (l, h, dh) = (usize::from(r.layer), usize::from(r.head), config.head_dim());
+    // Sum of squared norms over tokens, and over causal pairs.
+    let squares = |x: &Tensor, pairs: fn(usize, usize) -> usize| -> (f64, f64) {
+        let x = x.flatten_all().unwrap().to_vec1::<f64>().unwrap();
+        let tokens = (0..b).flat_map(|s| (0..t).map(move |i| (s, i)));
+        tokens.fold((0.0, 0.0), |(plain, paired), (s, i)| {
+            let at = ((s * config.heads + h) * t + i) * dh;
+            let n = dot(&x[at..at + dh], &x[at..at + dh]);
+            (plain + n, paired + pairs(i, t) as f64 * n)
+        })
+    };
+    let (q2, q2_pairs) = squares(&want.queries[l], |i, _| i + 1);
+    let (k2, k2_pairs) = squares(&want.keys[l], |j, t| t - j);
+    let tokens = (b * t) as f64;
+    close("q_rms", r.q_rms, (q2 / tokens).sqrt(), 0.0, 1e-5);
+    close("k_rms", r.k_rms, (k2 / tokens).sqrt(), 0.0, 1e-5);
+    close("qk_cos", r.qk_cos, sum * (dh as f64).sqrt() / (q2_pairs * k2_pairs).sqrt(), 1.0, 1e-5);
 }
 
 fn writes(

@@ -4,10 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use growthpath_trace::Table;
+use growthpath_trace::{Role, Table};
 
 /// Source trees whose comments and messages cite equations.
 const SOURCES: [&str; 5] = ["analysis/src", "trace/src", "kernels/src", "figures/src", "src"];
+
+/// Trees of tests and examples, which cite them too.
+const TESTS: [&str; 6] =
+    ["tests", "analysis/tests", "analysis/examples", "kernels/tests", "kernels/emu/tests", "figures/tests"];
 
 fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
@@ -81,10 +85,10 @@ fn rust_files(folder: &Path, into: &mut Vec<PathBuf>) {
     }
 }
 
-/// Every source file's path in the repository and its prose.
-fn sources() -> Vec<(String, String)> {
+/// Every file of some trees: its path in the repository and its prose.
+fn files_of(folders: &[&str]) -> Vec<(String, String)> {
     let mut files = Vec::new();
-    SOURCES.iter().for_each(|folder| rust_files(&root().join(folder), &mut files));
+    folders.iter().for_each(|folder| rust_files(&root().join(folder), &mut files));
     let name = |p: &Path| p.strip_prefix(root()).unwrap().to_string_lossy().replace('\\', "/");
     files.iter().map(|p| (name(p), prose(&fs::read_to_string(p).unwrap()))).collect()
 }
@@ -132,10 +136,10 @@ fn scanning_tells_prose_from_code() {
 
 #[test]
 fn every_equation_is_cited_by_the_code_that_computes_it() {
-    let (doc, sources) = (theory(), sources());
+    let (doc, sources) = (theory(), files_of(&SOURCES));
     let blocks = blocks(&doc);
-    // Sections 2 to 6 have 5, 3, 2, 4 and 3 statements.
-    assert_eq!(blocks.len(), 17, "{:?}", blocks.keys());
+    // Sections 2 to 6 have 5, 3, 3, 4 and 4 statements.
+    assert_eq!(blocks.len(), 19, "{:?}", blocks.keys());
     for (number, block) in &blocks {
         let code = paragraph(block, "Code:").unwrap_or_else(|| panic!("({number}) has no Code: line"));
         let files: Vec<&str> = in_backticks(&code).filter(|p| p.ends_with(".rs")).collect();
@@ -161,7 +165,7 @@ fn every_equation_and_section_that_the_code_cites_is_defined() {
     let doc = theory();
     let defined = blocks(&doc);
     let mut cited = 0;
-    for (path, text) in sources() {
+    for (path, text) in files_of(&SOURCES).into_iter().chain(files_of(&TESTS)) {
         for number in equations(&text) {
             assert!(
                 defined.contains_key(&number),
@@ -215,6 +219,25 @@ fn every_path_column_and_link_in_the_document_exists() {
         let anchor = target.strip_prefix('#').unwrap_or_else(|| panic!("link out of the document: {target}"));
         assert!(slugs.iter().any(|s| s == anchor), "no heading for #{anchor} among {slugs:?}");
     }
+}
+
+#[test]
+fn every_column_of_every_table_is_in_the_document() {
+    let doc = theory();
+    let text: String = doc.split("```").step_by(2).collect();
+    let named: BTreeSet<&str> = in_backticks(&text).collect();
+    // Key columns say which row it is; section 1 describes them once for all tables.
+    let values = |t: &Table| t.columns().iter().filter(|c| c.role != Role::Key).map(|c| c.name).collect();
+    let mut seen = 0;
+    let mut missing = Vec::new();
+    for table in Table::ALL {
+        let columns: Vec<&str> = values(table);
+        seen += columns.len();
+        let names = columns.iter().map(|c| format!("{}.{c}", table.name()));
+        missing.extend(names.filter(|name| !named.contains(name.as_str())));
+    }
+    assert!(missing.is_empty(), "docs/theory.md does not name {missing:?}");
+    assert!(seen > 80, "only {seen} columns found: the scan is broken");
 }
 
 #[test]

@@ -12,6 +12,7 @@
 //! | [`paths`] | which factor explains the difference between two arms | (5.4) |
 //! | [`mod@bound`] | how much growth was possible at all | (6.1), (6.3) |
 //! | [`mod@maturity`] | has the residual basis settled | section 8 |
+//! | [`mod@increment`] | size and directions of an update's first-order increment, the rival early warning | |
 //! | [`spectral`] | the same heads offline, from checkpoints | |
 //! | [`statistics`] | over seeds, steps and sizes | |
 //!
@@ -29,6 +30,7 @@ pub mod drift;
 pub mod eigen;
 pub mod energy;
 pub mod factors;
+pub mod increment;
 pub mod interval;
 pub mod maturity;
 pub mod moments;
@@ -45,6 +47,7 @@ mod linear;
 mod logits;
 mod pairs;
 mod projection;
+mod ranks;
 mod recorded;
 mod rotation;
 mod rows;

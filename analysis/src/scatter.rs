@@ -1,4 +1,4 @@
-//! The tight bound on the weight path's logit change (6.2), one head and sequence at a time.
+//! The tight bound on the logit change that the weights make (6.2), one head and sequence at a time.
 //!
 //! At fixed features the change is exactly `dS_W = P[dQ Kbar^T + Qbar dK^T]/sqrt(d_h) = P[A B^T]/sqrt(d_h)` with the
 //! rotated rows `A = [dQ, Qbar]`, `B = [Kbar, dK]` and midpoints Qbar, Kbar. Row i of it has the square

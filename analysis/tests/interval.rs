@@ -25,16 +25,8 @@ fn the_bundle_agrees_with_its_parts() {
             assert_eq!(head.prediction, predictions[h]);
             assert_eq!(head.bound, bounds[h]);
             assert_eq!(head.factors, factorize(&predictions[h], eta[h]).unwrap());
-            close(
-                "(6.2)",
-                head.path_step().factor(),
-                1.0 + (bounds[h].r_d + bounds[h].r_d2 + accounting[h].r_f) / accounting[h].a_prev,
-                1e-14,
-            );
         }
-        let (old, new) = (Moments::new(&prev.x).unwrap(), Moments::new(&next.x).unwrap());
-        assert_eq!(found.maturity, maturity(&old.sk, &new.sk).unwrap());
-        assert_eq!(found.basis, basis(&new));
+        let old = Moments::new(&prev.x).unwrap();
         let e_max = energy_bound(&old, &g).unwrap();
         assert!(found.e_max == e_max || found.e_max.is_nan() && e_max.is_nan());
     }

@@ -1,12 +1,12 @@
-//! Attribution to upstream writes, (5.3) and the write-by-write form of (4.2), against explicit
-//! cross moments.
+//! Attribution to upstream writes, (5.3) and (4.3), against explicit cross moments.
 
 mod common;
 
 use common::{Reference, Shape, close, cross_moments, head, matrix, metric, moments};
 use faer::Mat;
 use growthpath_analysis::{
-    DriftSensitivity, EnergySensitivity, LayerProbe, LayerState, drift_shares, energy_shares, predict,
+    DriftSensitivity, EnergySensitivity, LayerProbe, LayerState, StreamNorm, drift_shares, energy_shares,
+    predict,
 };
 use proptest::prelude::*;
 use rand_chacha::ChaCha8Rng;
@@ -94,7 +94,7 @@ fn energy_shares_match_cross_moments_and_add_up() {
         let g = shape.geometry;
         let Scene { prev, next, before, .. } = scene(&shape, seed as u64, 3);
         let found = energy_shares(&prev, &next, &g, &before).unwrap();
-        let total: f64 = predict(&prev, &next, &g).unwrap().iter().map(|p| p.r_hat.powi(2)).sum();
+        let total: f64 = predict(&prev, &next, &g).unwrap().iter().map(|p| p.start.step).sum();
         close("total", EnergySensitivity::new(&prev, &next, &g).unwrap().total(), total, SUMS);
         close("sum of shares", found.total(), 1.0, SUMS);
         let lengths = prev.lengths();
@@ -104,7 +104,8 @@ fn energy_shares_match_cross_moments_and_add_up() {
             let mut expected = 0.0;
             for h in 0..g.heads {
                 let take = |m: &Mat<f64>| head(m, &g, h);
-                let (q, k) = (take(&prev.wq), take(&prev.wk));
+                let middle = |a: &Mat<f64>, b: &Mat<f64>| take(&(faer::Scale(0.5) * (a + b)));
+                let (q, k) = (middle(&prev.wq, &next.wq), middle(&prev.wk, &next.wk));
                 let (dq, dk) = (take(&(&next.wq - &prev.wq)), take(&(&next.wk - &prev.wk)));
                 let step = [(&dq, &k), (&q, &dk)];
                 for a in step {
@@ -125,7 +126,7 @@ fn drift_parts_match_cross_moments_and_add_up() {
         let Scene { prev, next, before, after } = scene(&shape, 50 + seed as u64, 3);
         let found = drift_shares(&prev, &next, &g, &before, &after).unwrap();
         let predictions = predict(&prev, &next, &g).unwrap();
-        let total = predictions.iter().map(|p| p.gf_hat).sum::<f64>() / g.heads as f64;
+        let total = predictions.iter().map(|p| p.parts.features).sum::<f64>() / g.heads as f64;
         close("total", DriftSensitivity::new(&prev, &next, &g).unwrap().total(), total, SUMS);
         close("sum of parts", found.total(), total, SUMS);
         let lengths = prev.lengths();
@@ -146,12 +147,18 @@ fn drift_parts_match_cross_moments_and_add_up() {
                 mu_y: r.mu_y.clone(),
             };
             let mut expected = 0.0;
-            for (h, p) in predictions.iter().enumerate() {
-                let (u, v) = (head(&next.wq, &g, h), head(&next.wk, &g, h));
-                let m = |r: &Reference| metric(r, &lengths, &g, (&u, &v), (&u, &v));
-                let by_keys = 2.0 * m(&with_sq(&mean_sq, &cross));
-                let by_queries = 0.5 * (m(&with_sq(&query_change, &old)) + m(&with_sq(&query_change, &new)));
-                expected += (by_keys + by_queries) / (2.0 * p.a_hat.powi(2)) / g.heads as f64;
+            for h in 0..g.heads {
+                for weights in [&prev, &next] {
+                    let (u, v) = (head(&weights.wq, &g, h), head(&weights.wk, &g, h));
+                    let m = |r: &Reference| metric(r, &lengths, &g, (&u, &v), (&u, &v));
+                    let by_keys = 2.0 * m(&with_sq(&mean_sq, &cross));
+                    let by_queries =
+                        0.5 * (m(&with_sq(&query_change, &old)) + m(&with_sq(&query_change, &new)));
+                    // Over twice the logarithmic mean it is log growth; half of it belongs to each set of weights.
+                    let (before, after) = (m(&old), m(&new));
+                    let log_mean = (after - before) / (after / before).ln();
+                    expected += 0.5 * (by_keys + by_queries) / (2.0 * log_mean) / g.heads as f64;
+                }
             }
             close("part", *part, expected, SUMS);
         }
@@ -174,14 +181,72 @@ fn prepared_probes_give_the_same_forms() {
         let shape = Shape::new(&[9, 7], 4, 2, 2, rope, true);
         let Scene { prev, next, before, after } = scene(&shape, 3, 2);
         let [a, b] = [&prev, &next].map(|s| LayerProbe::new(s.clone(), shape.geometry).unwrap());
+        let change = a.change_to(&b).unwrap();
         assert_eq!(
-            EnergySensitivity::between(&a, &b).unwrap().shares(&before).unwrap(),
+            EnergySensitivity::of(&change).shares(&before).unwrap(),
             energy_shares(&prev, &next, &shape.geometry, &before).unwrap()
         );
         assert_eq!(
-            DriftSensitivity::between(&a, &b).unwrap().parts(&before, &after).unwrap(),
+            DriftSensitivity::of(&change).parts(&before, &after).unwrap(),
             drift_shares(&prev, &next, &shape.geometry, &before, &after).unwrap()
         );
+    }
+}
+
+/// Writes as they stand in the stream, through the norm, against their contributions to the attention input.
+#[test]
+fn stream_writes_give_what_their_contributions_give() {
+    for (seed, centred) in [(1, false), (2, true)] {
+        let shape = Shape::new(&[9, 7], 5, 2, 2, seed == 1, true);
+        let Scene { prev, next, .. } = scene(&shape, seed, 2);
+        let mut rng = common::rng(30 + seed);
+        let tokens: usize = shape.lengths.iter().sum();
+        let mut f32s = |n: usize| (0..n).map(|_| common::normal(&mut rng) as f32).collect::<Vec<f32>>();
+        let (gains, rstds) = ([f32s(5), f32s(5)], [f32s(tokens), f32s(tokens)]);
+        let streams: [Vec<Vec<f32>>; 2] = std::array::from_fn(|_| (0..3).map(|_| f32s(5 * tokens)).collect());
+        // gain * centre(w) * rstd, token by token.
+        let through = |t: usize, w: &[f32]| -> Write {
+            let mut first = 0;
+            shape
+                .lengths
+                .iter()
+                .map(|&n| {
+                    let m = Mat::from_fn(n, 5, |i, j| {
+                        let row = &w[5 * (first + i)..5 * (first + i + 1)];
+                        let mean =
+                            if centred { row.iter().map(|v| f64::from(*v)).sum::<f64>() / 5.0 } else { 0.0 };
+                        (f64::from(row[j]) - mean) * f64::from(rstds[t][first + i]) * f64::from(gains[t][j])
+                    });
+                    first += n;
+                    m
+                })
+                .collect()
+        };
+        let norm = |t: usize| StreamNorm { gain: &gains[t], rstd: &rstds[t], centred };
+        let slices = |t: usize| streams[t].iter().map(Vec::as_slice).collect::<Vec<_>>();
+        let contributions = |t: usize| streams[t].iter().map(|w| through(t, w)).collect::<Vec<Write>>();
+        let energy = EnergySensitivity::new(&prev, &next, &shape.geometry).unwrap();
+        let (found, expected) = (
+            energy.shares_of_stream(&norm(0), &slices(0)).unwrap(),
+            energy.shares(&contributions(0)).unwrap(),
+        );
+        let drift = DriftSensitivity::new(&prev, &next, &shape.geometry).unwrap();
+        let (moved, wanted) = (
+            drift.parts_of_stream((&norm(0), &slices(0)), (&norm(1), &slices(1))).unwrap(),
+            drift.parts(&contributions(0), &contributions(1)).unwrap(),
+        );
+        for (a, b) in [(&found, &expected), (&moved, &wanted)] {
+            for (a, b) in a.writes.iter().zip(&b.writes).chain([(&a.constant, &b.constant)]) {
+                close("stream", *a, *b, SUMS);
+            }
+        }
+        let short = &streams[0][0][1..];
+        assert!(energy.shares_of_stream(&norm(0), &[short]).is_err());
+        let narrow = StreamNorm { gain: &gains[0][..3], ..norm(0) };
+        assert!(energy.shares_of_stream(&narrow, &slices(0)).is_err());
+        let mut nan = streams[0][0].clone();
+        nan[3] = f32::NAN;
+        assert!(energy.shares_of_stream(&norm(0), &[&nan]).unwrap_err().to_string().contains("not finite"));
     }
 }
 
@@ -210,7 +275,7 @@ proptest! {
         let energy = energy_shares(&prev, &next, &shape.geometry, &before).unwrap();
         prop_assert!((energy.total() - 1.0).abs() < 1e-11, "{energy:?}");
         let drift = drift_shares(&prev, &next, &shape.geometry, &before, &after).unwrap();
-        let gf: Vec<f64> = predict(&prev, &next, &shape.geometry).unwrap().iter().map(|p| p.gf_hat).collect();
+        let gf: Vec<f64> = predict(&prev, &next, &shape.geometry).unwrap().iter().map(|p| p.parts.features).collect();
         let total = gf.iter().sum::<f64>() / heads as f64;
         // Parts of large sizes may cancel: rounding is relative to their magnitudes.
         let size = 1.0 + drift.writes.iter().map(|p| p.abs()).sum::<f64>() + gf.iter().map(|g| g.abs()).sum::<f64>();

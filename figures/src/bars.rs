@@ -1,11 +1,11 @@
-//! Bars: signed stacks and groups.
+//! Bars and signed stacks of them.
 
 use crate::colour::Colour;
 
 /// One bar from `from` to `to`.
 #[derive(Clone, Debug)]
 pub struct Bar {
-    /// Centre, data units.
+    /// Centre on the axis that the bar stands on, data units.
     pub x: f64,
     /// Width, data units.
     pub width: f64,
@@ -40,28 +40,6 @@ pub fn stacked_bars(series: &[(Colour, &[f64])], width: f64) -> Vec<Bar> {
     bars
 }
 
-/// Sets the series side by side at the positions 0, 1, ...; together they take `width`.
-pub fn grouped_bars(series: &[(Colour, &[f64])], width: f64) -> Vec<Bar> {
-    let each = width / series.len().max(1) as f64;
-    let mut bars = Vec::new();
-    for (k, (colour, values)) in series.iter().enumerate() {
-        for (i, &value) in values.iter().enumerate() {
-            if value.is_finite() {
-                let x = i as f64 - width / 2.0 + (k as f64 + 0.5) * each;
-                bars.push(Bar {
-                    x,
-                    width: each * 0.92,
-                    from: 0.0,
-                    to: value,
-                    colour: *colour,
-                    label: String::new(),
-                });
-            }
-        }
-    }
-    bars
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -75,15 +53,5 @@ mod tests {
         let ends = |i: f64| bars.iter().filter(|b| b.x == i).map(|b| (b.from, b.to)).collect::<Vec<_>>();
         assert_eq!(ends(0.0), [(0.0, 1.0), (1.0, 3.0), (0.0, -4.0)]);
         assert_eq!(ends(1.0), [(0.0, -1.0), (-1.0, -4.0)]);
-    }
-
-    #[test]
-    fn groups_do_not_overlap() {
-        let c = Colour::hex(0);
-        let bars = grouped_bars(&[(c, &[1.0, 2.0]), (c, &[3.0, 4.0]), (c, &[5.0, 6.0])], 0.9);
-        let mut spans: Vec<(f64, f64)> =
-            bars.iter().map(|b| (b.x - b.width / 2.0, b.x + b.width / 2.0)).collect();
-        spans.sort_by(|a, b| a.0.total_cmp(&b.0));
-        assert!(spans.windows(2).all(|w| w[0].1 <= w[1].0));
     }
 }

@@ -1,4 +1,4 @@
-//! Drawing primitives in CSS pixels on any plotters back end: filled polygons, dashed strokes, text on a baseline.
+//! Drawing primitives in CSS pixels on a plotters back end for vectors: filled polygons, dashed strokes, text on a baseline.
 
 use plotters::coord::Shift;
 use plotters::prelude::*;
@@ -8,7 +8,6 @@ use crate::colour::Colour;
 use crate::error::FigureError;
 use crate::model::{Marker, Stroke};
 use crate::style;
-use crate::text;
 
 /// A rectangle in CSS pixels, y downwards.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -42,25 +41,15 @@ pub(crate) enum Anchor {
     Right,
 }
 
-/// How a back end strokes and sizes text.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
-    /// Strokes become polygons, as the rasteriser fills its own thick paths with holes where they cross themselves.
-    Bitmap,
-    /// Strokes stay paths.
-    Svg,
-}
-
 /// A back end with a scale: `scale` device units a CSS pixel.
 pub(crate) struct Canvas<'a, DB: DrawingBackend> {
     area: &'a DrawingArea<DB, Shift>,
     scale: f64,
-    kind: Kind,
 }
 
 impl<'a, DB: DrawingBackend> Canvas<'a, DB> {
-    pub fn new(area: &'a DrawingArea<DB, Shift>, scale: f64, kind: Kind) -> Self {
-        Self { area, scale, kind }
+    pub fn new(area: &'a DrawingArea<DB, Shift>, scale: f64) -> Self {
+        Self { area, scale }
     }
 
     fn device(&self, (x, y): (f64, f64)) -> (i32, i32) {
@@ -79,6 +68,22 @@ impl<'a, DB: DrawingBackend> Canvas<'a, DB> {
     pub fn rect(&self, r: Rect, colour: Colour) -> Result<(), FigureError> {
         let (a, b) = (self.device((r.left, r.top)), self.device((r.right, r.bottom)));
         self.draw(&Rectangle::new([a, b], rgb(colour).filled()))
+    }
+
+    /// Fills a rectangle with diagonal lines.
+    pub fn hatch(&self, r: Rect, colour: Colour) -> Result<(), FigureError> {
+        const GAP: f64 = 4.5;
+        let ink = Stroke::solid(colour, 0.6);
+        // Lines x - y = constant, at fixed places, so that neighbouring rectangles join.
+        let first = ((r.left - r.bottom) / GAP).ceil() as i64;
+        let last = ((r.right - r.top) / GAP).floor() as i64;
+        for k in first..=last {
+            let c = k as f64 * GAP;
+            if let Some((a, b)) = clip((r.top + c, r.top), (r.bottom + c, r.bottom), r) {
+                self.polyline(&[a, b], ink)?;
+            }
+        }
+        Ok(())
     }
 
     /// Fills a polygon; `opacity` 1 is opaque.
@@ -110,47 +115,7 @@ impl<'a, DB: DrawingBackend> Canvas<'a, DB> {
         }
         let width = (stroke.width * self.scale).round().max(1.0);
         let colour = rgb(stroke.colour);
-        if self.kind == Kind::Svg {
-            return self.draw(&PathElement::new(device, colour.stroke_width(width as u32)));
-        }
-        for (i, pair) in device.windows(2).enumerate() {
-            if i > 0 && width > 2.0 {
-                self.draw(&Circle::new(pair[0], ((width - 1.0) / 2.0) as i32, colour.filled()))?;
-            }
-            self.segment(pair[0], pair[1], width, &colour)?;
-        }
-        Ok(())
-    }
-
-    fn segment(
-        &self,
-        a: (i32, i32),
-        b: (i32, i32),
-        width: f64,
-        colour: &RGBColor,
-    ) -> Result<(), FigureError> {
-        // The rasteriser fills the pixels on a polygon's border too: half a pixel at each side.
-        let inner = (width - 1.0).max(0.5) / 2.0;
-        let half = width / 2.0;
-        if a.0 == b.0 || a.1 == b.1 {
-            // Axis-parallel strokes as rectangles: exact to the device pixel.
-            let (low, high) = (half.floor() as i32, half.ceil() as i32);
-            let (x0, x1) = (a.0.min(b.0), a.0.max(b.0));
-            let (y0, y1) = (a.1.min(b.1), a.1.max(b.1));
-            let corners = if a.0 == b.0 {
-                [(x0 - low, y0), (x1 + high - 1, y1)]
-            } else {
-                [(x0, y0 - low), (x1, y1 + high - 1)]
-            };
-            return self.draw(&Rectangle::new(corners, colour.filled()));
-        }
-        let (dx, dy) = (f64::from(b.0 - a.0), f64::from(b.1 - a.1));
-        let length = dx.hypot(dy);
-        let (nx, ny) = (-dy / length * inner, dx / length * inner);
-        let at = |p: (i32, i32), s: f64| {
-            ((f64::from(p.0) + s * nx).round() as i32, (f64::from(p.1) + s * ny).round() as i32)
-        };
-        self.draw(&Polygon::new(vec![at(a, 1.0), at(b, 1.0), at(b, -1.0), at(a, -1.0)], colour.filled()))
+        self.draw(&PathElement::new(device, colour.stroke_width(width as u32)))
     }
 
     /// Draws one marker of the given radius.
@@ -167,11 +132,6 @@ impl<'a, DB: DrawingBackend> Canvas<'a, DB> {
                 let r = (radius * self.scale).round().max(1.0) as i32;
                 self.draw(&Circle::new(self.device(at), r, rgb(colour).filled()))
             }
-            Marker::Square => {
-                let h = radius * 0.88;
-                self.rect(Rect { left: at.0 - h, top: at.1 - h, right: at.0 + h, bottom: at.1 + h }, colour)
-            }
-            Marker::Diamond => self.polygon(&diamond(radius * 1.2), colour, 1.0),
             Marker::HollowDiamond => {
                 self.polygon(&diamond(radius * 1.25), colour, 1.0)?;
                 self.polygon(&diamond(radius * 0.72), style::PAPER, 1.0)
@@ -200,12 +160,8 @@ impl<'a, DB: DrawingBackend> Canvas<'a, DB> {
         if text.is_empty() {
             return Ok(());
         }
-        // Both back ends anchor at a "top" of their own: the SVG writer 0.76 em above the baseline and with an em of
-        // size / 1.24, the rasteriser half a size above it and with an em of size / line height.
-        let (size, rise) = match self.kind {
-            Kind::Svg => (font.em * 1.24, 0.76 * font.em),
-            Kind::Bitmap => (font.em * text::HEIGHT_EM, 0.5 * font.em * text::HEIGHT_EM),
-        };
+        // The SVG writer anchors at a "top" 0.76 em above the baseline, and its em is size / 1.24.
+        let (size, rise) = (font.em * 1.24, 0.76 * font.em);
         let top = match turn {
             FontTransform::Rotate270 => (at.0 - rise, at.1),
             _ => (at.0, at.1 - rise),

@@ -13,8 +13,11 @@ pub enum FigureError {
         /// What the system said.
         source: std::io::Error,
     },
+    /// The run could not be read or explained.
+    #[error(transparent)]
+    Analysis(#[from] growthpath_analysis::AnalysisError),
     /// The drawing back end refused an element.
-    #[error("the drawing back end failed: {0}; save as SVG instead, or report the figure's input")]
+    #[error("the drawing back end failed: {0}; report the figure and its runs")]
     Backend(String),
     /// The PNG encoder failed.
     #[error("cannot encode the PNG: {0}; save as SVG instead")]

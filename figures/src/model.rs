@@ -1,20 +1,22 @@
 //! The figure model: what is to be drawn, without a word about how. Units of length are CSS pixels.
 
-pub use crate::bars::{Bar, grouped_bars, stacked_bars};
+pub use crate::bars::{Bar, stacked_bars};
 use crate::colour::{Colour, ColourMap};
 use crate::scale::Scale;
 
-/// A whole figure: panels in rows and columns under a title and a legend, perhaps with one shared colour bar.
+/// What is drawn: panels in rows and columns under a title and a legend, perhaps with one shared colour bar.
 #[derive(Clone, Debug)]
-pub struct Figure {
+pub struct Drawing {
     /// Sentence above everything; wrapped, never clipped.
     pub title: String,
     /// Smaller line under the title, empty for none.
     pub subtitle: String,
     /// Panels, row by row.
     pub panels: Vec<Panel>,
-    /// Panels in a row, at least 1.
+    /// Panels in a row, at least 1; fewer where they would be narrower than `min_panel`.
     pub columns: usize,
+    /// Narrowest data area of a panel, CSS pixels.
+    pub min_panel: f64,
     /// Height of each panel's data area, CSS pixels.
     pub panel_height: f64,
     /// Legend entries; drawn above the panels, so that no data are covered.
@@ -27,14 +29,15 @@ pub struct Figure {
     pub share_y: bool,
 }
 
-impl Figure {
-    /// A figure without panels.
+impl Drawing {
+    /// A drawing without panels.
     pub fn new(title: impl Into<String>) -> Self {
         Self {
             title: title.into(),
             subtitle: String::new(),
             panels: Vec::new(),
             columns: 1,
+            min_panel: 80.0,
             panel_height: 170.0,
             legend: Vec::new(),
             colours: None,
@@ -163,10 +166,6 @@ impl Stroke {
 pub enum Marker {
     /// Filled circle.
     Circle,
-    /// Filled square.
-    Square,
-    /// Filled diamond.
-    Diamond,
     /// White diamond with a dark rim.
     HollowDiamond,
 }
@@ -194,14 +193,14 @@ pub enum Item {
         /// Radius, CSS pixels.
         radius: f64,
     },
-    /// Point density in hexagons; coloured by [`Figure::colours`].
+    /// Point density in hexagons; coloured by [`Drawing::colours`].
     Hexbin {
         /// (x, y) in data units.
         points: Vec<(f64, f64)>,
         /// Hexagon radius, CSS pixels.
         radius: f64,
     },
-    /// A grid of cells; coloured by [`Figure::colours`].
+    /// A grid of cells; coloured by [`Drawing::colours`].
     Heatmap {
         /// Column borders, ascending, n + 1 of them.
         x_edges: Vec<f64>,
@@ -212,8 +211,31 @@ pub enum Item {
         /// Print each value in its cell.
         print: bool,
     },
-    /// Vertical bars.
-    Bars(Vec<Bar>),
+    /// Bars: upright ones at places along x, or lying ones at places along y.
+    Bars {
+        /// The bars.
+        bars: Vec<Bar>,
+        /// Whether they lie: `from` and `to` are then on the x axis.
+        lying: bool,
+    },
+    /// Vertical error bars.
+    Whiskers {
+        /// (x, low, high) in data units.
+        points: Vec<(f64, f64, f64)>,
+        /// Ink.
+        stroke: Stroke,
+    },
+    /// A stretch of the x axis, marked behind the data; it never widens the axis.
+    Span {
+        /// Left end in data units.
+        from: f64,
+        /// Right end in data units.
+        to: f64,
+        /// How it is marked.
+        fill: Fill,
+        /// Label above the axes, empty for none.
+        label: String,
+    },
     /// A vertical marker line, labelled above the axes.
     VLine {
         /// Position in data units.
@@ -232,6 +254,17 @@ pub enum Item {
         /// Ink.
         stroke: Stroke,
     },
+}
+
+/// How a [`Item::Span`] is marked.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Fill {
+    /// A pale wash over the panel's whole height.
+    Wash(Colour),
+    /// Diagonal lines over the panel's whole height.
+    Hatch(Colour),
+    /// Diagonal lines in a narrow lane at the foot of the panel; lanes are counted from the foot.
+    HatchLane(Colour, usize),
 }
 
 /// A shared colour scale.
@@ -271,6 +304,11 @@ impl LegendEntry {
         Self { label: label.into(), key: LegendKey::Patch(colour) }
     }
 
+    /// An entry with a hatched patch.
+    pub fn hatch(label: impl Into<String>, colour: Colour) -> Self {
+        Self { label: label.into(), key: LegendKey::Hatch(colour) }
+    }
+
     /// An entry with a marker.
     pub fn marker(label: impl Into<String>, marker: Marker, colour: Colour) -> Self {
         Self { label: label.into(), key: LegendKey::Marker(marker, colour) }
@@ -284,6 +322,8 @@ pub enum LegendKey {
     Line(Stroke),
     /// A filled square.
     Patch(Colour),
+    /// A hatched square.
+    Hatch(Colour),
     /// A marker.
     Marker(Marker, Colour),
 }

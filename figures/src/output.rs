@@ -1,43 +1,66 @@
-//! Writing a figure: SVG text and PNG bytes from the same model.
+//! Writing a drawing: SVG text, and from it PNG pixels and a PDF page.
 
 use std::path::Path;
+use std::sync::{Arc, OnceLock};
 
 use plotters::prelude::*;
+use resvg::tiny_skia;
+use svg2pdf::usvg;
 
-use crate::canvas::{Canvas, Kind, backend};
+use crate::canvas::{Canvas, backend};
 use crate::error::FigureError;
-use crate::model::Figure;
+use crate::model::Drawing;
 use crate::render::Layout;
-use crate::style::PNG_SCALE;
+use crate::style::{PNG_SCALE, Width};
 use crate::text;
 
-/// Device units a CSS pixel in SVG: coordinates are whole numbers there, eighths of a pixel are fine enough.
-const SVG_UNITS: u32 = 8;
-/// Drawn pixels a PNG pixel, each way: averaging them smooths every edge alike. [`average`] is for two.
-const OVERSAMPLE: u32 = 2;
+/// Device units a CSS pixel: coordinates are whole numbers in the SVG writer, sixteenths of a pixel are fine enough.
+const UNITS: f64 = 16.0;
 
-impl Figure {
-    /// The figure as a standalone SVG document; text stays text.
+/// A file format.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Format {
+    /// Pixels, 288 an inch.
+    Png,
+    /// Vectors with text as text.
+    Svg,
+    /// One page of vectors, the fonts embedded.
+    Pdf,
+}
+
+impl Format {
+    /// File-name extension.
+    pub const fn extension(self) -> &'static str {
+        match self {
+            Self::Png => "png",
+            Self::Svg => "svg",
+            Self::Pdf => "pdf",
+        }
+    }
+}
+
+impl Drawing {
+    /// The drawing as a standalone SVG document; text stays text.
     ///
     /// # Errors
     /// [`FigureError::Font`] or [`FigureError::Backend`].
-    pub fn to_svg_string(&self) -> Result<String, FigureError> {
+    pub fn to_svg(&self, page: Width) -> Result<String, FigureError> {
         text::register()?;
-        let layout = Layout::of(self);
+        let layout = Layout::of(self, page);
         let (width, height) = layout.size();
+        let (w, h) = ((width * UNITS).round() as u32, (height * UNITS).round() as u32);
         let mut body = String::new();
         {
-            let area = SVGBackend::with_string(&mut body, (width * SVG_UNITS, height * SVG_UNITS))
-                .into_drawing_area();
-            layout.draw(&Canvas::new(&area, f64::from(SVG_UNITS), Kind::Svg))?;
+            let area = SVGBackend::with_string(&mut body, (w, h)).into_drawing_area();
+            layout.draw(&Canvas::new(&area, UNITS))?;
             area.present().map_err(backend)?;
         }
-        // The writer knows one size only; the picture's own units are finer than its size in CSS pixels.
+        // The writer knows one size only; the picture's own units are finer than its size on paper.
         let head = format!(
-            "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{width}\" height=\"{height}\" viewBox=\"0 0 {} {}\" \
+            "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{}mm\" height=\"{:.3}mm\" viewBox=\"0 0 {w} {h}\" \
              stroke-linejoin=\"round\">\n<title>{}</title>\n",
-            width * SVG_UNITS,
-            height * SVG_UNITS,
+            page.millimetres(),
+            height * 25.4 / 96.0,
             escape(&self.title),
         );
         match body.find(">\n") {
@@ -46,60 +69,68 @@ impl Figure {
         }
     }
 
-    /// The figure as PNG bytes at two pixels a CSS pixel (192 pixels an inch).
+    /// The drawing as PNG bytes, 288 pixels an inch.
     ///
     /// # Errors
-    /// [`FigureError::Font`], [`FigureError::Backend`] or [`FigureError::Encode`].
-    pub fn to_png_bytes(&self) -> Result<Vec<u8>, FigureError> {
-        text::register()?;
-        let layout = Layout::of(self);
-        let (width, height) = layout.size();
-        let factor = PNG_SCALE * OVERSAMPLE;
-        let (w, h) = (width * factor, height * factor);
-        let mut fine = vec![255u8; w as usize * h as usize * 3];
-        {
-            let area = BitMapBackend::with_buffer(&mut fine, (w, h)).into_drawing_area();
-            layout.draw(&Canvas::new(&area, f64::from(factor), Kind::Bitmap))?;
-            area.present().map_err(backend)?;
+    /// As [`Drawing::to_svg`], or [`FigureError::Encode`].
+    pub fn to_png(&self, page: Width) -> Result<Vec<u8>, FigureError> {
+        let tree = tree(&self.to_svg(page)?)?;
+        let scale = PNG_SCALE as f32;
+        let size = tree.size();
+        let (width, height) = ((size.width() * scale).round() as u32, (size.height() * scale).round() as u32);
+        let mut pixels = tiny_skia::Pixmap::new(width, height)
+            .ok_or_else(|| FigureError::Backend(format!("no picture of {width} x {height} pixels")))?;
+        pixels.fill(tiny_skia::Color::WHITE);
+        resvg::render(&tree, tiny_skia::Transform::from_scale(scale, scale), &mut pixels.as_mut());
+        // On white paper every pixel is opaque: red, green and blue are not multiplied by anything.
+        let rgb: Vec<u8> = pixels.data().chunks_exact(4).flat_map(|p| [p[0], p[1], p[2]]).collect();
+        encode(&rgb, width, height)
+    }
+
+    /// The drawing as a PDF document of one page; text stays text, in embedded fonts.
+    ///
+    /// # Errors
+    /// As [`Drawing::to_svg`].
+    pub fn to_pdf(&self, page: Width) -> Result<Vec<u8>, FigureError> {
+        let tree = tree(&self.to_svg(page)?)?;
+        svg2pdf::to_pdf(&tree, svg2pdf::ConversionOptions::default(), svg2pdf::PageOptions { dpi: 96.0 })
+            .map_err(backend)
+    }
+
+    /// The bytes of a file.
+    ///
+    /// # Errors
+    /// As [`Drawing::to_png`].
+    pub fn render(&self, format: Format, page: Width) -> Result<Vec<u8>, FigureError> {
+        match format {
+            Format::Png => self.to_png(page),
+            Format::Svg => self.to_svg(page).map(String::into_bytes),
+            Format::Pdf => self.to_pdf(page),
         }
-        encode(&average(&fine, w as usize), width * PNG_SCALE, height * PNG_SCALE)
     }
 
-    /// Writes the figure as SVG.
+    /// Writes a file.
     ///
     /// # Errors
-    /// As [`Figure::to_svg_string`], or [`FigureError::Write`] naming the path.
-    pub fn save_svg(&self, path: impl AsRef<Path>) -> Result<(), FigureError> {
-        write(path.as_ref(), self.to_svg_string()?.as_bytes())
-    }
-
-    /// Writes the figure as PNG.
-    ///
-    /// # Errors
-    /// As [`Figure::to_png_bytes`], or [`FigureError::Write`] naming the path.
-    pub fn save_png(&self, path: impl AsRef<Path>) -> Result<(), FigureError> {
-        write(path.as_ref(), &self.to_png_bytes()?)
+    /// As [`Drawing::render`], or [`FigureError::Write`] naming the path.
+    pub fn save(&self, path: impl AsRef<Path>, format: Format, page: Width) -> Result<(), FigureError> {
+        let path = path.as_ref();
+        let bytes = self.render(format, page)?;
+        std::fs::write(path, bytes).map_err(|source| FigureError::Write { path: path.into(), source })
     }
 }
 
-fn write(path: &Path, bytes: &[u8]) -> Result<(), FigureError> {
-    std::fs::write(path, bytes).map_err(|source| FigureError::Write { path: path.into(), source })
-}
-
-/// Averages 2x2 blocks of an RGB image of row length `width`; 255 stays 255.
-fn average(fine: &[u8], width: usize) -> Vec<u8> {
-    let row = width * 3;
-    let mut out = Vec::with_capacity(fine.len() / 4);
-    for rows in fine.chunks_exact(row * 2) {
-        let (upper, lower) = rows.split_at(row);
-        for (a, b) in upper.chunks_exact(6).zip(lower.chunks_exact(6)) {
-            for c in 0..3 {
-                let sum = u16::from(a[c]) + u16::from(a[c + 3]) + u16::from(b[c]) + u16::from(b[c + 3]);
-                out.push(((sum + 2) / 4) as u8);
-            }
-        }
-    }
-    out
+/// The parsed document, its text set in the bundled fonts.
+fn tree(svg: &str) -> Result<usvg::Tree, FigureError> {
+    static FONTS: OnceLock<Arc<usvg::fontdb::Database>> = OnceLock::new();
+    let fonts = FONTS.get_or_init(|| {
+        let mut fonts = usvg::fontdb::Database::new();
+        fonts.load_font_data(dejavu::sans::regular().to_vec());
+        fonts.load_font_data(dejavu::sans::bold().to_vec());
+        Arc::new(fonts)
+    });
+    let options = usvg::Options { fontdb: Arc::clone(fonts), ..Default::default() };
+    usvg::Tree::from_str(svg, &options).map_err(backend)
 }
 
 fn encode(rgb: &[u8], width: u32, height: u32) -> Result<Vec<u8>, FigureError> {
@@ -129,19 +160,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn averaging_keeps_flat_colours_and_rounds_edges() {
-        let flat = [7u8, 200, 255].repeat(8);
-        assert_eq!(average(&flat, 4), [7u8, 200, 255].repeat(2));
-        // One dark pixel of four: (0 + 3 * 255) / 4 = 191.25.
-        let mut edge = vec![255u8; 12];
-        edge[..3].fill(0);
-        assert_eq!(average(&edge, 2), [191, 191, 191]);
-    }
-
-    #[test]
     fn titles_are_escaped() {
-        let figure = Figure::new("a < b & c > d");
-        let svg = figure.to_svg_string().unwrap();
+        let drawing = Drawing::new("a < b & c > d");
+        let svg = drawing.to_svg(Width::Page).unwrap();
         assert!(svg.contains("<title>a &lt; b &amp; c &gt; d</title>"), "{svg}");
     }
 }

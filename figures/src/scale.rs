@@ -18,9 +18,6 @@ pub enum Scale {
         /// Where the scale turns from linear to logarithmic; must be positive (else 1 is taken).
         linear: f64,
     },
-    /// Values are already decimal logarithms of what is shown; ticks read as powers of ten. For quantities beyond
-    /// the range of float64, such as cumulative bounds.
-    Decades,
 }
 
 impl Scale {
@@ -32,7 +29,7 @@ impl Scale {
         }
         let v = value.clamp(-LARGEST, LARGEST);
         match self {
-            Scale::Linear | Scale::Decades => Some(v),
+            Scale::Linear => Some(v),
             Scale::Log => (v > 0.0).then(|| v.max(SMALLEST).log10()),
             Scale::SymLog { linear } => {
                 let c = threshold(linear);
@@ -47,7 +44,7 @@ impl Scale {
     /// The value at an axis coordinate: the inverse of [`Scale::place`].
     pub fn value(self, place: f64) -> f64 {
         match self {
-            Scale::Linear | Scale::Decades => place,
+            Scale::Linear => place,
             Scale::Log => 10f64.powf(place),
             Scale::SymLog { linear } => place.signum() * place.abs().exp_m1() * threshold(linear),
         }
@@ -126,7 +123,6 @@ mod tests {
         prop_oneof![
             Just(Scale::Linear),
             Just(Scale::Log),
-            Just(Scale::Decades),
             (-6.0..3.0f64).prop_map(|e| Scale::SymLog { linear: 10f64.powf(e) })
         ]
     }

@@ -21,7 +21,6 @@ pub fn ticks(range: Range, scale: Scale, n: usize) -> Ticks {
     }
     match scale {
         Scale::Linear => linear(range, n),
-        Scale::Decades => decades(range, n),
         Scale::Log | Scale::SymLog { .. } => logarithmic(range, scale, n),
     }
 }
@@ -62,26 +61,6 @@ fn round_to(index: f64, m: f64, exponent: i32) -> f64 {
         index * m * 10f64.powi(exponent)
     };
     v + 0.0 // turns -0 into 0
-}
-
-fn decades(range: Range, n: usize) -> Ticks {
-    if range.high - range.low < 1.0 {
-        // Less than a decade: label the values themselves where float64 can hold them.
-        if range.high.abs() < 300.0 && range.low.abs() < 300.0 {
-            let values = Range { low: 10f64.powf(range.low), high: 10f64.powf(range.high) };
-            let (major, step) = linear_values(values, n);
-            let labels = linear_labels(&major, step);
-            let places = major.iter().map(|v| v.log10().clamp(range.low, range.high)).collect();
-            return Ticks { major: places, labels, minor: Vec::new() };
-        }
-        return Ticks { major: Vec::new(), labels: Vec::new(), minor: Vec::new() };
-    }
-    let (major, _) =
-        linear_values(range, n.min(((range.high - range.low).floor() as usize).saturating_add(1)));
-    let major: Vec<f64> = major.into_iter().filter(|v| v.fract() == 0.0).collect();
-    let plain = major.iter().all(|v| (-2.0..=3.0).contains(v));
-    let labels = major.iter().map(|&v| power_label(1.0, v as i64, plain)).collect();
-    Ticks { major, labels, minor: Vec::new() }
 }
 
 /// A signed (sign, multiple, exponent) tick of a logarithmic axis.
@@ -296,11 +275,6 @@ mod tests {
         }
 
         #[test]
-        fn decade_ticks_are_sorted_inside_and_few(low in -500.0..500.0f64, e in -2.0..3.0f64, n in 1usize..12) {
-            check(Range { low, high: low + 10f64.powf(e) }, Scale::Decades, n)?;
-        }
-
-        #[test]
         fn a_wide_linear_range_has_at_least_a_third_of_the_ticks(low in -1e6..1e6f64, e in -2.0..6.0f64, n in 6usize..12) {
             // Steps grow by at most 2.5, so at least (n - 1) / 2.5 - 1 intervals remain.
             let t = ticks(Range { low, high: low + 10f64.powf(e) }, Scale::Linear, n);
@@ -319,8 +293,6 @@ mod tests {
         assert_eq!(at(0.05, 150.0, Scale::Log, 6), ["0.1", "1", "10", "100"]);
         assert_eq!(at(1e-8, 1.0, Scale::Log, 5), ["10⁻⁸", "10⁻⁶", "10⁻⁴", "10⁻²", "10⁰"]);
         assert_eq!(at(0.0, 1000.0, Scale::SymLog { linear: 10.0 }, 5), ["0", "10", "100", "1000"]);
-        assert_eq!(at(-2.5, 8.5, Scale::Decades, 4), ["10⁰", "10⁵"]);
-        assert_eq!(at(-1.0, 1.0, Scale::Decades, 6), ["0.1", "1", "10"]);
     }
 
     #[test]
@@ -328,7 +300,7 @@ mod tests {
         for (low, high) in
             [(-1e300, 1e300), (1e-300, 2e-300), (0.0, 1e-299), (1.0, 1.0 + 4e-9), (1e299, 1e300)]
         {
-            for scale in [Scale::Linear, Scale::Log, Scale::SymLog { linear: 1e-12 }, Scale::Decades] {
+            for scale in [Scale::Linear, Scale::Log, Scale::SymLog { linear: 1e-12 }] {
                 let t = ticks(Range { low, high }, scale, 6);
                 assert!(t.major.len() <= 6, "{scale:?} {t:?}");
                 assert!(t.major.windows(2).all(|w| w[0] < w[1]));

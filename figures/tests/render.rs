@@ -1,11 +1,19 @@
-//! Every figure, on ordinary and on hostile inputs, through both back ends.
+//! Every figure, drawn from real traces and from hostile numbers, in every format and width.
 
 #[path = "../examples/samples/mod.rs"]
 #[allow(dead_code)]
 mod samples;
 
-use growthpath_figures::common::{Halves, Series, StepScale};
+use std::sync::OnceLock;
+
+use growthpath_analysis::read::{HalfCurves, Pairs, Series};
 use growthpath_figures::*;
+
+/// The samples, written and read once.
+fn material() -> &'static Material {
+    static READ: OnceLock<Material> = OnceLock::new();
+    READ.get_or_init(|| samples::material(tempfile::tempdir().unwrap().path()))
+}
 
 /// Checks that a document is well-formed XML: tags nest, attributes are quoted, nothing is unescaped.
 fn check_xml(svg: &str, name: &str) {
@@ -33,7 +41,20 @@ fn check_xml(svg: &str, name: &str) {
     }
     assert!(open.is_empty(), "{name}: unclosed {open:?}");
     assert!(!svg.contains("NaN") && !svg.contains("=\"inf"), "{name}: a coordinate is not a number");
-    assert!(svg.starts_with("<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"672\""), "{name}: root");
+    assert!(svg.starts_with("<svg xmlns=\"http://www.w3.org/2000/svg\" width=\""), "{name}: root");
+}
+
+/// The number of an attribute.
+fn number(line: &str, key: &str) -> f64 {
+    let value = line.split(&format!(" {key}=\"")).nth(1).and_then(|s| s.split('"').next());
+    value.unwrap_or_else(|| panic!("no {key} in {line}")).trim_end_matches("mm").parse().unwrap()
+}
+
+/// Width and height of the drawing's own units.
+fn view_box(svg: &str) -> (f64, f64) {
+    let inside = svg.split("viewBox=\"0 0 ").nth(1).and_then(|s| s.split('"').next()).unwrap();
+    let (w, h) = inside.split_once(' ').unwrap();
+    (w.parse().unwrap(), h.parse().unwrap())
 }
 
 fn png_size(bytes: &[u8]) -> (u32, u32) {
@@ -42,242 +63,181 @@ fn png_size(bytes: &[u8]) -> (u32, u32) {
     (word(16), word(20))
 }
 
-fn check(name: &str, figure: &Figure) -> String {
-    let svg = figure.to_svg_string().unwrap_or_else(|e| panic!("{name}: {e}"));
-    check_xml(&svg, name);
-    let png = figure.to_png_bytes().unwrap_or_else(|e| panic!("{name}: {e}"));
-    let (w, h) = png_size(&png);
-    assert_eq!(w, 1344, "{name}");
-    let height: u32 = svg.split("height=\"").nth(1).unwrap().split('"').next().unwrap().parse().unwrap();
-    assert_eq!(h, 2 * height, "{name}: both formats have one shape");
-    svg
+/// Draws in both widths, checks the documents, and returns the wider.
+fn check(name: &str, drawing: &Drawing) -> String {
+    let mut last = String::new();
+    for width in [Width::Column, Width::Page] {
+        let svg = drawing.to_svg(width).unwrap_or_else(|e| panic!("{name}: {e}"));
+        check_xml(&svg, name);
+        let root = svg.lines().next().unwrap();
+        assert_eq!(number(root, "width"), width.millimetres(), "{name}");
+        last = svg;
+    }
+    last
+}
+
+fn every_drawing() -> Vec<(String, Drawing)> {
+    let mut all = Vec::new();
+    for figure in FIGURES {
+        let drawings = figure.drawings(material());
+        assert!(!drawings.is_empty(), "{}: nothing drawn", figure.name);
+        all.extend(drawings.into_iter().enumerate().map(|(i, d)| (format!("{} {i}", figure.name), d)));
+    }
+    all
 }
 
 #[test]
-fn every_named_figure_draws_and_is_small() {
-    let drawn = samples::all();
-    let mut ours: Vec<&str> = drawn.iter().map(|d| d.0).collect();
-    let mut named: Vec<&str> = names().iter().map(|n| n.name).collect();
-    ours.sort_unstable();
-    named.sort_unstable();
-    assert_eq!(ours, named);
-    for (name, figure) in &drawn {
-        let svg = check(name, figure);
-        assert!(!svg.contains("no data"), "{name}");
+fn every_figure_draws_in_every_format() {
+    for (name, drawing) in &every_drawing() {
+        let svg = check(name, drawing);
+        assert!(!svg.contains("no data"), "{name}: an empty panel");
         assert!(svg.contains("<text"), "{name}: text stays text");
-        let png = figure.to_png_bytes().unwrap();
-        assert!(png.len() < 300_000, "{name}: {} bytes", png.len());
-        assert!(svg.len() < 500_000, "{name}: {} bytes of SVG", svg.len());
-        assert_eq!(png, figure.to_png_bytes().unwrap(), "{name}: drawing is deterministic");
+        let png = drawing.to_png(Width::Column).unwrap();
+        // 84 mm and 174 mm at 288 pixels an inch.
+        assert_eq!(png_size(&png).0, 952, "{name}");
+        assert_eq!(png, drawing.to_png(Width::Column).unwrap(), "{name}: drawing is deterministic");
+        let page = drawing.to_png(Width::Page).unwrap();
+        assert_eq!(png_size(&page).0, 1973, "{name}");
+        assert!(page.len() < 600_000 && svg.len() < 500_000, "{name}: {} {}", page.len(), svg.len());
+        let pdf = drawing.to_pdf(Width::Column).unwrap();
+        let text = String::from_utf8_lossy(&pdf);
+        assert!(text.starts_with("%PDF-"), "{name}");
+        assert!(text.contains("/FontFile") && text.contains("DejaVuSans"), "{name}: the font is embedded");
+        assert!(!text.contains("/Subtype /Image"), "{name}: a page of vectors");
     }
 }
 
 #[test]
-fn names_are_kebab_case_and_described() {
-    for n in names() {
-        assert!(n.name.bytes().all(|b| b.is_ascii_lowercase() || b == b'-'), "{}", n.name);
-        assert!(n.description.len() > 20 && !n.description.contains('\n'));
+fn a_pdf_page_is_as_wide_as_the_column() {
+    let (_, drawing) = &every_drawing()[0];
+    for width in [Width::Column, Width::Page] {
+        let pdf = drawing.to_pdf(width).unwrap();
+        let text = String::from_utf8_lossy(&pdf);
+        let inside = text.split("/MediaBox [").nth(1).and_then(|s| s.split(']').next()).unwrap();
+        let points: f64 = inside.split_whitespace().nth(2).unwrap().parse().unwrap();
+        // The page is laid out in float32 pixels.
+        assert!((points - width.millimetres() * 72.0 / 25.4).abs() < 0.01, "{points}");
     }
 }
 
 #[test]
-fn empty_inputs_say_no_data() {
-    let figures = [
-        ("loss", loss::loss(&Default::default())),
-        ("spread-heatmap", spread_heatmap::spread_heatmap(&Default::default())),
-        ("entropy", entropy::entropy(&Default::default())),
-        ("diagnosis", diagnosis::diagnosis(&Default::default())),
-        ("write-energy", write_energy::write_energy(&Default::default())),
-        ("growth-shares", growth_shares::growth_shares(&Default::default())),
-        ("factors", factors::factors(&Default::default())),
-        ("shapley", shapley::shapley(&Default::default())),
-        ("energy-shares", energy_shares::energy_shares(&Default::default())),
-        ("rate-scatter", rate_scatter::rate_scatter(&Default::default())),
-        ("growth-bound", growth_bound::growth_bound(&Default::default())),
-        ("tightness", tightness::tightness(&Default::default())),
-    ];
-    assert_eq!(figures.len(), names().len());
-    for (name, figure) in &figures {
-        assert!(check(name, figure).contains("no data"), "{name}");
-    }
-}
-
-/// The k-th number of a sequence.
-type Sequence = Box<dyn Fn(usize) -> f64>;
-
-/// Every figure with all numbers replaced: `f(k)` gives the k-th value, `n` points a series.
-fn hostile(
-    n: usize,
-    f: &dyn Fn(usize) -> f64,
-    steps: &dyn Fn(usize) -> f64,
-    scale: StepScale,
-) -> Vec<(&'static str, Figure)> {
-    let values = |shift: usize| -> Vec<f64> { (0..n).map(|k| f(k + shift)).collect() };
-    let at: Vec<f64> = (0..n).map(steps).collect();
-    let series = |shift: usize| Series {
-        steps: at.clone(),
-        values: values(shift),
-        band: Some((values(shift + 1), values(shift + 2))),
-    };
-    let halves = |shift: usize| Halves { lower: series(shift), upper: series(shift + 3) };
-    let grid = |rows: usize| -> Vec<Vec<f64>> { (0..rows).map(&values).collect() };
-    let name = || "a <very> long \"arm\" name & more of it, longer than any panel is wide".to_string();
-    let paths = |s| growth_bound::Paths {
-        steps: at.clone(),
-        measured: values(s),
-        predicted: values(s + 1),
-        bound: values(s + 2),
-    };
-    let half = |s| tightness::Half { median: series(s), max: series(s + 1) };
-    let group = shapley::Group {
-        name: name(),
-        step_size: f(0),
-        update: f(1),
-        energy: f(2),
-        coherence: f(3),
-        scale: f(4),
-    };
-    let rates = |scale| {
-        let arm = rate_scatter::Arm { name: name(), predicted: values(0), measured: values(1) };
-        rate_scatter::rate_scatter(&rate_scatter::Input { arms: vec![arm; 3], scale })
-    };
-    let heat = |log_colour| {
-        let run = spread_heatmap::Run { name: name(), steps: at.clone(), spread: grid(5) };
-        spread_heatmap::spread_heatmap(&spread_heatmap::Input {
-            runs: vec![run; 2],
-            log_colour,
-            step_scale: scale,
-        })
-    };
-    let arm = loss::Arm { name: name(), train: series(0), validation: series(2) };
-    vec![
-        (
-            "loss",
-            loss::loss(&loss::Input {
-                arms: vec![arm],
-                floor: Some(f(0)),
-                window: 0,
-                skip: 0.1,
-                step_scale: scale,
-            }),
-        ),
-        ("spread-heatmap log", heat(true)),
-        ("spread-heatmap linear", heat(false)),
-        (
-            "entropy",
-            entropy::entropy(&entropy::Input {
-                arms: vec![entropy::Arm { name: name(), entropy: halves(0) }; 3],
-                step_scale: scale,
-            }),
-        ),
-        (
-            "diagnosis",
-            diagnosis::diagnosis(&diagnosis::Input {
-                name: name(),
-                sharpness: series(0),
-                maturity: series(1),
-                sharpness_threshold: f(0),
-                maturity_threshold: f(1),
-                commitment: Some(steps(0)),
-                settled: Some(f(3)),
-                total_steps: f(1),
-                step_scale: scale,
-            }),
-        ),
-        (
-            "write-energy",
-            write_energy::write_energy(&write_energy::Input {
-                runs: vec![
-                    write_energy::Run { name: name(), steps: at.clone(), attn: grid(3), ffn: grid(5) };
-                    3
-                ],
-                step_scale: scale,
-            }),
-        ),
-        (
-            "growth-shares",
-            growth_shares::growth_shares(&growth_shares::Input {
-                runs: vec![
-                    growth_shares::Run {
-                        name: name(),
-                        weight: values(0),
-                        curvature: values(1),
-                        feature: values(2),
-                        rotation: values(3)
-                    };
-                    5
-                ],
-            }),
-        ),
-        (
-            "factors",
-            factors::factors(&factors::Input {
-                arms: vec![factors::Arm {
-                    name: name(),
-                    step_size: halves(0),
-                    energy: halves(1),
-                    coherence: halves(2),
-                    scale: halves(3),
-                }],
-                step_scale: scale,
-            }),
-        ),
-        ("shapley", shapley::shapley(&shapley::Input { from: name(), to: name(), groups: vec![group; 2] })),
-        (
-            "energy-shares",
-            energy_shares::energy_shares(&energy_shares::Input {
-                runs: vec![energy_shares::Run {
-                    name: name(),
-                    writes: vec![name(), "attn_0".into()],
-                    shares: grid(4),
-                }],
-            }),
-        ),
-        ("rate-scatter plain", rates(rate_scatter::RateScale::Plain)),
-        ("rate-scatter symlog", rates(rate_scatter::RateScale::SymLog)),
-        (
-            "growth-bound",
-            growth_bound::growth_bound(&growth_bound::Input {
-                runs: vec![growth_bound::Run { name: name(), lower: paths(0), upper: paths(1) }],
-                step_scale: scale,
-            }),
-        ),
-        (
-            "tightness",
-            tightness::tightness(&tightness::Input {
-                runs: vec![tightness::Run { name: name(), lower: half(0), upper: half(1) }],
-                step_scale: scale,
-            }),
-        ),
-    ]
-}
-
-#[test]
-fn one_point_and_constant_series_draw() {
-    for (n, scale) in [(1, StepScale::Linear), (1, StepScale::Log), (7, StepScale::Linear)] {
-        for value in [0.0, -3.0, 1e-12] {
-            for (name, figure) in hostile(n, &|_| value, &|k| k as f64, scale) {
-                let svg = check(name, &figure);
-                // A linear axis has a place for every constant, so the point is there.
-                if ["loss", "entropy", "rate-scatter plain", "growth-shares"].contains(&name) {
-                    assert!(!svg.contains("no data"), "{name}: {n} points of {value}");
-                }
+fn no_text_is_small_or_leaves_the_page() {
+    for (name, drawing) in &every_drawing() {
+        for width in [Width::Column, Width::Page] {
+            let svg = drawing.to_svg(width).unwrap();
+            let (w, h) = view_box(&svg);
+            // Points a unit of the drawing.
+            let scale = width.millimetres() * 72.0 / 25.4 / w;
+            for line in svg.lines().filter(|l| l.starts_with("<text")) {
+                let (x, y) = (number(line, "x"), number(line, "y"));
+                assert!(x >= 0.0 && x <= w && y >= 0.0 && y <= h, "{name}: {line}");
+                let points = number(line, "font-size") * scale;
+                // Sizes are rounded to a tenth of a sixteenth of a pixel.
+                assert!(points >= 6.99, "{name}: {points} points: {line}");
             }
         }
     }
 }
 
 #[test]
-fn all_nan_says_no_data() {
-    for bad in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
-        for (name, figure) in hostile(6, &|_| bad, &|k| k as f64, StepScale::Log) {
-            assert!(check(name, &figure).contains("no data"), "{name} {bad}");
-        }
+fn names_are_kebab_case_unique_and_described() {
+    for (i, f) in FIGURES.iter().enumerate() {
+        assert!(f.name.bytes().all(|b| b.is_ascii_lowercase() || b == b'-'), "{}", f.name);
+        assert!(f.about.len() > 20 && !f.about.contains('\n'));
+        assert!(FIGURES[..i].iter().all(|g| g.name != f.name));
+        assert_eq!(figure(f.name).unwrap().name, f.name);
+    }
+    assert_eq!(figure("rate-scatter").unwrap().name, "prediction", "the name it had before");
+    assert!(figure("growth").is_none());
+}
+
+#[test]
+fn without_runs_there_is_nothing_to_draw() {
+    for figure in FIGURES {
+        assert!(figure.drawings(&Material::default()).is_empty(), "{}", figure.name);
     }
 }
 
 #[test]
-fn gaps_extremes_and_disorder_draw() {
+fn twins_share_a_pair_of_hues_in_every_figure_over_steps() {
+    let styles = material().styles();
+    let hex = |k: usize| {
+        let c = styles[k].colour;
+        format!("#{:02X}{:02X}{:02X}", c.r, c.g, c.b)
+    };
+    for name in ["loss", "entropy", "factors", "tightness", "growth-bound"] {
+        let svg = figure(name).unwrap().drawings(material())[0].to_svg(Width::Page).unwrap();
+        for k in 0..styles.len() {
+            assert!(svg.contains(&hex(k)), "{name}: no {} of run {k}", hex(k));
+        }
+    }
+}
+
+/// Puts a number in place of every one that the figures draw.
+fn replace(s: &mut Series, f: &mut dyn FnMut() -> f64) {
+    let mut all = |values: &mut [f64]| values.iter_mut().for_each(|v| *v = f());
+    let halves = |h: &mut HalfCurves, all: &mut dyn FnMut(&mut [f64])| {
+        all(&mut h.lower);
+        all(&mut h.upper);
+    };
+    all(&mut s.train_loss.values);
+    all(&mut s.eval_loss.values);
+    all(&mut s.reliance.values);
+    all(&mut s.reliance.stderr);
+    for layers in [&mut s.spread.layers, &mut s.writes.attn, &mut s.writes.ffn, &mut s.energy_shares.shares] {
+        layers.iter_mut().for_each(|l| all(l));
+    }
+    let (g, c, t) = (&mut s.growth, &mut s.factors, &mut s.tightness);
+    for h in [
+        &mut s.entropy,
+        &mut s.sharpness,
+        &mut s.maturity.halves,
+        &mut g.measured,
+        &mut g.predicted,
+        &mut g.weights,
+        &mut g.bound,
+        &mut c.step_term,
+        &mut c.residual_energy,
+        &mut c.coherence,
+        &mut c.persistent,
+        &mut c.scale,
+        &mut t.tight,
+        &mut t.tight_max,
+        &mut t.cheap,
+    ] {
+        halves(h, &mut all);
+    }
+    let p = &mut s.prediction;
+    for Pairs { predicted, measured, correlation } in [&mut p.query, &mut p.key, &mut p.features] {
+        all(predicted);
+        all(measured);
+        all(std::slice::from_mut(correlation));
+    }
+}
+
+/// The samples with other numbers: one run whose label is long and holds what XML must escape.
+fn hostile(mut f: impl FnMut() -> f64) -> Material {
+    let mut m = material().clone();
+    for run in &mut m.runs {
+        replace(&mut run.series, &mut f);
+        for layer in &mut run.analysis.accounting.layers {
+            (layer.query, layer.key, layer.features, layer.growth) = (f(), f(), f(), f());
+        }
+    }
+    for pair in &mut m.comparisons {
+        let g = &mut pair.comparison.as_mut().unwrap().groups.upper;
+        (g.predicted_a, g.predicted_b, g.predicted_gap, g.measured_gap) = (f(), f(), f(), f());
+        let s = &mut g.shapley;
+        (s.step_size, s.update_geometry, s.residual_energy) = (f(), f(), f());
+        (s.coherence, s.features, s.start) = (f(), f(), f());
+    }
+    m.runs[0].name = "a <very> long \"arm\" name & more of it, longer than any panel is wide".into();
+    m.floor = Some(f());
+    m
+}
+
+#[test]
+fn constants_gaps_and_extremes_draw() {
     let odd = [
         1.0,
         f64::NAN,
@@ -292,23 +252,57 @@ fn gaps_extremes_and_disorder_draw() {
         3.0,
         -1e-300,
     ];
-    let sets: [(&str, Sequence); 4] = [
+    let mut k = 0;
+    let mut next = move |of: &dyn Fn(usize) -> f64| {
+        k += 1;
+        of(k)
+    };
+    let sets: [(&str, Box<dyn Fn(usize) -> f64>); 6] = [
+        ("zero", Box::new(|_| 0.0)),
+        ("constant", Box::new(|_| -3.0)),
         ("odd", Box::new(move |k| odd[k % odd.len()])),
         ("huge", Box::new(|k| 1e308 * if k % 2 == 0 { 1.0 } else { -1.0 })),
-        ("tiny", Box::new(|k| 5e-324 * k as f64)),
-        ("close", Box::new(|k| 1.0 + f64::EPSILON * k as f64)),
+        ("tiny", Box::new(|k| 5e-324 * (k % 100) as f64)),
+        ("close", Box::new(|k| 1.0 + f64::EPSILON * (k % 100) as f64)),
     ];
-    let orders: [(&str, Sequence); 3] = [
-        ("falling", Box::new(|k| 100.0 - k as f64)),
-        ("odd", Box::new(move |k| odd[(k * 5) % odd.len()])),
-        ("same", Box::new(|_| 7.0)),
-    ];
-    for (i, (kind, f)) in sets.iter().enumerate() {
-        for (j, (order, steps)) in orders.iter().enumerate() {
-            let scale = if (i + j) % 2 == 0 { StepScale::Log } else { StepScale::Linear };
-            for (name, figure) in hostile(13, f, steps, scale) {
-                check(&format!("{name} {kind} {order}"), &figure);
+    for (kind, f) in &sets {
+        let m = hostile(|| next(f));
+        for figure in FIGURES {
+            for drawing in figure.drawings(&m) {
+                let svg = check(&format!("{} {kind}", figure.name), &drawing);
+                assert!(!svg.contains("no data"), "{} {kind}: an empty panel", figure.name);
             }
+        }
+    }
+}
+
+#[test]
+fn figures_of_nothing_but_nan_are_not_drawn() {
+    let m = hostile(|| f64::NAN);
+    for figure in FIGURES {
+        assert!(figure.drawings(&m).is_empty() || ["shapley"].contains(&figure.name), "{}", figure.name);
+        figure.drawings(&m).iter().for_each(|d| drop(check(figure.name, d)));
+    }
+}
+
+#[test]
+fn a_window_cuts_every_curve() {
+    let folder = tempfile::tempdir().unwrap();
+    let dirs = samples::write(folder.path()).unwrap();
+    let runs: Vec<_> = dirs.iter().map(|d| growthpath_trace::Run::open(d).unwrap()).collect();
+    let m = Material::read(&runs, &[(0, 1)], Some(100..300)).unwrap();
+    for run in &m.runs {
+        let s = &run.series;
+        for steps in
+            [&s.train_loss.steps, &s.growth.measured.steps, &s.maturity.halves.steps, &s.reliance.steps]
+        {
+            assert!(!steps.is_empty() && steps.iter().all(|s| (100.0..=300.0).contains(s)), "{steps:?}");
+        }
+        assert!(s.hold.is_none(), "the hold ends before the window");
+    }
+    for figure in FIGURES {
+        for drawing in figure.drawings(&m) {
+            check(figure.name, &drawing);
         }
     }
 }
@@ -316,13 +310,17 @@ fn gaps_extremes_and_disorder_draw() {
 #[test]
 fn long_series_keep_their_peaks_and_stay_small() {
     let n = 200_000;
+    let mut m = material().clone();
+    m.runs.truncate(1);
+    m.comparisons.clear();
+    let series = &mut m.runs[0].series;
+    series.window.end = n as u32;
     let steps: Vec<f64> = (0..n).map(|i| i as f64).collect();
     let values: Vec<f64> = (0..n)
         .map(|i| if i == 123_456 { 50.0 } else { 1.0 + 0.1 * ((i * 7919) % 101) as f64 / 101.0 })
         .collect();
-    let half = Halves { lower: Series::default(), upper: Series::new(steps, values) };
-    let arms = vec![entropy::Arm { name: "gpt".into(), entropy: half }];
-    let svg = check("entropy", &entropy::entropy(&entropy::Input { arms, step_scale: StepScale::Linear }));
+    series.entropy = HalfCurves { steps, lower: vec![f64::NAN; n], upper: values };
+    let svg = check("entropy", &figure("entropy").unwrap().drawings(&m)[0]);
     assert!(svg.len() < 150_000, "{}", svg.len());
     // The data line is the longest path; its highest point is the peak, far above everything else.
     let path = svg.lines().filter(|l| l.starts_with("<polyline")).max_by_key(|l| l.len()).unwrap();
@@ -334,49 +332,16 @@ fn long_series_keep_their_peaks_and_stay_small() {
 }
 
 #[test]
-fn arms_keep_their_colours_in_every_figure() {
-    let (blue, orange) = ("#0072B2", "#E69F00");
-    for (name, figure) in samples::all() {
-        if ["loss", "entropy", "factors", "tightness"].contains(&name) {
-            let svg = figure.to_svg_string().unwrap();
-            assert!(svg.contains(blue) && svg.contains(orange), "{name}");
-        }
-    }
-}
-
-#[test]
-fn no_text_leaves_the_page() {
-    for (name, figure) in samples::all() {
-        let svg = figure.to_svg_string().unwrap();
-        let size: Vec<f64> = svg
-            .split("viewBox=\"0 0 ")
-            .nth(1)
-            .and_then(|s| s.split('"').next())
-            .unwrap()
-            .split(' ')
-            .map(|v| v.parse().unwrap())
-            .collect();
-        for line in svg.lines().filter(|l| l.starts_with("<text")) {
-            let number = |key: &str| -> f64 {
-                line.split(&format!(" {key}=\"")).nth(1).unwrap().split('"').next().unwrap().parse().unwrap()
-            };
-            let (x, y) = (number("x"), number("y"));
-            assert!(x >= 0.0 && x <= size[0] && y >= 0.0 && y <= size[1], "{name}: {line}");
-        }
-    }
-}
-
-#[test]
 fn files_are_written_and_errors_name_the_path() {
     let folder = tempfile::tempdir().unwrap();
-    let figure = shapley::shapley(&samples::shapley());
-    let (png, svg) = (folder.path().join("a.png"), folder.path().join("a.svg"));
-    figure.save_png(&png).unwrap();
-    figure.save_svg(&svg).unwrap();
-    assert_eq!(std::fs::read(&png).unwrap(), figure.to_png_bytes().unwrap());
-    assert_eq!(std::fs::read_to_string(&svg).unwrap(), figure.to_svg_string().unwrap());
+    let drawing = &figure("growth-shares").unwrap().drawings(material())[0];
+    for format in [Format::Png, Format::Svg, Format::Pdf] {
+        let path = folder.path().join("a").with_extension(format.extension());
+        drawing.save(&path, format, Width::Column).unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), drawing.render(format, Width::Column).unwrap());
+    }
     let missing = folder.path().join("no/such/b.png");
-    let error = figure.save_png(&missing).unwrap_err();
+    let error = drawing.save(&missing, Format::Png, Width::Page).unwrap_err();
     assert!(matches!(error, FigureError::Write { .. }));
     assert!(error.to_string().contains("no/such/b.png"), "{error}");
 }

@@ -4,6 +4,7 @@
 // are [B * T, H * DH]; lse and delta are [B, H, T]. Rotation (rotate-half) uses tables cosine, sine [T, DH / 2]: column
 // j < DH / 2 turns with column j + DH / 2. Logits are post-scale, S = q . k / sqrt(DH).
 #pragma once
+#include "attention_stats.cuh"
 #include "fragment.cuh"
 
 // Rows a block owns (16 a warp) and rows of the other side that it meets at a time; chosen so that all tiles fit the
@@ -70,6 +71,21 @@ __device__ __forceinline__ void load_tile(T* tile, const T* __restrict__ head, s
         }
         store4(tile + r * LD + c, low);
         store4(tile + r * LD + c + HALF, high);
+    }
+}
+
+// Adds the squared norms of a tile's rows, as stored, to `plain`, and weighted by the causal pairs that a row is in to
+// `paired`: row i of the sequence asks i + 1 keys and, as a key, is asked by seq - i rows. Rows past `seq` are zeros.
+template <class T, int DH, int ROWS, bool KEY>
+__device__ __forceinline__ void add_norms(const T* tile, int first, int seq, float& plain, float& paired) {
+    constexpr int GROUPS = DH / 4, LD = Pitch<T, DH>::value;
+    for (int item = threadIdx.x; item < ROWS * GROUPS; item += blockDim.x) {
+        const int r = item / GROUPS, i = first + r;
+        float v[4];
+        load4(tile + r * LD + item % GROUPS * 4, v);
+        const float square = v[0] * v[0] + v[1] * v[1] + v[2] * v[2] + v[3] * v[3];
+        plain += square;
+        paired += static_cast<float>(KEY ? seq - i : i + 1) * square;
     }
 }
 

@@ -1,8 +1,6 @@
 // Causal attention, backward, without atomics: one kernel over tiles of keys for dk and dv, one over tiles of queries
-// for dq, which also leaves |G_S|^2 and <S, G_S> behind.
+// for dq, which also leaves |G_S|^2 and <S, G_S> behind (attention_stats.cuh). G_S = gradient at the post-scale logits.
 #include "attention.cuh"
-
-#define BACKWARD_STATS 2 // sum G_S^2, sum S G_S; G_S = gradient at the post-scale logits
 
 // delta[b, h, i] = <do_i, o_i> over the head, dh a multiple of 32 up to 128. A group of dh / 4 lanes (8, 16 or 32) has a
 // (token, head), four columns a lane. Launch: block 256, grid = any number.
@@ -27,7 +25,7 @@ __device__ __forceinline__ void attention_delta(const T* __restrict__ dout, cons
 }
 
 // dout, o [B * T, H * DH]; lse, delta [B, H, T]; dqkv [B * T, 3 * H * DH], of which this kernel writes the query block;
-// stats [H, B, gridDim.x, 2] partial sums. Launch: as the forward.
+// stats [H, B, gridDim.x, BACKWARD_STATS] partial sums. Launch: as the forward.
 template <class T, int DH>
 __device__ __forceinline__ void attention_bwd_q(const T* __restrict__ dout, const T* __restrict__ qkv, const float* __restrict__ cosine, const float* __restrict__ sine,
                                                 const float* __restrict__ lse, const float* __restrict__ delta, T* __restrict__ dqkv, float* __restrict__ stats, int B, int H, int seq) {
@@ -37,7 +35,7 @@ __device__ __forceinline__ void attention_bwd_q(const T* __restrict__ dout, cons
     SHARED(d_o, Array<T, ROWS * LD>);
     SHARED(k, Array<T, KEYS * LD>);
     SHARED(v, Array<T, KEYS * LD>);
-    SHARED(scratch, Array<float, 2 * WARP>);
+    SHARED(scratch, Array<float, BACKWARD_SUMS * WARP>);
 
     const int tile = gridDim.x - 1 - blockIdx.x, head = blockIdx.y, batch = blockIdx.z, first = tile * ROWS;
     const int lane = threadIdx.x & 31, warp = threadIdx.x >> 5, g = lane >> 2, t = lane & 3;
@@ -49,14 +47,15 @@ __device__ __forceinline__ void attention_bwd_q(const T* __restrict__ dout, cons
     load_tile<T, DH, ROWS>(q, queries, stride, first, seq, cosine, sine);
     load_tile<T, DH, ROWS>(d_o, dout + start * width + head * DH, width, first, seq, nullptr, nullptr);
     const size_t rows = (static_cast<size_t>(batch) * H + head) * seq;
-    float row_lse[2], row_delta[2];
+    float row_lse[2], row_centre[2], row_delta[2];
     for (int r = 0; r < 2; r++) {
         const int i = i0 + 8 * r;
         row_lse[r] = i < seq ? lse[rows + i] : 0.f;
+        row_centre[r] = row_lse[r] - logf(static_cast<float>(i + 1));
         row_delta[r] = i < seq ? delta[rows + i] : 0.f;
     }
 
-    float dq[OT][4], sums[2] = {0.f, 0.f};
+    float dq[OT][4], sums[BACKWARD_SUMS] = {};
     clear(dq);
     const int end = min(first + ROWS, seq);
     for (int k0 = 0; k0 < end; k0 += KEYS) {
@@ -79,8 +78,8 @@ __device__ __forceinline__ void attention_bwd_q(const T* __restrict__ dout, cons
                     if (!masked.value || (k0 + 8 * n + 2 * t + (e & 1) <= i && i < seq)) {
                         const float logit = s[n][e] * scale;
                         ds = attention_exp<T>(logit - row_lse[r]) * (dp[n][e] - row_delta[r]);
-                        sums[0] += ds * ds;
-                        sums[1] += logit * ds;
+                        sums[BACKWARD_SQUARES] += ds * ds;
+                        sums[BACKWARD_PRODUCT] += (logit - row_centre[r]) * ds;
                     }
                     s[n][e] = ds;
                 }
@@ -99,7 +98,7 @@ __device__ __forceinline__ void attention_bwd_q(const T* __restrict__ dout, cons
     block_sum(sums, scratch);
     if (threadIdx.x == 0) {
         float* out = stats + ((static_cast<size_t>(head) * B + batch) * gridDim.x + tile) * BACKWARD_STATS;
-        out[0] = sums[0], out[1] = sums[1];
+        for (int n = 0; n < BACKWARD_SUMS; n++) out[n] = sums[n];
     }
 }
 

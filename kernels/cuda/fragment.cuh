@@ -139,7 +139,7 @@ __device__ __forceinline__ void product_nn(float (&c)[NT][4], const float (&p)[K
     }
 }
 
-// Sum and maximum over the four lanes that share a fragment's rows.
+// Sum, maximum and minimum over the four lanes that share a fragment's rows.
 __device__ __forceinline__ float quad_sum(float v) {
     v += __shfl_xor_sync(FULL_WARP, v, 1);
     return v + __shfl_xor_sync(FULL_WARP, v, 2);
@@ -147,6 +147,14 @@ __device__ __forceinline__ float quad_sum(float v) {
 __device__ __forceinline__ float quad_max(float v) {
     v = fmaxf(v, __shfl_xor_sync(FULL_WARP, v, 1));
     return fmaxf(v, __shfl_xor_sync(FULL_WARP, v, 2));
+}
+__device__ __forceinline__ float quad_min(float v) {
+    v = fminf(v, __shfl_xor_sync(FULL_WARP, v, 1));
+    return fminf(v, __shfl_xor_sync(FULL_WARP, v, 2));
+}
+__device__ __forceinline__ int quad_min(int v) {
+    v = min(v, __shfl_xor_sync(FULL_WARP, v, 1));
+    return min(v, __shfl_xor_sync(FULL_WARP, v, 2));
 }
 
 // Two neighbours at an even element.

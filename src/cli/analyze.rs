@@ -4,12 +4,12 @@ use std::ops::Range;
 use std::path::PathBuf;
 
 use growthpath_analysis::diagnosis::{Diagnosis, Thresholds, diagnosis};
-use growthpath_analysis::read::{Analysis, LONG_INTERVAL, analyze};
+use growthpath_analysis::read::{Analysis, LONG_INTERVAL, Lead, analyze, leads};
 use growthpath_trace::Run;
 use serde::Serialize;
 
 use super::output::{self, number, table};
-use super::window;
+use super::{signals, window};
 use crate::error::Result;
 
 /// Arguments of `growthpath analyze`.
@@ -29,6 +29,9 @@ pub struct Args {
     /// One-sided confidence at which the upper half's reliance must exceed zero (Student's t)
     #[arg(long, default_value_t = Thresholds::default().confidence)]
     reliance_confidence: f64,
+    /// Hold early signals (pressure, spectra of the update, ...) against the growth that follows them
+    #[arg(long)]
+    signals: bool,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -39,6 +42,8 @@ struct Whole<'a> {
     #[serde(flatten)]
     analysis: &'a Analysis,
     diagnosis: Option<&'a Diagnosis>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    signals: Option<&'a [Lead]>,
 }
 
 /// Run the verb.
@@ -53,10 +58,12 @@ pub fn run(args: &Args) -> Result<()> {
     thresholds.validate()?;
     // A run without probes (QK-norm, --probe-every 0) has nothing to diagnose, and says so in words.
     let diagnosis = diagnosis(&run, &thresholds).ok();
+    let leads = if args.signals { Some(leads(&run, args.window.clone())?) } else { None };
     if args.json {
-        output::json(&Whole { analysis: &analysis, diagnosis: diagnosis.as_ref() })
+        output::json(&Whole { analysis: &analysis, diagnosis: diagnosis.as_ref(), signals: leads.as_deref() })
     } else {
-        output::print(&text(&analysis, diagnosis.as_ref()))
+        let signals = leads.as_deref().map_or(String::new(), signals::text);
+        output::print(&(text(&analysis, diagnosis.as_ref()) + &signals))
     }
 }
 
@@ -177,7 +184,7 @@ fn times(d: &Diagnosis) -> String {
         .collect();
     let mut out = String::new();
     if !known.is_empty() {
-        out += &format!("{} (after the first step of each, at the second at the latest)\n", known.join(", "));
+        out += &format!("{} (later than the first step, no later than the second)\n", known.join(", "));
     }
     if let Some(s) = &d.settling {
         out += &format!("{}\n", s.sentence);
@@ -210,7 +217,7 @@ fn text(a: &Analysis, d: Option<&Diagnosis>) -> String {
     out += &prediction_table(a);
     let b = &a.bound;
     out += &format!(
-        "Bounds (6): {} violations; tightness median {} (tight), {} (cheap); the weights made {} of the growth that\n\
+        "Bounds (section 6): {} violations; tightness median {} (tight), {} (cheap); the weights made {} of the growth that\n\
          their steps allowed (share of coherent growth)\n",
         b.violations,
         number(b.tight.median),

@@ -7,7 +7,7 @@ use growthpath_analysis::compare::{Comparison, GroupComparison, Layers, compare}
 use growthpath_trace::Run;
 
 use super::output::{self, number, table};
-use super::window;
+use super::{losses, window};
 use crate::error::Result;
 
 /// Groups of layers on the command line.
@@ -118,28 +118,7 @@ pub fn text(c: &Comparison) -> String {
         &rows(c, levers),
     );
     out += "\n";
-    if let Some(l) = &c.final_loss {
-        out += &format!(
-            "validation loss at step {}: A {:.4}, B {:.4}: B - A = {:+.4} (standard error over sequences {}), perplexity {:+.3}\n",
-            l.step,
-            l.val_loss_a,
-            l.val_loss_b,
-            l.difference,
-            number(l.difference_stderr),
-            l.perplexity_gap
-        );
-    }
-    let sides = [(b, a, &c.token_efficiency), (a, b, &c.token_efficiency_reverse)];
-    for (who, other, e) in sides {
-        if let Some(e) = e.as_ref().filter(|e| e.reached) {
-            out += &format!(
-                "{who} reaches the final loss of {other} after {:.0} of {:.0} tokens: {:.1} % saved\n",
-                e.tokens,
-                e.reference_tokens,
-                100.0 * e.fraction_saved
-            );
-        }
-    }
+    out += &losses::text(c);
     if !c.differences.is_empty() {
         let rows: Vec<Vec<String>> =
             c.differences.iter().map(|d| vec![d.key.clone(), d.a.to_string(), d.b.to_string()]).collect();

@@ -12,6 +12,7 @@ use super::study::{parse_flags, train_all};
 use super::train::set_threads;
 use crate::data::corpus::entropy_rate;
 use crate::error::{Error, Result};
+use crate::report;
 use crate::study::Job;
 
 /// Arguments of `growthpath demo`.
@@ -91,15 +92,16 @@ pub fn run(args: &Args) -> Result<()> {
     let runs: Vec<Run> = jobs.iter().map(|j| Ok(Run::open(&j.folder)?)).collect::<Result<_>>()?;
     let pairs = [(0, 1), (2, 3), (0, 2)];
     let figures = args.out.join("figures");
-    crate::report::draw_all(&runs, &pairs, &figures)?;
-    let report = args.out.join("report.html");
-    crate::report::write(&runs, &pairs, &report)?;
-    let summary = crate::report::summary(&runs)?;
-    let report = report.canonicalize().unwrap_or(report);
+    let material = report::read(&runs, &pairs, None)?;
+    report::draw_all(&material, &figures)?;
+    let page = args.out.join("report.html");
+    report::write(&material, &page)?;
+    let summary = report::summary(&material);
+    let page = page.canonicalize().unwrap_or(page);
     output::print(&format!(
         "{summary}\nfigures: {}\n{:.0} s in all. Open the report: {}\n",
         figures.display(),
         started.elapsed().as_secs_f64(),
-        report.display()
+        page.display()
     ))
 }

@@ -1,26 +1,63 @@
 //! `growthpath plot`.
 
+use std::ops::Range;
 use std::path::PathBuf;
 
-use growthpath_figures::names;
+use clap::ValueEnum;
+use growthpath_figures::{FIGURES, Figure, Material, figure};
 use growthpath_trace::Run;
 
 use super::output;
+use super::progress::note;
 use crate::error::{Error, Result};
-use crate::report::{Material, pictures, save};
+use crate::report::{pictures, read, save};
+
+/// How wide figures are printed.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Width {
+    /// One column of a page, 84 mm
+    Column,
+    /// The page's text width, 174 mm
+    Page,
+}
+
+/// File formats.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Format {
+    /// Pixels, 288 an inch
+    Png,
+    /// Vectors
+    Svg,
+    /// Vectors with embedded fonts
+    Pdf,
+}
 
 /// Arguments of `growthpath plot`.
 #[derive(Debug, Clone, clap::Args)]
+#[command(after_help = "Examples:\n  \
+    growthpath plot --figure list\n  \
+    growthpath plot runs/gpt runs/llama --out figures\n  \
+    growthpath plot runs/gpt --figure growth-shares,diagnosis --width column --format pdf\n  \
+    growthpath plot runs/gpt --figure factors --window 0..200")]
 pub struct Args {
     /// Run directories; the first is the reference of comparisons
-    #[arg(required = true, value_name = "RUN")]
+    #[arg(value_name = "RUN", required_unless_present = "figure")]
     runs: Vec<PathBuf>,
-    /// Name of a figure, or all; `list` prints the names
-    #[arg(long, default_value = "all")]
-    figure: String,
-    /// Directory for the PNG and SVG files
+    /// Figures, separated by commas or given again; all, or list to print the names
+    #[arg(long, value_name = "NAME", value_delimiter = ',', default_value = "all")]
+    figure: Vec<String>,
+    /// Directory for the files
     #[arg(long, default_value = "figures")]
     out: PathBuf,
+    /// Printed width; text is never smaller than 7 points
+    #[arg(long, value_enum, default_value = "page")]
+    width: Width,
+    /// File formats, separated by commas or given again
+    #[arg(long, value_enum, value_delimiter = ',', default_values = ["png", "svg"])]
+    format: Vec<Format>,
+    /// Steps to show, such as 100..300 (verdicts always speak of the whole run)
+    #[arg(long, value_name = "A..B", value_parser = super::window)]
+    window: Option<Range<u32>>,
 }
 
 /// Pairs of indices into runs shown together: reference first.
@@ -35,23 +72,78 @@ pub fn open(paths: &[PathBuf]) -> Result<(Vec<Run>, Pairs)> {
 
 /// Run the verb.
 pub fn run(args: &Args) -> Result<()> {
-    if args.figure == "list" {
-        let rows: Vec<Vec<String>> =
-            names().iter().map(|n| vec![n.name.into(), n.description.into()]).collect();
-        return output::print(&output::table(&["figure", "shows"], &rows));
+    if args.figure.iter().any(|f| f == "list") {
+        let lines: Vec<String> = FIGURES.iter().map(|f| format!("{:<16}{}\n", f.name, f.about)).collect();
+        return output::print(&lines.concat());
     }
-    let only = match args.figure.as_str() {
-        "all" => None,
-        name if names().iter().any(|n| n.name == name) => Some(name),
-        other => {
-            let known: Vec<&str> = names().iter().map(|n| n.name).collect();
-            return Err(Error::usage(format!("unknown figure `{other}`; known: all, {}", known.join(", "))));
-        }
-    };
+    let wanted = figures(&args.figure)?;
+    if args.runs.is_empty() {
+        return Err(Error::usage("name at least one run directory: growthpath plot RUN"));
+    }
     let (runs, pairs) = open(&args.runs)?;
-    let drawn = pictures(&Material::read(&runs, &pairs)?, only);
-    save(&drawn, &args.out)?;
-    let list: Vec<String> =
-        drawn.iter().map(|p| format!("{}\n", args.out.join(format!("{}.png", p.stem)).display())).collect();
+    let material = read(&runs, &pairs, args.window.clone())?;
+    for figure in &wanted {
+        say_why_missing(figure, &material);
+    }
+    let width = match args.width {
+        Width::Column => growthpath_figures::Width::Column,
+        Width::Page => growthpath_figures::Width::Page,
+    };
+    let formats: Vec<_> = args
+        .format
+        .iter()
+        .map(|f| match f {
+            Format::Png => growthpath_figures::Format::Png,
+            Format::Svg => growthpath_figures::Format::Svg,
+            Format::Pdf => growthpath_figures::Format::Pdf,
+        })
+        .collect();
+    let paths = save(&pictures(&material, wanted), &args.out, &formats, width)?;
+    let list: Vec<String> = paths.iter().map(|p| format!("{}\n", p.display())).collect();
     output::print(&list.concat())
+}
+
+/// The figures of these names, each once, in the order asked.
+fn figures(names: &[String]) -> Result<Vec<&'static Figure>> {
+    let mut wanted: Vec<&'static Figure> = Vec::new();
+    for name in names {
+        let found = match name.as_str() {
+            "all" => FIGURES.iter().collect(),
+            name => vec![figure(name).ok_or_else(|| unknown(name))?],
+        };
+        for figure in found {
+            if wanted.iter().all(|w| w.name != figure.name) {
+                wanted.push(figure);
+            }
+        }
+    }
+    Ok(wanted)
+}
+
+fn unknown(name: &str) -> Error {
+    /// Jaro-Winkler similarity from which a name is taken for a slip of the keyboard.
+    const ALIKE: f64 = 0.75;
+    let known = || FIGURES.iter().map(|f| f.name);
+    let closest = known()
+        .map(|k| (strsim::jaro_winkler(name, k), k))
+        .max_by(|a, b| a.0.total_cmp(&b.0))
+        .filter(|c| c.0 >= ALIKE);
+    let hint = closest.map_or(String::new(), |c| format!("did you mean `{}`? ", c.1));
+    let known: Vec<&str> = known().collect();
+    Error::usage(format!("unknown figure `{name}`: {hint}known are all, {}", known.join(", ")))
+}
+
+/// A figure that has nothing to show is said, with the reason where there is one.
+fn say_why_missing(figure: &Figure, m: &Material) {
+    if !figure.drawings(m).is_empty() {
+        return;
+    }
+    let refused: Vec<&str> =
+        m.comparisons.iter().filter_map(|p| p.comparison.as_ref().err()).map(String::as_str).collect();
+    let why = match figure.name {
+        "shapley" if m.runs.len() < 2 => "it compares runs: name two".to_owned(),
+        "shapley" => refused.join("; "),
+        _ => "the runs hold nothing for it in these steps".to_owned(),
+    };
+    note(&format!("{}: not drawn, {why}", figure.name));
 }

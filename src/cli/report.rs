@@ -21,6 +21,6 @@ pub struct Args {
 /// Run the verb.
 pub fn run(args: &Args) -> Result<()> {
     let (runs, pairs) = open(&args.runs)?;
-    report::write(&runs, &pairs, &args.out)?;
+    report::write(&report::read(&runs, &pairs, None)?, &args.out)?;
     output::print(&format!("{}\n", args.out.display()))
 }

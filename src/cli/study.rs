@@ -4,17 +4,20 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::Parser;
-use growthpath_analysis::compare::{Comparison, Layers, compare, seeds};
-use growthpath_trace::Run;
+use growthpath_analysis::compare::{Layers, compare, seeds};
+use growthpath_analysis::statistics::{CONFIDENCE, estimate, mean_interval};
+use growthpath_trace::{Run, Status};
 
 use super::device::{DeviceArg, pick};
 use super::output::{self, number, table};
 use super::progress::{Progress, note};
+use super::seed_table;
 use super::train::{load_data, set_threads, train_shown};
 use super::train_args::TrainArgs;
 use crate::data::Dataset;
 use crate::error::{Error, Result};
-use crate::study::{Job, Plan, State, state};
+use crate::report;
+use crate::study::{Arm, Job, Plan, State, state};
 use crate::train::{Device, resume};
 
 /// Arguments of `growthpath study`.
@@ -133,8 +136,9 @@ pub fn run(args: &Args) -> Result<()> {
     let pairs: Vec<(usize, usize)> =
         plan.compare.iter().filter_map(|[a, b]| Some((index(&plan, a)?, index(&plan, b)?))).collect();
     let figures = out.join("figures");
-    crate::report::draw_all(&first, &pairs, &figures)?;
-    crate::report::write(&first, &pairs, &out.join("report.html"))?;
+    let material = report::read(&first, &pairs, None)?;
+    report::draw_all(&material, &figures)?;
+    report::write(&material, &out.join("report.html"))?;
     output::print(&summary(&plan, &out)?)
 }
 
@@ -143,45 +147,70 @@ fn index(plan: &Plan, name: &str) -> Option<usize> {
 }
 
 fn summary(plan: &Plan, out: &Path) -> Result<String> {
-    let mut text = String::new();
-    let mut rows = Vec::new();
-    for arm in &plan.arms {
-        let mut losses = Vec::new();
-        for seed in &plan.seeds {
-            let evals = Run::open(Plan::folder(out, arm, *seed))?.evals()?;
-            losses.extend(evals.last().map(|e| e.loss));
-        }
-        let (mean, error) = crate::train::reliance::mean_and_error(&losses);
-        rows.push(vec![arm.name.clone(), format!("{mean:.4}"), number(error), format!("{:.3}", mean.exp())]);
-    }
-    text += &table(&["arm", "validation loss", "standard error over seeds", "perplexity"], &rows);
+    let open = |arm: &Arm, seed: u64| -> Result<Run> { Ok(Run::open(Plan::folder(out, arm, seed))?) };
+    let mut text = arms_table(plan, &open)?;
     for [a, b] in &plan.compare {
-        let mut all: Vec<Comparison> = Vec::new();
-        for seed in &plan.seeds {
-            let open = |name: &str| -> Result<Run> {
-                let arm = plan.arms.iter().find(|x| x.name == name);
-                let arm = arm.ok_or_else(|| Error::usage(format!("no arm `{name}`")))?;
-                Ok(Run::open(Plan::folder(out, arm, *seed))?)
-            };
-            all.push(compare(&open(a)?, &open(b)?, Layers::Upper, 0..u32::MAX)?);
+        let arm = |name: &String| {
+            let found = plan.arms.iter().find(|x| x.name == *name);
+            found.ok_or_else(|| Error::usage(format!("no arm `{name}`")))
+        };
+        let (arm_a, arm_b) = (arm(a)?, arm(b)?);
+        let (mut all, mut left_out) = (Vec::new(), Vec::new());
+        for &seed in &plan.seeds {
+            let (run_a, run_b) = (open(arm_a, seed)?, open(arm_b, seed)?);
+            match [(a, &run_a), (b, &run_b)].iter().find(|(_, run)| run.info().status != Status::Complete) {
+                Some((name, run)) => left_out.push(format!("seed {seed} ({name} {})", ended(run))),
+                None => all.push(compare(&run_a, &run_b, Layers::Upper, 0..u32::MAX)?),
+            }
         }
-        text += &format!("\n{b} against {a}, upper half, {} seeds\n", all.len());
-        let s = seeds(&all, 0.95)?;
-        let rows: Vec<Vec<String>> = s
-            .metrics
-            .iter()
-            .map(|m| {
-                let i = &m.interval;
-                vec![
-                    m.name.to_string(),
-                    number(m.estimate.mean),
-                    number(m.estimate.error),
-                    format!("{} .. {}", number(i.low), number(i.high)),
-                ]
-            })
-            .collect();
-        text += &table(&["", "mean", "standard error", "95 % interval"], &rows);
+        let of = if left_out.is_empty() { String::new() } else { format!(" of {}", plan.seeds.len()) };
+        text += &format!("\n{b} against {a}, upper half, {}{of} seeds\n", all.len());
+        if !left_out.is_empty() {
+            text += &format!(
+                "left out: {}. What follows is about the seeds in which both arms finished, and says nothing of the others.\n",
+                left_out.join(", ")
+            );
+        }
+        if !all.is_empty() {
+            text += &seed_table::text(&seeds(&all, CONFIDENCE)?);
+        }
     }
     text += &format!("\nreport: {}\n", out.join("report.html").display());
     Ok(text)
+}
+
+/// How a run ended, for a sentence.
+fn ended(run: &Run) -> &'static str {
+    match run.info().status {
+        Status::Complete => "finished",
+        Status::Diverged => "diverged",
+        Status::Running | Status::Interrupted => "did not finish",
+    }
+}
+
+/// Final validation loss of every arm over the seeds that finished.
+fn arms_table(plan: &Plan, open: &dyn Fn(&Arm, u64) -> Result<Run>) -> Result<String> {
+    let mut rows = Vec::new();
+    for arm in &plan.arms {
+        let mut losses = Vec::new();
+        for &seed in &plan.seeds {
+            let run = open(arm, seed)?;
+            if run.info().status == Status::Complete {
+                losses.extend(run.evals()?.last().map(|e| e.loss));
+            }
+        }
+        let (e, i) = (estimate(&losses), mean_interval(&losses, CONFIDENCE)?);
+        let of = if e.count < plan.seeds.len() { format!(" of {}", plan.seeds.len()) } else { String::new() };
+        rows.push(vec![
+            arm.name.clone(),
+            format!("{}{of}", e.count),
+            format!("{:.4}", e.mean),
+            number(e.error),
+            format!("{} .. {}", number(i.low), number(i.high)),
+            format!("{:.3}", e.mean.exp()),
+        ]);
+    }
+    let head =
+        ["arm", "seeds", "validation loss", "standard error over seeds", "95 % interval", "perplexity"];
+    Ok(table(&head, &rows))
 }

@@ -113,6 +113,10 @@ pub struct TrainArgs {
     /// Record heads and writes: every (step), off, or every N steps
     #[arg(long, default_value = "every")]
     pub telemetry: String,
+    /// Spectra of the update (heads.dm_f, dm_top, dm_entropy) every N steps; 0 = never. On the CPU only: a device would
+    /// have to stop for the weights
+    #[arg(long, default_value_t = 50, value_name = "N")]
+    pub spectra_every: u32,
     /// Probe every N steps, and at 0, 1, 2, 4, 8, ...; 0 = never
     #[arg(long, default_value_t = 10)]
     pub probe_every: u32,
@@ -228,6 +232,7 @@ impl TrainArgs {
             clip: self.clip,
             intervention: self.intervention()?,
             telemetry_every: self.telemetry()?,
+            spectra_every: self.spectra_every,
             probe,
             eval_every: self.eval_every.unwrap_or((self.steps / 10).max(1)),
             eval_sequences: self.eval_sequences,

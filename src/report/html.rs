@@ -5,11 +5,11 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
 use growthpath_analysis::diagnosis::{Bracket, Interval};
-use growthpath_trace::Run;
+use growthpath_figures::{FIGURES, Material, RunMaterial, Width};
 
-use super::material::{Arm, Material};
-use super::pictures::pictures;
+use super::pictures;
 use crate::cli::number;
+use crate::data::corpus::entropy_rate;
 use crate::error::{Error, Result};
 
 struct Row {
@@ -85,7 +85,7 @@ const COMPARISON_HEAD: [&str; 12] = [
     "energy ratio",
 ];
 
-fn mean_growth(a: &Arm, upper: bool) -> f64 {
+fn mean_growth(a: &RunMaterial, upper: bool) -> f64 {
     let layers = &a.analysis.layers;
     let half = layers.len() / 2;
     let chosen: Vec<f64> =
@@ -93,7 +93,7 @@ fn mean_growth(a: &Arm, upper: bool) -> f64 {
     chosen.iter().sum::<f64>() / chosen.len() as f64
 }
 
-fn run_row(a: &Arm) -> Vec<String> {
+fn run_row(a: &RunMaterial) -> Vec<String> {
     let step = |b: Option<Bracket>| b.map_or("not seen".to_string(), |b| b.to_string());
     let percent = |p: Interval| match (number(100.0 * p.low), number(100.0 * p.high)) {
         (low, high) if low == high => format!("{low} %"),
@@ -114,12 +114,8 @@ fn run_row(a: &Arm) -> Vec<String> {
 }
 
 /// A short table of runs for the terminal.
-///
-/// # Errors
-/// A run that cannot be read.
-pub fn summary(runs: &[Run]) -> Result<String> {
-    let m = Material::read(runs, &[])?;
-    let rows: Vec<Vec<String>> = m.arms.iter().map(run_row).collect();
+pub fn summary(m: &Material) -> String {
+    let rows: Vec<Vec<String>> = m.runs.iter().map(run_row).collect();
     let head = [
         "run",
         "valid loss",
@@ -132,18 +128,18 @@ pub fn summary(runs: &[Run]) -> Result<String> {
         "r(theory)",
     ];
     let mut out = crate::cli::table(&head, &rows);
-    if let Some(r) = m.rate {
-        out += &format!("floor (entropy rate): {:.4} nats/byte\n", r.nats_per_byte);
+    if let Some(floor) = m.floor {
+        out += &format!("floor (entropy rate): {floor:.4} nats/byte\n");
     }
-    for a in &m.arms {
+    for a in &m.runs {
         if let Some(d) = &a.diagnosis {
             out += &format!("{}: {}\n", a.name, d.sentence);
         }
     }
-    Ok(out)
+    out
 }
 
-fn section(a: &Arm) -> Section {
+fn section(a: &RunMaterial) -> Section {
     let d = a.diagnosis.as_ref();
     let rows = a
         .analysis
@@ -189,14 +185,14 @@ fn section(a: &Arm) -> Section {
 /// When a figure cannot be drawn.
 pub fn page(m: &Material) -> Result<String> {
     let mut figures = Vec::new();
-    for p in pictures(m, None) {
-        let data = STANDARD.encode(p.figure.to_svg_string()?);
-        figures.push(Shown { description: p.description, data });
+    for p in pictures(m, FIGURES) {
+        let data = STANDARD.encode(p.drawing.to_svg(Width::Page)?);
+        figures.push(Shown { description: p.about, data });
     }
     let (mut comparisons, mut refused) = (Vec::new(), Vec::new());
-    for ((i, j), c) in &m.comparisons {
-        let name = format!("{} against {}", m.arms[*j].name, m.arms[*i].name);
-        match c {
+    for pair in &m.comparisons {
+        let name = format!("{} against {}", m.runs[pair.to].name, m.runs[pair.from].name);
+        match &pair.comparison {
             Ok(c) => {
                 let groups =
                     [Some(("upper", &c.groups.upper)), c.groups.lower.as_ref().map(|g| ("lower", g))];
@@ -226,18 +222,19 @@ pub fn page(m: &Material) -> Result<String> {
     }
     let page = Page {
         version: env!("CARGO_PKG_VERSION"),
-        floor: m.rate.map_or(String::new(), |r| {
+        floor: m.floor.map_or(String::new(), |_| {
+            let r = entropy_rate();
             format!(
                 "{:.4} nats/byte; {:.4} for a reader who knows the rules but never looks back",
                 r.nats_per_byte, r.without_recall
             )
         }),
         head: RUN_HEAD.to_vec(),
-        runs: m.arms.iter().map(|a| Row { cells: run_row(a) }).collect(),
+        runs: m.runs.iter().map(|a| Row { cells: run_row(a) }).collect(),
         comparison_head: COMPARISON_HEAD.to_vec(),
         comparisons,
         refused,
-        sections: m.arms.iter().map(section).collect(),
+        sections: m.runs.iter().map(section).collect(),
         figures,
     };
     page.render().map_err(|e| Error::format("report", e.to_string()))

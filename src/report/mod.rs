@@ -1,51 +1,93 @@
 //! Saved runs to figures and to a self-contained report.
 
 mod html;
-mod material;
-mod pictures;
 
+use std::ops::Range;
 use std::path::Path;
 
+use growthpath_figures::{Drawing, FIGURES, Figure, Format, Material, Width};
 use growthpath_trace::Run;
 
+use crate::data::corpus::entropy_rate;
 use crate::error::{Error, Result};
 
 pub use html::summary;
-pub use material::Material;
-pub use pictures::{Picture, pictures};
 
-/// Points a curve keeps in a figure.
-const POINTS: usize = 400;
-
-/// Draw every figure of the runs into `dir`, as PNG and SVG; `pairs` are compared (second against first).
-///
-/// # Errors
-/// A run that cannot be read, or a folder that cannot be written.
-pub fn draw_all(runs: &[Run], pairs: &[(usize, usize)], dir: &Path) -> Result<()> {
-    let material = Material::read(runs, pairs)?;
-    save(&pictures(&material, None), dir)
+/// A drawing with the stem of its file names.
+pub struct Picture {
+    /// Kebab-case name, with a number where there is one drawing a run or pair.
+    pub stem: String,
+    /// What it shows.
+    pub about: &'static str,
+    /// The drawing.
+    pub drawing: Drawing,
 }
 
-/// Save pictures as PNG and SVG.
+/// Read runs once, cut to a window; `pairs` index into them. The floor is known when all were trained on the built-in
+/// language.
+///
+/// # Errors
+/// A run that cannot be read. A pair that cannot be compared is kept with its reason.
+pub fn read(runs: &[Run], pairs: &[(usize, usize)], window: Option<Range<u32>>) -> Result<Material> {
+    let mut material = Material::read(runs, pairs, window)?;
+    let known = !runs.is_empty() && runs.iter().all(on_built_in_bytes);
+    material.floor = known.then(|| entropy_rate().nats_per_byte);
+    Ok(material)
+}
+
+fn on_built_in_bytes(run: &Run) -> bool {
+    let is = |key: &str, value: &str| run.info().config.pointer(key).and_then(|v| v.as_str()) == Some(value);
+    is("/data/source", "built-in") && is("/tokenizer", "bytes")
+}
+
+/// Draw figures; one with nothing to show gives no picture.
+pub fn pictures<'f>(m: &Material, figures: impl IntoIterator<Item = &'f Figure>) -> Vec<Picture> {
+    let mut out = Vec::new();
+    for figure in figures {
+        for (i, drawing) in figure.drawings(m).into_iter().enumerate() {
+            let stem = if i == 0 { figure.name.to_string() } else { format!("{}-{}", figure.name, i + 1) };
+            out.push(Picture { stem, about: figure.about, drawing });
+        }
+    }
+    out
+}
+
+/// Save pictures in every format given; returns the paths.
 ///
 /// # Errors
 /// A folder that cannot be written.
-pub fn save(pictures: &[Picture], dir: &Path) -> Result<()> {
+pub fn save(
+    pictures: &[Picture],
+    dir: &Path,
+    formats: &[Format],
+    width: Width,
+) -> Result<Vec<std::path::PathBuf>> {
     std::fs::create_dir_all(dir).map_err(Error::io(dir))?;
+    let mut paths = Vec::new();
     for p in pictures {
-        p.figure.save_png(dir.join(format!("{}.png", p.stem)))?;
-        p.figure.save_svg(dir.join(format!("{}.svg", p.stem)))?;
+        for format in formats {
+            let path = dir.join(format!("{}.{}", p.stem, format.extension()));
+            p.drawing.save(&path, *format, width)?;
+            paths.push(path);
+        }
     }
-    Ok(())
+    Ok(paths)
 }
 
-/// Write the report of the runs.
+/// Draw every figure into `dir`, as PNG and SVG.
 ///
 /// # Errors
-/// A run that cannot be read, or a file that cannot be written.
-pub fn write(runs: &[Run], pairs: &[(usize, usize)], path: &Path) -> Result<()> {
-    let material = Material::read(runs, pairs)?;
-    let text = html::page(&material)?;
+/// A folder that cannot be written.
+pub fn draw_all(m: &Material, dir: &Path) -> Result<()> {
+    save(&pictures(m, FIGURES), dir, &[Format::Png, Format::Svg], Width::Page).map(|_| ())
+}
+
+/// Write the report.
+///
+/// # Errors
+/// A file that cannot be written.
+pub fn write(m: &Material, path: &Path) -> Result<()> {
+    let text = html::page(m)?;
     if let Some(dir) = path.parent().filter(|d| !d.as_os_str().is_empty()) {
         std::fs::create_dir_all(dir).map_err(Error::io(dir))?;
     }

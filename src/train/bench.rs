@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use growthpath_analysis::increment::Increment;
 use growthpath_kernels::attention::LogitGradStats;
 use growthpath_kernels::optimizer::SliceStats;
 use growthpath_trace::{RunWriter, StepRow};
@@ -10,6 +11,7 @@ use super::accelerator::{Accelerator, Device};
 use super::config::TrainConfig;
 use super::optimizer::Optimizer;
 use super::probe::Prober;
+use super::spectra::Before;
 use super::telemetry::{head_rows, write_rows};
 use crate::data::{Batcher, Dataset};
 use crate::error::{Error, Result};
@@ -45,6 +47,7 @@ struct Measured<'a> {
     layers: &'a [LayerStats],
     logit_grads: &'a [Vec<LogitGradStats>],
     slots: &'a [SliceStats],
+    increments: &'a [Increment],
 }
 
 impl<'a> Bench<'a> {
@@ -105,11 +108,14 @@ impl<'a> Bench<'a> {
         let layers: Vec<LayerStats> = forward.layers.iter().filter_map(LayerStats::take).collect();
         let g = self.model.backward(&mut forward, &batch.targets)?;
         let info = self.optimizer.prepare(c, at, &g.grads)?;
+        let before = if stats && c.spectra_due(at) { Some(Before::of(&self.model)?) } else { None };
         let slots = self.optimizer.apply(c, at, &info, &self.model.params, &g.grads, stats)?.to_vec();
+        let increments = before.map_or(Ok(Vec::new()), |b| b.increments(&self.model))?;
         let qk_lr = self.optimizer.qk_lr(info.lr);
         if mode == Mode::Record {
+            let (loss, layers, increments) = (g.loss, &layers[..], &increments[..]);
             let (logit_grads, slots) = (&g.logit_grads, &slots);
-            self.record(&Measured { at, loss: g.loss, layers: &layers, logit_grads, slots }, &qk_lr)?;
+            self.record(&Measured { at, loss, layers, logit_grads, slots, increments }, &qk_lr)?;
         }
         self.count(&qk_lr);
         Ok(())
@@ -140,7 +146,8 @@ impl<'a> Bench<'a> {
                 let lr = self.optimizer.schedule(c, at).0;
                 let qk_lr = self.optimizer.qk_lr(lr);
                 let (layers, logit_grads, slots) = (&s.layers, &s.logit_grads, &s.slots);
-                self.record(&Measured { at, loss: s.loss, layers, logit_grads, slots }, &qk_lr)?;
+                let loss = s.loss;
+                self.record(&Measured { at, loss, layers, logit_grads, slots, increments: &[] }, &qk_lr)?;
             }
         }
         Ok(())
@@ -148,7 +155,7 @@ impl<'a> Bench<'a> {
 
     fn record(&mut self, m: &Measured<'_>, qk_lr: &[f32]) -> Result<()> {
         let model = &self.config.model;
-        self.writer.heads(&head_rows(m.at, model, m.layers, m.logit_grads, m.slots, qk_lr))?;
+        self.writer.heads(&head_rows(m.at, model, m.layers, m.logit_grads, m.slots, m.increments, qk_lr))?;
         self.writer.writes(&write_rows(m.at, m.layers))?;
         Ok(self.writer.steps(StepRow { step: m.at, loss: m.loss as f32, ..StepRow::default() })?)
     }

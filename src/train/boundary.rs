@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use growthpath_kernels::optimizer::sum_squares;
-use growthpath_trace::EvalRow;
+use growthpath_trace::{EvalLossRow, EvalRow};
 
 use super::checkpoint;
 use super::looping::{Event, Session};
@@ -113,6 +113,8 @@ impl Session<'_> {
         }
         let (loss, stderr) = mean_and_error(&losses);
         self.valid_loss = loss;
+        let row = |(i, loss): (usize, &f64)| EvalLossRow { step: done, sequence: i as u32, loss: *loss };
+        self.writer.eval_losses(&losses.iter().enumerate().map(row).collect::<Vec<_>>())?;
         Ok(self.writer.evals(EvalRow {
             step: done,
             tokens: u64::from(done) * self.batcher.tokens_per_step(),

@@ -103,6 +103,8 @@ pub struct TrainConfig {
     pub intervention: Option<Intervention>,
     /// Record `heads` and `writes` every so many steps; 0 = never.
     pub telemetry_every: u32,
+    /// Spectra of the update (columns `dm_*` of `heads`) every so many steps, where `heads` is recorded; 0 = never.
+    pub spectra_every: u32,
     /// Probes.
     pub probe: ProbeConfig,
     /// Validation every so many steps (and at the start and the end).
@@ -186,6 +188,11 @@ impl TrainConfig {
     /// Whether `heads` and `writes` are recorded at step `step`.
     pub fn telemetry_due(&self, step: u32) -> bool {
         self.telemetry_every > 0 && step.is_multiple_of(self.telemetry_every)
+    }
+
+    /// Whether the spectra of the update of step `step` are computed.
+    pub fn spectra_due(&self, step: u32) -> bool {
+        self.spectra_every > 0 && step.is_multiple_of(self.spectra_every) && self.telemetry_due(step)
     }
 
     /// Name of the arm: the preset, what was changed, and the intervention.

@@ -55,6 +55,8 @@ impl Session<'_> {
             qk_lr: &s.qk_lr,
             logit_grads: &logit_grads,
             slots: &slots,
+            // The weights before and after a step would have to be waited for: see --spectra-every.
+            increments: &[],
         };
         self.record(&finished, &layers, on)
     }

@@ -16,6 +16,7 @@ mod record;
 pub mod reliance;
 pub(crate) mod run_info;
 pub mod schedule;
+mod spectra;
 mod step;
 mod telemetry;
 

@@ -1,5 +1,6 @@
 //! What a finished step leaves in the trace and tells the display.
 
+use growthpath_analysis::increment::Increment;
 use growthpath_kernels::attention::LogitGradStats;
 use growthpath_kernels::optimizer::SliceStats;
 use growthpath_trace::StepRow;
@@ -21,6 +22,8 @@ pub(super) struct Finished<'a> {
     pub logit_grads: &'a [Vec<LogitGradStats>],
     /// Empty where statistics were off.
     pub slots: &'a [SliceStats],
+    /// One entry a head; empty at a step without spectra.
+    pub increments: &'a [Increment],
 }
 
 impl Session<'_> {
@@ -55,7 +58,8 @@ impl Session<'_> {
         })?;
         if !f.slots.is_empty() {
             let model = &self.config.model;
-            self.writer.heads(&head_rows(f.at, model, layers, f.logit_grads, f.slots, f.qk_lr))?;
+            let rows = head_rows(f.at, model, layers, f.logit_grads, f.slots, f.increments, f.qk_lr);
+            self.writer.heads(&rows)?;
             self.writer.writes(&write_rows(f.at, layers))?;
         }
         self.step_seconds += f.seconds;

@@ -5,6 +5,7 @@ use std::time::Instant;
 use super::dump::Dump;
 use super::looping::{Event, Session};
 use super::record::Finished;
+use super::spectra::Before;
 use crate::error::Result;
 use crate::model::{LayerStats, Options};
 
@@ -27,7 +28,9 @@ impl Session<'_> {
         let g = self.model.backward(&mut forward, &batch.targets)?;
         let info = self.optimizer.prepare(c, at, &g.grads)?;
         self.healthy(at, g.loss, info, &layers)?;
+        let before = if c.spectra_due(at) { Some(Before::of(&self.model)?) } else { None };
         let slots = self.optimizer.apply(c, at, &info, &self.model.params, &g.grads, stats)?.to_vec();
+        let increments = before.map_or(Ok(Vec::new()), |b| b.increments(&self.model))?;
         let qk_lr = self.optimizer.qk_lr(info.lr);
         self.count_step(&qk_lr);
         let finished = Finished {
@@ -38,6 +41,7 @@ impl Session<'_> {
             qk_lr: &qk_lr,
             logit_grads: &g.logit_grads,
             slots: if stats { &slots } else { &[] },
+            increments: &increments,
         };
         self.record(&finished, &layers, on)?;
         if let Some(dump) = self.dump.take() {

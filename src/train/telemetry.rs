@@ -1,5 +1,6 @@
 //! From the fused operations' side outputs to the rows of one step.
 
+use growthpath_analysis::increment::Increment;
 use growthpath_kernels::attention::LogitGradStats;
 use growthpath_kernels::optimizer::SliceStats;
 use growthpath_trace::{HeadRow, WriteRow};
@@ -7,13 +8,15 @@ use growthpath_trace::{HeadRow, WriteRow};
 use crate::model::params::slot;
 use crate::model::{LayerStats, ModelConfig};
 
-/// Rows of `heads` for one step, in (layer, head) order; `qk_lr` is each layer's effective learning rate of W_Q, W_K.
+/// Rows of `heads` for one step, in (layer, head) order; `qk_lr` is each layer's effective learning rate of W_Q, W_K;
+/// `increments` has one entry a head, or none at a step without spectra.
 pub fn head_rows(
     step: u32,
     config: &ModelConfig,
     measures: &[LayerStats],
     logit_grads: &[Vec<LogitGradStats>],
     slots: &[SliceStats],
+    increments: &[Increment],
     qk_lr: &[f32],
 ) -> Vec<HeadRow> {
     let mut rows = Vec::with_capacity(config.layers * config.heads);
@@ -21,6 +24,7 @@ pub fn head_rows(
         let lr = qk_lr[l];
         for (h, (s, g)) in m.logits.iter().zip(grads).enumerate() {
             let (q, k) = (&slots[slot(config, l, h, false)], &slots[slot(config, l, h, true)]);
+            let dm = increments.get(rows.len());
             rows.push(HeadRow {
                 step,
                 layer: l as u16,
@@ -41,17 +45,33 @@ pub fn head_rows(
                 gd_k: k.gd as f32,
                 lr,
                 s_max: s.s_max as f32,
+                s_min: s.s_min as f32,
                 s_ms: s.s_ms as f32,
                 spread: s.spread as f32,
                 entropy: s.entropy as f32,
+                sharpness: s.sharpness as f32,
                 top1: s.top1 as f32,
+                max_distance: s.max_distance as f32,
+                q_rms: s.q_rms as f32,
+                k_rms: s.k_rms as f32,
+                qk_cos: s.qk_cos as f32,
                 gs2: g.gs2 as f32,
                 sgs: g.sgs as f32,
                 lse_gap: s.lse_gap as f32,
+                pressure_q: pressure(q),
+                pressure_k: pressure(k),
+                dm_f: dm.map_or(f32::NAN, |m| m.frobenius as f32),
+                dm_top: dm.map_or(f32::NAN, |m| m.top as f32),
+                dm_entropy: dm.map_or(f32::NAN, |m| m.entropy as f32),
             });
         }
     }
     rows
+}
+
+/// Cosine of a head's weights and minus their gradient; NaN where one of them is zero.
+fn pressure(s: &SliceStats) -> f32 {
+    (-s.wg / (s.w2.sqrt() * s.g2.sqrt())) as f32
 }
 
 /// Rows of `writes` for one step, in (layer, site) order.

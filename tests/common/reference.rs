@@ -12,6 +12,9 @@ pub struct Reference {
     pub loss: Tensor,
     /// Post-scale logits of each layer, `[B, H, T, T]`, the future masked by -1e30.
     pub logits: Vec<Tensor>,
+    /// Queries and keys of each layer as attention sees them, `[B, H, T, d_h]`.
+    pub queries: Vec<Tensor>,
+    pub keys: Vec<Tensor>,
     /// Smallest distance of a ReLU's input from its kink; infinite for smooth arms.
     pub kink: f64,
     /// Zeros added to the logits: their gradients are G_S.
@@ -134,6 +137,7 @@ pub fn reference(
     let mask = Tensor::from_vec(mask, (1, 1, t, t), dev)?;
     let d = config.width;
     let (mut all_logits, mut taps) = (Vec::new(), Vec::new());
+    let (mut queries, mut keys) = (Vec::new(), Vec::new());
     for l in (0..config.layers).map(Some) {
         let x = net.norm(&h, Role::AttnNormGain, Role::AttnNormBias, l)?;
         let qkv = net.linear(&x, Role::Qkv, Role::QkvBias, l)?;
@@ -145,6 +149,8 @@ pub fn reference(
         let tap = Var::zeros(s.shape(), DType::F64, dev)?;
         let s = (s + tap.as_tensor())?;
         all_logits.push(s.detach());
+        queries.push(q.detach());
+        keys.push(k.detach());
         taps.push(tap);
         let e = s.broadcast_sub(&s.max_keepdim(D::Minus1)?.detach())?.exp()?;
         let p = e.broadcast_div(&e.sum_keepdim(D::Minus1)?)?;
@@ -161,5 +167,5 @@ pub fn reference(
     let target = logits.gather(&Tensor::new(targets, dev)?.unsqueeze(1)?, 1)?;
     let loss = (lse - target)?.mean_all()?;
     let kink = net.kink.get();
-    Ok(Reference { vars, loss, logits: all_logits, kink, taps })
+    Ok(Reference { vars, loss, logits: all_logits, queries, keys, kink, taps })
 }

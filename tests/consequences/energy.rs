@@ -1,15 +1,16 @@
-//! How the logit step grows with the residual energy: twice in the exponent under SGD, once under Adam (6.3).
+//! How the logit step grows with the residual energy: twice in the exponent under SGD, once under Adam (6.4).
 
 use candle_core::{Device, Tensor};
 use growthpath::model::params::Role;
 use growthpath::model::{Decoder, ModelConfig, Options};
+use growthpath_analysis::LayerState;
 use growthpath_analysis::bound::residual_energy;
 use growthpath_analysis::statistics::power_law;
-use growthpath_analysis::{LayerState, account};
 use growthpath_kernels::optimizer::{Moments, Rule, Segment, Update, step};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
+use crate::orders::orders;
 use crate::{floats, geometry, projections, state};
 
 /// What stays fixed while the gain of the attention norm scales.
@@ -68,8 +69,8 @@ fn logit_step(seed: u64, alpha: f64, rule: Rule, values: Values) -> (f64, f64) {
     step(&update, qkv.as_tensor(), grad, false, &whole, &mut Moments::zeros(rule, len), &mut []).unwrap();
     let [wq, wk] = projections(&model, LAYER, |i| model.params.vars[i].as_tensor().clone());
     let next = LayerState { x: prev.x.clone(), wq, wk };
-    let heads = account(&prev, &next, &geometry(&model.config)).unwrap();
-    let square = heads.iter().map(|h| h.r_d * h.r_d).sum::<f64>() / heads.len() as f64;
+    let heads = orders(&prev, &next, &geometry(&model.config));
+    let square = heads.iter().map(|h| h.first).sum::<f64>() / heads.len() as f64;
     (residual_energy(&prev.x).unwrap(), square.sqrt() / f64::from(lr as f32))
 }
 
@@ -115,8 +116,8 @@ fn the_logit_step_grows_with_energy_squared_under_sgd_and_linearly_under_adam() 
             assert!(high - low < 0.25, "{name}: [{low}, {high}] tells nothing apart");
         }
     }
-    // The same model and batch at two gains: no sampling error, what is left is the softmax's curvature, of the
-    // order of the logits (1e-3 here).
+    // The same model and batch at two gains: no sampling error, what is left is the softmax's second order, of the
+    // size of the logits (1e-3 here).
     for (name, rule, theory) in [("adam", adam(1e-20), 1.0), ("sgd", sgd, 2.0)] {
         let [(e0, d0), (e1, d1)] = [0.1, 0.2].map(|a| logit_step(7, a, rule, Values::Kept));
         let p = (d1 / d0).ln() / (e1 / e0).ln();

@@ -1,4 +1,4 @@
-//! Balance (2.2) and the energy bound on gradients (6.3).
+//! Balance (2.2) and the energy bound on gradients (6.4).
 
 use candle_core::Device;
 use faer::{Mat, MatRef};
@@ -15,7 +15,7 @@ fn square_norm(m: MatRef<'_, f64>) -> f64 {
     (0..m.ncols()).map(|j| (0..m.nrows()).map(|i| m[(i, j)].powi(2)).sum::<f64>()).sum()
 }
 
-/// (2.2) and (6.3) on real gradients of a model that is no longer at its initialization's scale.
+/// (2.2) and (6.4) on real gradients of a model that is no longer at its initialization's scale.
 #[test]
 fn gradients_balance_without_rope_and_never_exceed_the_energy_bound() {
     for preset in ["gpt", "gpt+geglu", "llama", "gpt+rope"] {
@@ -56,7 +56,7 @@ fn gradients_balance_without_rope_and_never_exceed_the_energy_bound() {
             }
         }
         println!(
-            "{preset}: (6.3) tightness up to {tightest:.4}, (2.2) off by {balance:.1e} at worst, {rotary_balance:.1e} at least"
+            "{preset}: (6.4) tightness up to {tightest:.4}, (2.2) off by {balance:.1e} at worst, {rotary_balance:.1e} at least"
         );
         if plain {
             // float32 gradients, sums over 81 tokens and 64 inputs: about 6e-8 sqrt(81 * 64) = 4e-6 of |W||G|.

@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use super::{Comparison, Layers};
 use crate::error::{AnalysisError, Result};
-use crate::statistics::{ConfidenceInterval, Estimate, estimate, mean_interval};
+use crate::statistics::{ConfidenceInterval, Estimate, Sign, SignFlip, estimate, mean_interval, sign_flip};
 
 /// One number over seeds.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -13,11 +13,32 @@ pub struct SeedMetric {
     pub name: &'static str,
     /// One value a comparison, in the order given; NaN where it is undefined.
     pub values: Vec<f64>,
-    /// Mean, deviation and standard error over the values that are defined.
+    /// Mean, deviation and standard error over the values that are defined, and their number.
     #[serde(flatten)]
     pub estimate: Estimate,
     /// Student-t confidence interval of the mean; NaN ends below two values.
     pub interval: ConfidenceInterval,
+    /// What the interval says of a difference between the arms: undecided while it covers zero. None for a level
+    /// of one arm (names that end in `_a` or `_b`), whose sign is no question.
+    pub sign: Option<Sign>,
+    /// Exact sign-flip test that the difference is symmetric about zero, with the smallest p that so many seeds
+    /// can reach; none for a level of one arm, infinite values, or more seeds than the test takes.
+    pub sign_flip: Option<SignFlip>,
+}
+
+impl SeedMetric {
+    fn new(name: &'static str, values: Vec<f64>, level: f64) -> Result<Self> {
+        let interval = mean_interval(&values, level)?;
+        let difference = !(name.ends_with("_a") || name.ends_with("_b"));
+        Ok(Self {
+            name,
+            estimate: estimate(&values),
+            interval,
+            sign: difference.then(|| interval.sign()),
+            sign_flip: if difference { sign_flip(&values).ok() } else { None },
+            values,
+        })
+    }
 }
 
 /// Several comparisons of the same two arms.
@@ -25,6 +46,9 @@ pub struct SeedMetric {
 pub struct SeedSummary {
     /// Comparisons summarised.
     pub count: usize,
+    /// Comparisons among them whose two runs have the same seeds: pairs, in which what the seed does to both arms
+    /// cancels. The others are runs set side by side by hand: their differences are valid, and wider.
+    pub paired: usize,
     /// Layers that they are about.
     pub group: Layers,
     /// Confidence level of the intervals.
@@ -59,11 +83,16 @@ const READINGS: &[Reading] = &[
     ("coherence_difference", |c| c.comparison.coherence_difference),
     ("val_loss_difference", |c| c.final_loss.map_or(f64::NAN, |l| l.difference)),
     ("perplexity_gap", |c| c.final_loss.map_or(f64::NAN, |l| l.perplexity_gap)),
-    ("fraction_saved", |c| c.token_efficiency.map_or(f64::NAN, |t| t.fraction_saved)),
+    ("log_token_ratio", |c| c.token_efficiency.map_or(f64::NAN, |t| t.log_token_ratio)),
 ];
 
-/// Mean, standard error and Student-t confidence interval of every number over comparisons of the same two
-/// arms, one comparison a seed.
+/// Whether the two runs of a comparison have the same seeds.
+fn paired(c: &Comparison) -> bool {
+    !c.differences.iter().any(|d| d.key == "seed" || d.key.starts_with("seeds."))
+}
+
+/// Mean, standard error, Student-t confidence interval and exact sign-flip test of every number over comparisons
+/// of the same two arms, one comparison a seed: two runs of the same seed, one of each arm, are a pair.
 ///
 /// # Errors
 /// [`AnalysisError::Statistics`] without comparisons, when they are about different groups of layers or
@@ -84,10 +113,9 @@ pub fn seeds(comparisons: &[Comparison], level: f64) -> Result<SeedSummary> {
             )));
         }
     }
-    let metric = |(name, read): &Reading| {
-        let values: Vec<f64> = comparisons.iter().map(read).collect();
-        Ok(SeedMetric { name, estimate: estimate(&values), interval: mean_interval(&values, level)?, values })
-    };
+    let metric =
+        |(name, read): &Reading| SeedMetric::new(name, comparisons.iter().map(read).collect(), level);
     let metrics = READINGS.iter().map(metric).collect::<Result<_>>()?;
-    Ok(SeedSummary { count: comparisons.len(), group: first.group, level, metrics })
+    let paired = comparisons.iter().filter(|c| paired(c)).count();
+    Ok(SeedSummary { count: comparisons.len(), paired, group: first.group, level, metrics })
 }

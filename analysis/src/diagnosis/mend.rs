@@ -45,12 +45,15 @@ fn denser(record: &Record, times: &Times) -> Option<String> {
     let end = |high: Option<u32>| high.unwrap_or(record.total);
     let (a, b) = (c.low.min(m.low), end(c.high).min(end(m.high)));
     let maturity = record.lag.and_then(|lag| record.maturity.get(&lag)).map_or(&[][..], |c| &c.steps);
-    let gap = widest(maturity, a, b).max(widest(&record.reliance.steps, a, b));
+    let (probes, reliance) = (widest(maturity, a, b), widest(&record.reliance.steps, a, b));
+    let gap = probes.max(reliance);
     if gap <= 1 {
         return None;
     }
     let every = (b.saturating_sub(a) / PARTS).min(gap / 2).max(1);
-    Some(format!("probe every <= {every} step{} between {a} and {b}", if every == 1 { "" } else { "s" }))
+    // Where maturity is dense enough already, only reliance is wanting.
+    let what = if probes > every { "probe" } else { "measure reliance" };
+    Some(format!("{what} every <= {every} step{} between {a} and {b}", if every == 1 { "" } else { "s" }))
 }
 
 /// Widest gap between measurements from `a` to `b`.

@@ -91,7 +91,7 @@ pub struct Diagnosis {
     pub mend: Option<String>,
     /// In hindsight: when the lower half's key moments came to resemble their final ones.
     pub settling: Option<Settling>,
-    /// What would have held the upper half back; none unless it was premature.
+    /// What would have held the upper half back; none where it was not premature.
     pub recommendation: Option<Recommendation>,
     /// What to keep in mind.
     pub notes: Vec<String>,

@@ -62,14 +62,14 @@ pub struct Recommendation {
 
 const ASSUMPTIONS: &str = "the features act as they did in this run, though the lower layers train beside a slower upper half; so do u, e and c0 of each head, but for the elasticity in the interval; the multiplier applies to the step sizes that this run had";
 
-/// A recommendation where the upper half committed prematurely; otherwise none, with the reason if it is not
+/// A recommendation unless the upper half did not commit prematurely; where there is none, the reason if it is not
 /// the verdict itself.
 pub(super) fn recommend(
     record: &Record,
     times: &Times,
     thresholds: &Thresholds,
 ) -> Result<Option<Recommendation>, String> {
-    if times.verdict() != Verdict::Premature {
+    if times.verdict() == Verdict::NotPremature {
         return Ok(None);
     }
     let (paths, steps, total) = (&record.paths, &record.paths.steps, record.total);

@@ -38,6 +38,8 @@ fn bound<R: Row>(row: &R, column: &str) -> Option<f64> {
         "gd_k" => product("g_k2", "d_k2"),
         "sgs" => product("w_q2", "g_q2"), // equal to wg_q (2.1)
         "dot" => product("energy", "h2_before"),
+        // Cosines, and one minus an entropy: rounding is that of what they are made of, which reaches 1.
+        "qk_cos" | "pressure_q" | "pressure_k" | "sharpness" => Some(1.0),
         "delta" | "stderr" => row.value("base_loss"), // differences of losses
         _ => None,
     }

@@ -5,6 +5,7 @@
 //! | [`agreement`] | do two runs hold the same numbers, column by column |
 //! | [`verify`] | do the identities and bounds of the theory hold in this trace, everywhere |
 //! | [`analyze`] | how attention grew in a window of steps, and why |
+//! | [`leads`] | whether early signals announce growth |
 //! | [`series`] | the curves and matrices that figures are drawn from, downsampled |
 //!
 //! Everything streams: memory depends on the model's layers and heads and on the points asked for,
@@ -19,11 +20,11 @@ mod agree;
 mod analyze;
 mod euler;
 mod grid;
-
 mod names;
 mod running;
 mod sample;
 mod series;
+mod signals;
 mod sketch;
 #[cfg(test)]
 mod tests;
@@ -38,9 +39,11 @@ pub use analyze::{
 };
 pub use names::{NamedValues, write_name};
 pub use series::{
-    Curve, EnergyMatrix, GrowthCurves, HalfCurves, LayerCurves, LayerGrowth, LossCurve, RatePairs, Series,
-    Source, TightnessCurves, WriteCurves, series,
+    Curve, EnergyMatrix, EstimateCurve, FactorCurves, GrowthCurves, HalfCurves, Hold, LayerCurves,
+    LongIntervals, MaturityCurves, Pairs, PredictionPairs, Series, Source, TightnessCurves, WriteCurves,
+    series, series_in,
 };
+pub use signals::{LEAD_LAGS, Lead, RankCorrelation, leads};
 pub use verify::{Check, Place, Verification, verify};
 pub use window::Window;
 

@@ -1,7 +1,14 @@
-//! Synthetic but realistic inputs for every figure, from a small seeded generator.
+//! Synthetic but consistent runs, written as real traces: four small arms whose heads follow the recursion (5.4).
 
-use growthpath_figures::common::{Halves, Series, StepScale};
-use growthpath_figures::*;
+use std::path::{Path, PathBuf};
+
+use growthpath_figures::Material;
+use growthpath_trace::*;
+use serde_json::{Value, json};
+
+pub const LAYERS: u16 = 6;
+pub const HEADS: u16 = 2;
+pub const STEPS: u32 = 400;
 
 /// A small deterministic generator (xorshift), enough for pictures.
 pub struct Noise(u64);
@@ -23,307 +30,239 @@ impl Noise {
     }
 }
 
-pub const ARMS: [&str; 4] = ["gpt", "gpt+slow-qk", "llama", "llama+slow-qk"];
-
-pub fn steps(n: usize, every: usize) -> Vec<f64> {
-    (0..=n / every).map(|i| (i * every) as f64).collect()
+/// An arm: label, architecture, whether its upper half is slowed.
+#[derive(Clone, Copy)]
+pub struct Arm {
+    pub label: &'static str,
+    pub llama: bool,
+    pub slowed: bool,
 }
 
-/// A rise from `low` to `high` centred at step `at`.
-fn rise(step: f64, at: f64, width: f64, low: f64, high: f64) -> f64 {
-    low + (high - low) / (1.0 + (-(step.max(1.0).ln() - at.ln()) / width).exp())
+pub const ARMS: [Arm; 4] = [
+    Arm { label: "gpt", llama: false, slowed: false },
+    Arm { label: "gpt+slow-qk", llama: false, slowed: true },
+    Arm { label: "llama", llama: true, slowed: false },
+    Arm { label: "llama+slow-qk", llama: true, slowed: true },
+];
+
+impl Arm {
+    fn config(&self) -> Value {
+        let model = match self.llama {
+            false => json!({"norm": "layernorm", "ffn": "gelu", "bias": true, "pos": "learned"}),
+            true => json!({"norm": "rmsnorm", "ffn": "swiglu", "bias": false, "pos": "rope"}),
+        };
+        let slow = self.slowed.then(|| json!({"target": "upper-qk", "multiplier": 0.25}));
+        json!({"model": model, "intervention": slow, "steps": STEPS, "probe": {"maturity_lag": 0.02}})
+    }
+
+    /// Multiplier of the upper half's learning rate.
+    fn multiplier(&self, step: u32) -> f64 {
+        match step {
+            _ if !self.slowed => 1.0,
+            0..40 => 0.25,
+            40..48 => 0.25 + 0.75 * f64::from(step - 39) / 9.0,
+            _ => 1.0,
+        }
+    }
 }
 
-fn series(noise: &mut Noise, steps: &[f64], spread: f64, f: impl Fn(f64) -> f64) -> Series {
-    let values: Vec<f64> = steps.iter().map(|s| f(*s) * (1.0 + spread * noise.normal())).collect();
-    let edge = |k: f64| values.iter().map(|v| v * (1.0 + k * (spread * 2.0 + 0.03))).collect();
-    Series { steps: steps.to_vec(), band: Some((edge(-1.0), edge(1.0))), values }
+/// A rise from 0 to 1 centred at step `at`.
+fn rise(step: u32, at: f64) -> f64 {
+    1.0 / (1.0 + (-(f64::from(step.max(1)).ln() - at.ln()) / 0.5).exp())
 }
 
-/// When the upper half takes off, arm by arm.
-fn onset(arm: usize) -> f64 {
-    [30.0, 120.0, 160.0, 240.0][arm % 4] * (1.0 + 0.3 * (arm / 4) as f64)
+fn probe_due(step: u32) -> bool {
+    step < 3 || step.is_power_of_two() || step.is_multiple_of(20)
 }
 
-pub fn spread_heatmap() -> spread_heatmap::Input {
-    let steps = steps(1000, 5);
-    let runs = ARMS[..3]
+/// Writes all arms into `folder`; returns their directories.
+pub fn write(folder: &Path) -> Result<Vec<PathBuf>> {
+    ARMS.iter()
+        .enumerate()
+        .map(|(k, arm)| {
+            let dir = folder.join(arm.label);
+            one(&dir, *arm, &mut Noise::new(k as u64 + 1))?;
+            Ok(dir)
+        })
+        .collect()
+}
+
+/// All arms read, each compared with the first, and llama with its slowed twin.
+pub fn material(folder: &Path) -> Material {
+    let runs: Vec<Run> =
+        write(folder).expect("writable").iter().map(|d| Run::open(d).expect("a run")).collect();
+    let mut material = Material::read(&runs, &[(0, 1), (0, 2), (2, 3)], None).expect("readable");
+    material.floor = Some(1.2);
+    material
+}
+
+fn one(dir: &Path, arm: Arm, noise: &mut Noise) -> Result<()> {
+    let mut info = RunInfo::new(arm.config(), STEPS, LAYERS, HEADS);
+    info.label = arm.label.into();
+    let mut out = RunWriter::create(dir, &info)?;
+    let cells = usize::from(LAYERS * HEADS);
+    // Measured and predicted spread of each head.
+    let mut spread = vec![0.05; cells];
+    let mut previous = 0;
+    for step in 0..=STEPS {
+        if probe_due(step) {
+            let rows: Vec<ProbeRow> =
+                (0..cells).map(|c| probe(arm, step, previous, c, &mut spread[c], noise)).collect();
+            out.push(&rows)?;
+            beside(&mut out, arm, step, noise)?;
+            previous = step;
+        }
+        if step.is_multiple_of(50) {
+            let loss = 1.6 + 3.0 * (1.0 - rise(step, 30.0)) - 0.1 * f64::from(u8::from(arm.llama));
+            out.push(&[EvalRow { step, tokens: u64::from(step), loss, stderr: 0.02, sequences: 8 }])?;
+        }
+        if step < STEPS {
+            telemetry(&mut out, arm, step, &spread, noise)?;
+        }
+    }
+    out.finish(Status::Complete)?;
+    Ok(())
+}
+
+fn telemetry(out: &mut RunWriter, arm: Arm, step: u32, spread: &[f64], noise: &mut Noise) -> Result<()> {
+    let loss = 1.55 + 3.0 * (1.0 - rise(step, 30.0)) + 0.05 * noise.normal();
+    out.push(&[StepRow {
+        step,
+        tokens: u64::from(step) + 1,
+        loss: loss as f32,
+        lr: 1e-3,
+        qk_mult: arm.multiplier(step) as f32,
+        clip_scale: 1.0,
+        ..StepRow::default()
+    }])?;
+    let heads: Vec<HeadRow> = spread
         .iter()
         .enumerate()
-        .map(|(k, name)| {
-            let mut noise = Noise::new(k as u64 + 1);
-            let spread = (0..8)
-                .map(|l| {
-                    let at = if l >= 4 { onset(k) * (1.2 - 0.05 * f64::from(l)) } else { 60.0 };
-                    let top = 1.0 + 0.35 * f64::from(l);
-                    steps
-                        .iter()
-                        .map(|s| rise(*s, at, 0.5, 0.02, top) * (1.0 + 0.04 * noise.normal()))
-                        .collect()
-                })
-                .collect();
-            spread_heatmap::Run { name: name.to_string(), steps: steps.clone(), spread }
+        .map(|(c, a)| HeadRow {
+            step,
+            layer: c as u16 / HEADS,
+            head: c as u16 % HEADS,
+            spread: (a * (0.03 * noise.normal()).exp()) as f32,
+            entropy: (1.0 - 0.3 * a / (1.0 + a)) as f32,
+            ..HeadRow::default()
         })
         .collect();
-    spread_heatmap::Input { runs, log_colour: true, step_scale: StepScale::Log }
-}
-
-pub fn entropy() -> entropy::Input {
-    let steps = steps(1000, 10);
-    let arms = ARMS
-        .iter()
-        .enumerate()
-        .map(|(k, name)| {
-            let mut noise = Noise::new(20 + k as u64);
-            let upper = series(&mut noise, &steps, 0.008, |s| rise(s, onset(k), 0.6, 1.0, 0.52));
-            let lower =
-                series(&mut noise, &steps, 0.008, |s| rise(s, 90.0, 0.7, 1.0, 0.66 + 0.02 * k as f64));
-            let plain = |s: Series| Series { band: None, ..s };
-            entropy::Arm { name: name.to_string(), entropy: Halves { lower: plain(lower), upper } }
+    out.push(&heads)?;
+    let writes: Vec<WriteRow> = (0..LAYERS)
+        .flat_map(|layer| (0..2u8).map(move |site| (layer, site)))
+        .map(|(layer, site)| {
+            let top = if site == 1 { 20.0 } else { 2.0 } * 0.8f64.powi(layer.into());
+            let energy = (top * (1e-3 + rise(step, 40.0)) * (0.1 * noise.normal()).exp()) as f32;
+            WriteRow { step, layer, site, energy, h2_before: 30.0, h2_after: 31.0, ..WriteRow::default() }
         })
         .collect();
-    entropy::Input { arms, step_scale: StepScale::Linear }
+    out.push(&writes)
 }
 
-pub fn write_energy() -> write_energy::Input {
-    let steps = steps(1000, 4);
-    let runs = ["gpt", "llama"]
-        .iter()
-        .enumerate()
-        .map(|(k, name)| {
-            let mut noise = Noise::new(40 + k as u64);
-            let mut site = |scale: f64| -> Vec<Vec<f64>> {
-                (0..8)
-                    .map(|l| {
-                        let top = scale * 0.8f64.powi(l);
-                        steps
-                            .iter()
-                            .map(|s| rise(*s, 40.0, 0.8, top * 1e-3, top) * (0.15 * noise.normal()).exp())
-                            .collect()
-                    })
-                    .collect()
+/// One head over one interval, by the recursion (5.4).
+fn probe(arm: Arm, step: u32, prev_step: u32, cell: usize, spread: &mut f64, noise: &mut Noise) -> ProbeRow {
+    let (layer, head) = (cell as u16 / HEADS, cell as u16 % HEADS);
+    let upper = layer >= LAYERS / 2;
+    let a = *spread;
+    let steps = f64::from(step - prev_step);
+    let multiplier = if upper { arm.multiplier(prev_step) } else { 1.0 };
+    let eta = 1e-3 * multiplier * steps;
+    let at = if arm.llama { 90.0 } else { 45.0 } * (1.0 + 0.06 * f64::from(layer));
+    let u = 3.0 / (1.0 + steps / 40.0);
+    let e = if arm.llama { 4.0 } else { 9.0 } * (1.0 + 0.2 * noise.normal()).abs();
+    let c0 = 0.55 * rise(step, at) * (1.0 - 0.8 * rise(step, 6.0 * at)) + 0.02 * noise.normal();
+    let d = eta * u * e;
+    let inside = a * a + 2.0 * a * d * c0 + d * d;
+    let feature_step = -0.35 * 0.5 * (inside / (a * a)).ln() + 0.01 * noise.normal();
+    let weights = 0.5 * (inside / (a * a)).ln();
+    let next = inside.sqrt() * feature_step.exp();
+    let first = step == prev_step;
+    let opt = |v: f64| if first { f64::NAN } else { v };
+    let error = |noise: &mut Noise| 0.003 * noise.normal();
+    let (q, k, f) = (0.42 * weights, 0.58 * weights, feature_step);
+    let (gamma_q, gamma_k, gamma_f) = (q + error(noise), k + error(noise), f + error(noise));
+    let now = if first { a } else { a * (gamma_q + gamma_k + gamma_f).exp() };
+    *spread = now;
+    let entropy = 1.0 - 0.3 * now / (1.0 + now);
+    ProbeRow {
+        step,
+        prev_step,
+        layer,
+        head,
+        spread: now,
+        spread_prev: opt(a),
+        entropy,
+        sharpness: 1.0 - entropy,
+        top1: 0.2,
+        s_max: 3.0 * now,
+        gamma: opt(gamma_q + gamma_k + gamma_f),
+        gamma_q: opt(gamma_q),
+        gamma_k: opt(gamma_k),
+        gamma_f: opt(gamma_f),
+        cos_theta: opt(0.9),
+        a_hat: if first { a } else { next },
+        a_hat_prev: opt(a),
+        gamma_q_hat: opt(q),
+        gamma_k_hat: opt(k),
+        gamma_f_hat: opt(f),
+        eta: opt(eta),
+        u: opt(u),
+        dm_i: opt(eta * u),
+        e: opt(e),
+        c: opt(c0 + 0.1),
+        c0: opt(c0),
+        scale: opt((a * inside.sqrt()).sqrt()),
+        e_next: opt(e),
+        c_next: opt(c0 + 0.1),
+        scale_next: opt((a * inside.sqrt()).sqrt()),
+        feature_step: opt(feature_step),
+        ds_w: opt(d),
+        gamma_w_start: opt(weights),
+        bound_s: opt(1.0),
+        bound_e: opt(1.0),
+        bound_omega: opt(1.0),
+        bound_cheap: opt(d * (40.0 + 20.0 * noise.uniform())),
+        bound_tight: opt(d * (1.25 + 0.4 * noise.uniform())),
+        e_max: f64::NAN,
+    }
+}
+
+/// What is measured beside the heads at a probe.
+fn beside(out: &mut RunWriter, arm: Arm, step: u32, noise: &mut Noise) -> Result<()> {
+    let maturity: Vec<MaturityRow> = (0..LAYERS)
+        .flat_map(|layer| [4u32, 8, 16].map(|lag| (layer, lag)))
+        .map(|(layer, lag)| {
+            let settled = rise(step, if arm.llama { 60.0 } else { 110.0 });
+            let cosine = 0.4 + 0.58 * settled - 0.002 * f64::from(lag) + 0.004 * f64::from(layer);
+            MaturityRow { step, layer, lag, maturity: if step < lag { f64::NAN } else { cosine } }
+        })
+        .collect();
+    out.push(&maturity)?;
+    let layers: Vec<ProbeLayerRow> = (0..LAYERS)
+        .map(|layer| ProbeLayerRow { step, layer, eff_rank: 12.0, distinct: 0.8, ..Default::default() })
+        .collect();
+    out.push(&layers)?;
+    let shares: Vec<ShareRow> = (0..LAYERS)
+        .flat_map(|layer| (0..=2 * layer).chain([WRITE_CONSTANT]).map(move |write| (layer, write)))
+        .map(|(layer, write)| {
+            let share = match write {
+                WRITE_CONSTANT => 0.0,
+                _ => 1.0 / f64::from(2 * layer + 1),
             };
-            let (attn, ffn) = (site([3.0, 0.1][k]), site([60.0, 0.4][k]));
-            write_energy::Run { name: name.to_string(), steps: steps.clone(), attn, ffn }
+            ShareRow { step, layer, write, stream_share: share, energy_share: share, drift_share: 0.0 }
         })
         .collect();
-    write_energy::Input { runs, step_scale: StepScale::Log }
-}
-
-pub fn loss() -> loss::Input {
-    let train_steps = steps(1000, 1);
-    let valid_steps = steps(1000, 100);
-    let arms = ARMS
-        .iter()
-        .enumerate()
-        .map(|(k, name)| {
-            let mut noise = Noise::new(60 + k as u64);
-            let curve = |s: f64| 4.05 + 0.06 * k as f64 + 3.4 * (-(s / 45.0)).exp() + 1.1 / (1.0 + s / 160.0);
-            let values = train_steps.iter().map(|s| curve(*s) + 0.07 * noise.normal()).collect();
-            let validation =
-                Series::new(valid_steps.clone(), valid_steps.iter().map(|s| curve(*s) + 0.05).collect());
-            loss::Arm { name: name.to_string(), train: Series::new(train_steps.clone(), values), validation }
-        })
-        .collect();
-    loss::Input { arms, floor: Some(3.617), window: 0, skip: 0.04, step_scale: StepScale::Linear }
-}
-
-pub fn growth_shares() -> growth_shares::Input {
-    let runs = ARMS
-        .iter()
-        .enumerate()
-        .map(|(k, name)| {
-            let mut noise = Noise::new(80 + k as u64);
-            let mut layer = |centre: f64, slope: f64, spread: f64| -> Vec<f64> {
-                (0..8).map(|l| centre + slope * f64::from(l) + spread * noise.normal()).collect()
-            };
-            growth_shares::Run {
-                name: name.to_string(),
-                weight: layer(2.2 - 0.2 * k as f64, 0.1, 0.2),
-                curvature: layer(0.25, 0.0, 0.05),
-                feature: layer(-0.9, 0.12, 0.3),
-                rotation: layer(0.6, 0.03, 0.06),
-            }
-        })
-        .collect();
-    growth_shares::Input { runs }
-}
-
-pub fn rate_scatter() -> rate_scatter::Input {
-    let arms = ["gpt", "llama", "gpt+geglu"]
-        .iter()
-        .enumerate()
-        .map(|(k, name)| {
-            let mut noise = Noise::new(100 + k as u64);
-            let mut arm = rate_scatter::Arm { name: name.to_string(), ..Default::default() };
-            for _ in 0..6000 {
-                let size = 0.01 * (1.4 * noise.normal()).exp();
-                let g = size * if noise.uniform() < 0.7 { 1.0 } else { -1.0 };
-                arm.predicted.push(g);
-                arm.measured.push(g * (1.0 + 0.1 * noise.normal()) + 0.002 * noise.normal());
-            }
-            arm
-        })
-        .collect();
-    rate_scatter::Input { arms, scale: rate_scatter::RateScale::SymLog }
-}
-
-pub fn growth_bound() -> growth_bound::Input {
-    let steps = steps(1000, 10);
-    let runs = ["gpt", "llama"]
-        .iter()
-        .enumerate()
-        .map(|(k, name)| {
-            let mut noise = Noise::new(120 + k as u64);
-            let mut half = |at: f64| {
-                let measured: Vec<f64> =
-                    steps.iter().map(|s| rise(*s, at, 0.6, 0.0, 3.4) + 0.03 * noise.normal()).collect();
-                growth_bound::Paths {
-                    steps: steps.clone(),
-                    predicted: measured.iter().map(|m| 0.97 * m + 0.03).collect(),
-                    bound: steps.iter().map(|s| 5.5 * (1.0 + s / 40.0).ln()).collect(),
-                    measured,
-                }
-            };
-            growth_bound::Run { name: name.to_string(), lower: half(60.0), upper: half(onset(2 * k)) }
-        })
-        .collect();
-    growth_bound::Input { runs, step_scale: StepScale::Linear }
-}
-
-pub fn factors() -> factors::Input {
-    let steps = steps(1000, 10);
-    let arms = ARMS
-        .iter()
-        .enumerate()
-        .map(|(k, name)| {
-            let mut noise = Noise::new(140 + k as u64);
-            let slow = |s: f64| if k % 2 == 1 && s < 70.0 { 0.25 } else { 1.0 };
-            let rate =
-                |s: f64| (s / 40.0).min(1.0) * (0.55 + 0.45 * (s / 1000.0 * std::f64::consts::PI).cos());
-            let mut halves = |spread: f64, f: &dyn Fn(f64, bool) -> f64| Halves {
-                lower: Series { band: None, ..series(&mut noise, &steps, spread, |s| f(s, false)) },
-                upper: Series { band: None, ..series(&mut noise, &steps, spread, |s| f(s, true)) },
-            };
-            factors::Arm {
-                name: name.to_string(),
-                step_size: halves(0.05, &|s, up| 0.08 * rate(s) * if up { slow(s) } else { 1.0 }),
-                energy: halves(0.06, &|s, up| {
-                    rise(s, 40.0, 0.9, 0.4, if k < 2 { 9.0 } else { 3.0 }) * if up { 1.4 } else { 1.0 }
-                }),
-                coherence: halves(0.3, &|s, up| {
-                    0.45 * (-s / 300.0).exp() - 0.03 + if up { 0.05 } else { 0.0 }
-                }),
-                scale: halves(0.03, &|s, up| rise(s, if up { onset(k) } else { 70.0 }, 0.6, 0.03, 2.4)),
-            }
-        })
-        .collect();
-    factors::Input { arms, step_scale: StepScale::Linear }
-}
-
-pub fn energy_shares() -> energy_shares::Input {
-    let runs = ["gpt", "llama"]
-        .iter()
-        .enumerate()
-        .map(|(k, name)| {
-            let mut noise = Noise::new(160 + k as u64);
-            let layers = 8;
-            let mut writes = vec!["embedding".to_string()];
-            writes.extend((0..layers - 1).flat_map(|l| [format!("attn_{l}"), format!("ffn_{l}")]));
-            let mut shares = vec![vec![f64::NAN; layers]; writes.len()];
-            for layer in 0..layers {
-                let raw: Vec<f64> = (0..=2 * layer)
-                    .map(|w| match (w, w % 2) {
-                        (0, _) => 1.0,
-                        (_, 0) => 0.7 * (0.6 + 0.5 * noise.normal()),
-                        _ => 0.28 * (0.6 + 0.5 * noise.normal()),
-                    })
-                    .collect();
-                let total: f64 = raw.iter().sum();
-                for (row, value) in shares.iter_mut().zip(&raw) {
-                    row[layer] = value / total;
-                }
-            }
-            energy_shares::Run { name: name.to_string(), writes, shares }
-        })
-        .collect();
-    energy_shares::Input { runs }
-}
-
-pub fn shapley() -> shapley::Input {
-    let group = |name: &str, v: [f64; 5]| shapley::Group {
-        name: name.into(),
-        step_size: v[0],
-        update: v[1],
-        energy: v[2],
-        coherence: v[3],
-        scale: v[4],
+    out.push(&shares)?;
+    let delta = 0.04 * rise(step, if arm.llama { 140.0 } else { 60.0 }) + 0.001 * noise.normal();
+    let half = |layer: u16, delta: f64| RelianceRow {
+        step,
+        scope: 2,
+        layer,
+        head: WHOLE_LAYER,
+        delta,
+        stderr: 0.002,
+        base_loss: 2.0,
+        sequences: 8,
     };
-    shapley::Input {
-        from: "gpt".into(),
-        to: "gpt+slow-qk".into(),
-        groups: vec![
-            group("lower half", [-0.02, 0.03, 0.11, -0.04, 0.02]),
-            group("upper half", [-1.42, 0.21, -0.18, 0.35, 0.48]),
-        ],
-    }
-}
-
-pub fn diagnosis() -> diagnosis::Input {
-    let steps = steps(1000, 10);
-    let mut noise = Noise::new(180);
-    diagnosis::Input {
-        name: "gpt".into(),
-        sharpness: series(&mut noise, &steps, 0.02, |s| rise(s, 110.0, 0.5, 0.002, 0.42)),
-        maturity: Series {
-            band: None,
-            ..series(&mut noise, &steps, 0.004, |s| rise(s, 60.0, 0.8, 0.15, 0.985))
-        },
-        sharpness_threshold: 0.05,
-        maturity_threshold: 0.9,
-        commitment: Some(40.0),
-        settled: Some(380.0),
-        total_steps: 1000.0,
-        step_scale: StepScale::Linear,
-    }
-}
-
-pub fn tightness() -> tightness::Input {
-    let steps = steps(1000, 10);
-    let runs = ARMS
-        .iter()
-        .enumerate()
-        .map(|(k, name)| {
-            let mut noise = Noise::new(200 + k as u64);
-            let mut half = |level: f64| {
-                let median = series(&mut noise, &steps, 0.08, |s| level * rise(s, 50.0, 1.0, 1.6, 0.5));
-                let max = Series {
-                    band: None,
-                    values: median.values.iter().map(|v| v * 3.1).collect(),
-                    ..median.clone()
-                };
-                tightness::Half { median: Series { band: None, ..median }, max }
-            };
-            tightness::Run { name: name.to_string(), lower: half(0.05 + 0.01 * k as f64), upper: half(0.03) }
-        })
-        .collect();
-    tightness::Input { runs, step_scale: StepScale::Log }
-}
-
-/// Every figure with its name.
-pub fn all() -> Vec<(&'static str, Figure)> {
-    vec![
-        ("loss", loss::loss(&loss())),
-        ("spread-heatmap", spread_heatmap::spread_heatmap(&spread_heatmap())),
-        ("entropy", entropy::entropy(&entropy())),
-        ("diagnosis", diagnosis::diagnosis(&diagnosis())),
-        ("write-energy", write_energy::write_energy(&write_energy())),
-        ("growth-shares", growth_shares::growth_shares(&growth_shares())),
-        ("factors", factors::factors(&factors())),
-        ("shapley", shapley::shapley(&shapley())),
-        ("energy-shares", energy_shares::energy_shares(&energy_shares())),
-        ("rate-scatter", rate_scatter::rate_scatter(&rate_scatter())),
-        ("growth-bound", growth_bound::growth_bound(&growth_bound())),
-        ("tightness", tightness::tightness(&tightness())),
-    ]
+    out.push(&[half(0, 0.5 * delta), half(1, delta)])
 }

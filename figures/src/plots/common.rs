@@ -1,110 +1,168 @@
-//! What the figures share: series over steps, halves of the layers, step axes, small statistics.
+//! What the figures share: curves of the two halves, the step axis, marks of the hold and of long intervals, numbers
+//! in words.
 
-use crate::model::{Axis, Dash, Item, LegendEntry, Stroke};
-use crate::scale::Scale;
-use crate::style::{ArmStyle, LINE, REFERENCE};
+use growthpath_analysis::read::{HalfCurves, Series};
 
-/// A quantity over training steps. `steps` and `values` run in parallel; surplus entries of the longer one are
-/// ignored, NaN and infinite values leave gaps.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Series {
-    /// Training steps.
-    pub steps: Vec<f64>,
-    /// Values at those steps.
-    pub values: Vec<f64>,
-    /// Lower and upper edge of a band around the values (quantiles over heads, range over seeds), at the same steps.
-    pub band: Option<(Vec<f64>, Vec<f64>)>,
+use crate::arms::ArmStyle;
+use crate::colour::Colour;
+use crate::material::{Material, RunMaterial};
+use crate::model::{Axis, Dash, Fill, Item, LegendEntry, Panel, Stroke};
+use crate::scale::{Range, Scale};
+use crate::style::{FAINT_INK, REFERENCE};
+use crate::ticks::number;
+
+/// Points of a curve.
+pub fn points(steps: &[f64], values: &[f64]) -> Vec<(f64, f64)> {
+    steps.iter().copied().zip(values.iter().copied()).collect()
 }
 
-impl Series {
-    /// A series without a band.
-    pub fn new(steps: Vec<f64>, values: Vec<f64>) -> Self {
-        Self { steps, values, band: None }
-    }
-
-    /// (step, value) pairs.
-    pub fn points(&self) -> Vec<(f64, f64)> {
-        self.steps.iter().copied().zip(self.values.iter().copied()).collect()
-    }
-
-    /// The series as a line with its band.
-    pub fn line(&self, stroke: Stroke) -> Item {
-        let band = match &self.band {
-            Some((low, high)) => {
-                self.steps.iter().zip(low).zip(high).map(|((&s, &l), &h)| (s, l, h)).collect()
-            }
-            None => Vec::new(),
-        };
-        Item::Line { points: self.points(), stroke, band }
-    }
+/// A line without a band.
+pub fn line(points: Vec<(f64, f64)>, stroke: Stroke) -> Item {
+    Item::Line { points, stroke, band: Vec::new() }
 }
 
-/// The same quantity in both halves of the layers (upper: layer >= L/2).
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Halves {
-    /// Lower half.
-    pub lower: Series,
-    /// Upper half.
-    pub upper: Series,
+/// Points of one half.
+pub fn side(curves: &HalfCurves, upper: bool) -> Vec<(f64, f64)> {
+    points(&curves.steps, if upper { &curves.upper } else { &curves.lower })
 }
 
-impl Halves {
-    /// Two lines in one colour: upper half solid, lower half dashed.
-    pub fn lines(&self, style: ArmStyle) -> [Item; 2] {
-        let stroke = |dash| Stroke { colour: style.colour, width: LINE, dash };
-        [self.upper.line(stroke(Dash::Solid)), self.lower.line(stroke(Dash::Dashed))]
-    }
-}
+/// The halves with their names, in the order in which they stand beside each other.
+pub const HALVES: [(&str, bool); 2] = [("lower half", false), ("upper half", true)];
 
-/// How a figure shows training steps.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum StepScale {
-    /// Evenly.
-    #[default]
-    Linear,
-    /// Logarithmically from the first positive step on; step 0 keeps its place.
-    Log,
-}
-
-/// The step axis for a figure with the given steps.
-pub fn step_axis<'a>(scale: StepScale, steps: impl IntoIterator<Item = &'a f64>) -> Axis {
-    let scale = match scale {
-        StepScale::Linear => Scale::Linear,
-        StepScale::Log => {
-            let first = steps
-                .into_iter()
-                .filter(|s| s.is_finite() && **s > 0.0)
-                .fold(f64::INFINITY, |m, s| m.min(*s));
-            Scale::SymLog { linear: if first.is_finite() { first } else { 1.0 } }
-        }
+/// The step axis: stretched towards the start, where attention grows, unless a window begins later.
+pub fn step_axis(m: &Material) -> Axis {
+    /// Part of the run up to which the axis is linear; logarithmic from there.
+    const LINEAR: f64 = 1.0 / 30.0;
+    let start = m.runs.iter().map(|r| r.series.window.start).min().unwrap_or(0);
+    let end = m.runs.iter().map(|r| r.series.window.end).max().unwrap_or(0);
+    let scale = match start {
+        0 => Scale::SymLog { linear: (LINEAR * f64::from(end)).max(1.0) },
+        _ => Scale::Linear,
     };
-    Axis::new("training step", scale).tight()
+    let range = (start < end).then(|| (start.into(), end.into()));
+    Axis { range, ..Axis::new("training step", scale).tight() }
 }
 
-/// Legend entries of arms told apart by colour alone.
-pub fn arm_legend<S: AsRef<str>>(names: &[S], styles: &[ArmStyle], dashed: bool) -> Vec<LegendEntry> {
-    names
-        .iter()
-        .zip(styles)
-        .map(|(name, style)| {
-            let dash = if dashed { style.dash } else { Dash::Solid };
-            LegendEntry::line(name.as_ref(), Stroke { colour: style.colour, width: 2.0, dash })
+/// A quantity of both halves, run by run.
+pub struct Quantity {
+    /// Label of its axis, with unit.
+    pub label: &'static str,
+    /// Its scale.
+    pub scale: Scale,
+    /// Its curves.
+    pub pick: fn(&Series) -> &HalfCurves,
+}
+
+impl Quantity {
+    /// Every value that is drawn.
+    fn values<'m>(&'m self, m: &'m Material) -> impl Iterator<Item = f64> + 'm {
+        m.runs.iter().map(|r| (self.pick)(&r.series)).flat_map(|h| h.lower.iter().chain(&h.upper).copied())
+    }
+
+    /// Lower half, then upper half, on one range: each run in its colour and dash, over the marks of its hold and long
+    /// intervals.
+    pub fn panels(&self, m: &Material, titled: bool) -> [Panel; 2] {
+        let range = Range::of(self.values(m), self.scale, 0.05).map(|r| (r.low, r.high));
+        HALVES.map(|(half, upper)| {
+            let label = if upper { "" } else { self.label };
+            let axis = Axis { range, ..Axis::new(label, self.scale) };
+            let mut panel = Panel::new(if titled { half } else { "" }, step_axis(m), axis);
+            panel.items = time_marks(&m.runs.iter().collect::<Vec<_>>(), &m.styles(), Some(upper));
+            for (run, style) in m.runs.iter().zip(m.styles()) {
+                panel.items.push(line(side((self.pick)(&run.series), upper), style.stroke()));
+            }
+            panel
         })
+    }
+}
+
+/// Wash behind the steps at which an arm is slowed.
+const HOLD: Colour = Colour::hex(0xF8F3E4);
+
+/// The hold of each run as a wash; where a half is given, its long intervals as a hatched lane each.
+pub fn time_marks(runs: &[&RunMaterial], styles: &[ArmStyle], upper: Option<bool>) -> Vec<Item> {
+    let span = |from: u32, to: u32, fill| Item::Span {
+        from: from.into(),
+        to: to.into(),
+        fill,
+        label: String::new(),
+    };
+    let holds = runs.iter().filter_map(|r| r.series.hold);
+    let mut items: Vec<Item> = holds.map(|h| span(h.start, h.end, Fill::Wash(HOLD))).collect();
+    for (lane, (run, style)) in runs.iter().zip(styles).enumerate() {
+        let long = &run.series.long_intervals;
+        let intervals = match upper {
+            Some(true) => &long.upper[..],
+            Some(false) => &long.lower[..],
+            None => &[],
+        };
+        items.extend(intervals.iter().map(|i| span(i.0, i.1, Fill::HatchLane(style.colour, lane))));
+    }
+    items
+}
+
+/// Legend of [`time_marks`], as far as there are any.
+pub fn mark_legend(m: &Material, intervals: bool) -> Vec<LegendEntry> {
+    let mut entries = Vec::new();
+    if m.runs.iter().any(|r| r.series.hold.is_some()) {
+        entries.push(LegendEntry::patch("slowed: hold and ramp", HOLD));
+    }
+    let long = |r: &RunMaterial| {
+        let l = &r.series.long_intervals;
+        !(l.lower.is_empty() && l.upper.is_empty())
+    };
+    if intervals && m.runs.iter().any(long) {
+        entries.push(LegendEntry::hatch("interval with growth above 1 in a head", FAINT_INK));
+    }
+    entries
+}
+
+/// Legend of the runs.
+pub fn run_legend(m: &Material) -> Vec<LegendEntry> {
+    m.runs
+        .iter()
+        .zip(m.styles())
+        .map(|(run, style)| LegendEntry::line(&run.name, style.stroke_of(2.0)))
         .collect()
 }
 
-/// Legend entries for the two halves, in neutral ink.
-pub fn half_legend() -> [LegendEntry; 2] {
-    let stroke = |dash| Stroke { colour: REFERENCE, width: LINE, dash };
-    [
-        LegendEntry::line("upper half", stroke(Dash::Solid)),
-        LegendEntry::line("lower half", stroke(Dash::Dashed)),
-    ]
+/// First layer of the upper half.
+pub fn divider(layers: usize) -> f64 {
+    (layers / 2) as f64 - 0.5
+}
+
+/// Ink of the line between the halves.
+pub fn divider_ink() -> Stroke {
+    Stroke { colour: FAINT_INK, width: 0.9, dash: Dash::Dashed }
 }
 
 /// A dashed reference line's ink.
 pub fn reference() -> Stroke {
     Stroke { colour: REFERENCE, width: 1.0, dash: Dash::Dashed }
+}
+
+/// A number with its sign, two decimals.
+pub fn signed(v: f64) -> String {
+    if !v.is_finite() {
+        "undefined".into()
+    } else if v.abs() < 0.005 {
+        "0.00".into()
+    } else if v.abs() < 1e4 {
+        format!("{v:+.2}").replace('-', "−")
+    } else {
+        number(v)
+    }
+}
+
+/// A growth in ln units as a factor.
+pub fn factor(growth: f64) -> String {
+    let f = growth.exp();
+    match f {
+        f if !f.is_finite() => "undefined".into(),
+        f if f < 10.0 => format!("×{f:.2}"),
+        f if f < 1e4 => format!("×{f:.1}"),
+        f => format!("×{}", number(f)),
+    }
 }
 
 /// Centred rolling mean over up to `window` points, finite ones only; where the centre is not finite, neither is
@@ -156,6 +214,17 @@ pub fn columns_for(panels: usize, most: usize) -> usize {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn signed_numbers_keep_their_sign() {
+        assert_eq!(signed(1.234), "+1.23");
+        assert_eq!(signed(-0.5), "−0.50");
+        assert_eq!(signed(-0.001), "0.00");
+        assert_eq!(signed(f64::NAN), "undefined");
+        assert_eq!(factor(0.0), "×1.00");
+        assert_eq!(factor(3.0), "×20.1");
+        assert_eq!(factor(f64::NAN), "undefined");
+    }
 
     #[test]
     fn rolling_mean_keeps_slopes_and_gaps() {

@@ -1,111 +1,111 @@
 //! `diagnosis`: when the upper half committed and when the lower half settled (section 8).
 
-use super::common::{Series, StepScale, reference, step_axis};
-use crate::model::{Axis, Figure, Item, Panel, Stroke};
+use growthpath_analysis::diagnosis::{Bracket, Diagnosis};
+
+use super::common::{line, mark_legend, points, reference, side, step_axis, time_marks};
+use crate::arms::ArmStyle;
+use crate::colour::Colour;
+use crate::material::{Material, RunMaterial};
+use crate::model::{Axis, Drawing, Fill, Item, LegendEntry, Panel, Stroke};
 use crate::scale::Scale;
-use crate::style::{INK, LINE, arm_styles, okabe_ito};
+use crate::style::LINE;
 use crate::ticks::number;
 
-/// What [`diagnosis`] draws.
-#[derive(Clone, Debug, Default)]
-pub struct Input {
-    /// Arm or run name; decides the colour.
-    pub name: String,
-    /// Mean sharpness of the upper half: 1 - entropy / ln(row length).
-    pub sharpness: Series,
-    /// Mean maturity of the lower half, cosine.
-    pub maturity: Series,
-    /// Threshold on the sharpness.
-    pub sharpness_threshold: f64,
-    /// Threshold on the maturity.
-    pub maturity_threshold: f64,
-    /// Commitment time t_c, in steps; `None` if the upper half never committed.
-    pub commitment: Option<f64>,
-    /// Maturity time t_m, in steps; `None` if the lower half never settled.
-    pub settled: Option<f64>,
-    /// Steps of the whole run.
-    pub total_steps: f64,
-    /// Step axis.
-    pub step_scale: StepScale,
+/// Bracket of the commitment and its edges.
+const COMMITTED: (Colour, Colour) = (Colour::hex(0xF6D5C6), Colour::hex(0xB5410A));
+/// Bracket of the maturity and its edges.
+const MATURE: (Colour, Colour) = (Colour::hex(0xCFE3D3), Colour::hex(0x1E6B3A));
+
+/// States between which the upper half committed, and between which the lower half came to rest.
+pub fn times(d: &Diagnosis) -> (Option<(f64, f64)>, Option<(f64, f64)>) {
+    let ends = |b: Bracket| (f64::from(if b.is_exact() { b.high } else { b.low }), f64::from(b.high));
+    (d.commitment.map(ends), d.maturity.map(ends))
 }
 
-/// Sharpness above, maturity below, with both thresholds and both times; the title says what they mean.
-pub fn diagnosis(input: &Input) -> Figure {
-    let mut figure = Figure::new(sentence(input));
-    if let (Some(c), Some(m)) = (input.commitment, input.settled) {
-        let prematurity = (m - c) / input.total_steps;
-        if prematurity.is_finite() {
-            let value = format!("{prematurity:+.3}").replace('-', "−");
-            figure.subtitle = format!(
-                "Prematurity (t_m − t_c) / total steps = {value}; positive: committed before settled."
-            );
-        }
-    }
-    figure.share_x = true;
-    figure.panel_height = 130.0;
-    let style = arm_styles(&[&input.name])[0];
-    let line = Stroke::solid(style.colour, LINE + 0.3);
-    let steps = || input.sharpness.steps.iter().chain(&input.maturity.steps);
-    let panels = [
-        ("upper half", "sharpness", &input.sharpness, input.sharpness_threshold),
-        ("lower half", "maturity (cosine)", &input.maturity, input.maturity_threshold),
+/// One drawing a run: sharpness and reliance of the upper half, maturity of the lower, with thresholds and the
+/// brackets of both times; the title says the verdict.
+pub fn draw(m: &Material) -> Vec<Drawing> {
+    let styled = m.runs.iter().zip(m.styles());
+    styled.filter_map(|(run, style)| Some(one(m, run, style, run.diagnosis.as_ref()?))).collect()
+}
+
+fn one(m: &Material, run: &RunMaterial, style: ArmStyle, d: &Diagnosis) -> Drawing {
+    let mut drawing = Drawing::new(format!("{}: {}", run.name, d.sentence));
+    drawing.subtitle = "Verdict over the whole run. Sharpness: mean over the upper half’s heads; reliance: loss without the upper half’s attention minus loss with it, ± 1 standard error; maturity: mean over the lower half’s layers.".into();
+    drawing.share_x = true;
+    drawing.panel_height = 74.0;
+    let s = &run.series;
+    let ink = Stroke::solid(style.colour, LINE);
+    let panel = |title: &str, label: &str, scale, items: Vec<Item>, threshold: f64| {
+        let mut panel = Panel::new(title, step_axis(m), Axis::new(label, scale));
+        panel.items = time_marks(&[run], &[style], None);
+        panel.items.extend(brackets(d));
+        panel.items.extend(items);
+        let label = if threshold == 0.0 { String::new() } else { trimmed(threshold) };
+        panel.items.push(Item::HLine { y: threshold, label, stroke: reference() });
+        panel
+    };
+    let r = &s.reliance;
+    let whiskers = r.steps.iter().zip(r.values.iter().zip(&r.stderr));
+    let reliance = vec![
+        Item::Whiskers {
+            points: whiskers.map(|(x, (v, e))| (*x, v - e, v + e)).collect(),
+            stroke: Stroke::solid(style.colour, 0.8),
+        },
+        line(points(&r.steps, &r.values), ink),
     ];
-    for (k, (title, label, series, threshold)) in panels.into_iter().enumerate() {
-        let mut panel = Panel::new(
-            format!("{title}: {label}"),
-            step_axis(input.step_scale, steps()),
-            Axis::new(label, Scale::Linear),
-        );
-        panel.items.push(series.line(line));
-        if threshold.is_finite() {
-            let label = format!("threshold {}", trimmed(threshold));
-            panel.items.push(Item::HLine { y: threshold, label, stroke: reference() });
-        }
-        let times = [
-            ("t_c", "committed", input.commitment, okabe_ito::VERMILION),
-            ("t_m", "settled", input.settled, INK),
-        ];
-        for (symbol, verb, time, colour) in times {
-            if let Some(x) = time.filter(|t| t.is_finite()) {
-                // One label is enough: the line below it carries on.
-                let label =
-                    if k == 0 { format!("{symbol} {verb}, step {}", whole(x)) } else { String::new() };
-                panel.items.push(Item::VLine { x, label, stroke: Stroke::solid(colour, 1.1) });
-            }
-        }
-        figure.panels.push(panel);
-    }
-    figure
+    let over = s.maturity.lag.map_or(String::new(), |lag| format!(" over {lag} steps"));
+    let title = format!("lower half: maturity{over}");
+    drawing.panels = vec![
+        panel(
+            "upper half: sharpness",
+            "sharpness",
+            Scale::Linear,
+            vec![line(side(&s.sharpness, true), ink)],
+            d.thresholds.sharpness,
+        ),
+        panel("upper half: reliance", "nat/token", Scale::Linear, reliance, 0.0),
+        panel(
+            &title,
+            "cosine",
+            Scale::Linear,
+            vec![line(side(&s.maturity.halves, false), ink)],
+            d.thresholds.maturity,
+        ),
+    ];
+    let (committed, mature) = times(d);
+    drawing
+        .legend
+        .extend(committed.map(|t| LegendEntry::patch(during("upper half commits", t), COMMITTED.1)));
+    drawing.legend.extend(mature.map(|t| LegendEntry::patch(during("lower half matures", t), MATURE.1)));
+    drawing.legend.push(LegendEntry::line("threshold", reference()));
+    drawing.legend.extend(mark_legend(m, false));
+    drawing
 }
 
-fn sentence(input: &Input) -> String {
-    let name = &input.name;
-    match (input.commitment, input.settled) {
-        (Some(c), Some(m)) => {
-            let order = if m > c {
-                "before"
-            } else if m < c {
-                "after"
-            } else {
-                "as"
-            };
-            let (c, m) = (whole(c), whole(m));
-            format!(
-                "{name}: the upper half committed at step {c}, {order} the lower half settled at step {m}"
-            )
-        }
-        (Some(c), None) => {
-            format!("{name}: the upper half committed at step {}; the lower half never settled", whole(c))
-        }
-        (None, Some(m)) => {
-            format!("{name}: the upper half never committed; the lower half settled at step {}", whole(m))
-        }
-        (None, None) => format!("{name}: the upper half never committed and the lower half never settled"),
+fn during(what: &str, (low, high): (f64, f64)) -> String {
+    if low < high {
+        format!("{what}: steps {low:.0} to {high:.0}")
+    } else {
+        format!("{what}: step {high:.0}")
     }
 }
 
-fn whole(step: f64) -> String {
-    if step.abs() < 1e9 { format!("{step:.0}") } else { number(step) }
+/// Both brackets as washes with edges.
+fn brackets(d: &Diagnosis) -> Vec<Item> {
+    let (committed, mature) = times(d);
+    let both = [(committed, COMMITTED), (mature, MATURE)];
+    let mut items = Vec::new();
+    for (time, (wash, edge)) in both {
+        let Some((from, to)) = time else { continue };
+        items.push(Item::Span { from, to, fill: Fill::Wash(wash), label: String::new() });
+        items.extend([from, to].map(|x| Item::VLine {
+            x,
+            label: String::new(),
+            stroke: Stroke::solid(edge, 0.9),
+        }));
+    }
+    items
 }
 
 fn trimmed(v: f64) -> String {
@@ -114,29 +114,5 @@ fn trimmed(v: f64) -> String {
         text.trim_end_matches('0').trim_end_matches('.').to_string()
     } else {
         text
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_title_says_who_came_first() {
-        let mut input = Input { name: "gpt".into(), total_steps: 1000.0, ..Input::default() };
-        assert!(sentence(&input).contains("never committed and the lower half never settled"));
-        input.commitment = Some(60.0);
-        assert!(sentence(&input).contains("committed at step 60; the lower half never settled"));
-        input.settled = Some(420.0);
-        assert_eq!(
-            sentence(&input),
-            "gpt: the upper half committed at step 60, before the lower half settled at step 420"
-        );
-        assert!(diagnosis(&input).subtitle.contains("= +0.360;"));
-        input.settled = Some(20.0);
-        assert!(sentence(&input).contains("after the lower half settled at step 20"));
-        assert!(diagnosis(&input).subtitle.contains("= −0.040;"));
-        input.total_steps = 0.0;
-        assert!(diagnosis(&input).subtitle.is_empty());
     }
 }

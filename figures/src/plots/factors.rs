@@ -1,58 +1,48 @@
-//! `factors`: the factors of the predicted growth rate over steps (5.1).
+//! `factors`: the factors of the weight path's growth over steps (5.1).
 
-use super::common::{Halves, StepScale, arm_legend, half_legend, step_axis};
-use crate::model::{Axis, Figure, Panel};
+use super::common::{Quantity, line, mark_legend, run_legend, side};
+use crate::material::Material;
+use crate::model::{Dash, Drawing, LegendEntry, Stroke};
 use crate::scale::Scale;
-use crate::style::arm_styles;
+use crate::style::{LINE, REFERENCE};
 
-/// One arm.
-#[derive(Clone, Debug, Default)]
-pub struct Arm {
-    /// Arm name; decides the colour.
-    pub name: String,
-    /// Step-size term eta u: size of the weight change a step.
-    pub step_size: Halves,
-    /// Residual energy e: RMS logit change per unit of weight change.
-    pub energy: Halves,
-    /// Coherence c, in [-1, 1].
-    pub coherence: Halves,
-    /// Scale a^: predicted spread, logit units.
-    pub scale: Halves,
-}
+/// Width of the persistent part's line.
+const THIN: f64 = 0.7;
 
-/// What [`factors`] draws.
-#[derive(Clone, Debug, Default)]
-pub struct Input {
-    /// Arms, drawn together.
-    pub arms: Vec<Arm>,
-    /// Step axis.
-    pub step_scale: StepScale,
-}
-
-/// Two by two panels, one a factor: upper half solid, lower half dashed.
-pub fn factors(input: &Input) -> Figure {
-    let mut figure = Figure::new("Factors of the growth rate: ĝ = ηu · e · c / â");
-    figure.columns = 2;
-    figure.share_x = true;
-    figure.panel_height = 140.0;
-    let names: Vec<&str> = input.arms.iter().map(|a| a.name.as_str()).collect();
-    let styles = arm_styles(&names);
-    figure.legend = arm_legend(&names, &styles, false);
-    figure.legend.extend(half_legend());
-    type Pick = fn(&Arm) -> &Halves;
-    let panels: [(&str, &str, Scale, Pick); 4] = [
-        ("step size", "η·u per step", Scale::Log, |a| &a.step_size),
-        ("residual energy", "e (logits per unit weight)", Scale::Log, |a| &a.energy),
-        ("coherence", "c", Scale::Linear, |a| &a.coherence),
-        ("scale", "â (logit units)", Scale::Log, |a| &a.scale),
+/// One row a factor, lower half left, upper half right; in the coherence row the persistent part is thin.
+pub fn draw(m: &Material) -> Vec<Drawing> {
+    let mut drawing = Drawing::new("Factors of the growth by the weights: ηu·e·c/a");
+    drawing.subtitle = format!(
+        "Each interval in the metric of its start, mean over the heads of each half; {}.",
+        m.steps_shown()
+    );
+    drawing.columns = 2;
+    drawing.share_x = true;
+    drawing.panel_height = 84.0;
+    drawing.legend = run_legend(m);
+    drawing.legend.extend(mark_legend(m, true));
+    let neutral = |width| Stroke { colour: REFERENCE, width, dash: Dash::Solid };
+    drawing.legend.push(LegendEntry::line("coherence c", neutral(LINE)));
+    drawing.legend.push(LegendEntry::line("its persistent part c₀", neutral(THIN)));
+    let rows = [
+        Quantity { label: "ηu per step", scale: Scale::Log, pick: |s| &s.factors.step_term },
+        Quantity { label: "energy e", scale: Scale::Log, pick: |s| &s.factors.residual_energy },
+        Quantity { label: "coherence c", scale: Scale::Linear, pick: |s| &s.factors.coherence },
+        Quantity { label: "scale a", scale: Scale::Log, pick: |s| &s.factors.scale },
     ];
-    for (title, label, scale, pick) in panels {
-        let steps = input.arms.iter().flat_map(|a| pick(a).upper.steps.iter().chain(&pick(a).lower.steps));
-        let mut panel = Panel::new(title, step_axis(input.step_scale, steps), Axis::new(label, scale));
-        for (arm, style) in input.arms.iter().zip(&styles) {
-            panel.items.extend(pick(arm).lines(*style));
+    for (k, quantity) in rows.iter().enumerate() {
+        let mut panels = quantity.panels(m, k == 0);
+        if k == 2 {
+            for (panel, upper) in panels.iter_mut().zip([false, true]) {
+                for (run, style) in m.runs.iter().zip(m.styles()) {
+                    let persistent = side(&run.series.factors.persistent, upper);
+                    panel.items.push(line(persistent, style.stroke_of(THIN)));
+                }
+                // Both coherences lie between -1 and 1.
+                panel.y.range = None;
+            }
         }
-        figure.panels.push(panel);
+        drawing.panels.extend(panels);
     }
-    figure
+    vec![drawing]
 }

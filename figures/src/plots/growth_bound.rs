@@ -1,82 +1,81 @@
-//! `growth-bound`: cumulative growth factor, measured and predicted, under the pathwise bound (6.2).
+//! `growth-bound`: growth by the weights under its bound (6.3), and how much of coherent growth that is.
 
-use super::common::{StepScale, step_axis};
-use crate::colour::Colour;
-use crate::model::{Axis, Dash, Figure, Item, LegendEntry, Panel, Stroke};
+use growthpath_analysis::read::{GrowthCurves, HalfCurves};
+
+use super::common::{HALVES, line, mark_legend, side, step_axis, time_marks};
+use crate::material::Material;
+use crate::model::{Axis, Dash, Drawing, LegendEntry, Panel, Stroke};
 use crate::scale::Scale;
-use crate::style::{INK, LINE, arm_styles};
+use crate::style::{INK, LINE, REFERENCE};
 
-/// Cumulative growth of one half, in ln units, all at `steps`: exp of it is the growth factor. Natural logarithms,
-/// as a cumulative bound soon leaves the range of float64.
-#[derive(Clone, Debug, Default)]
-pub struct Paths {
-    /// Steps.
-    pub steps: Vec<f64>,
-    /// Measured Gamma.
-    pub measured: Vec<f64>,
-    /// Predicted growth.
-    pub predicted: Vec<f64>,
-    /// Logarithm of the bound's product.
-    pub bound: Vec<f64>,
+/// One row a run, lower half left, upper half right; cumulated over the intervals.
+pub fn draw(m: &Material) -> Vec<Drawing> {
+    let mut drawing = Drawing::new(sentence(m));
+    drawing.subtitle = format!(
+        "Cumulated over intervals, mean over the heads of each half. Share of coherent growth: growth by the weights over its bound (6.3); {}.",
+        m.steps_shown()
+    );
+    drawing.columns = 2;
+    drawing.share_x = true;
+    drawing.share_y = true;
+    drawing.panel_height = if m.runs.len() > 2 { 92.0 } else { 130.0 };
+    let bound = Stroke { colour: REFERENCE, width: LINE, dash: Dash::Dashed };
+    let weights = |colour| Stroke::solid(colour, 2.0);
+    let total = Stroke::solid(INK, 0.9);
+    let predicted = Stroke::solid(INK.lighten(0.7), 3.4);
+    for (run, style) in m.runs.iter().zip(m.styles()) {
+        let g = &run.series.growth;
+        for (half, upper) in HALVES {
+            let title = format!("{}: {half}", run.name);
+            let mut panel = Panel::new(title, step_axis(m), Axis::new("growth (ln)", Scale::Linear));
+            let share = share(&g.weights, &g.bound, upper);
+            panel.note = if share.is_finite() { format!("share {}", percent(share)) } else { String::new() };
+            panel.items = time_marks(&[run], &[style], Some(upper));
+            panel.items.push(line(side(&g.bound, upper), bound));
+            panel.items.push(line(side(&g.predicted, upper), predicted));
+            panel.items.push(line(side(&g.measured, upper), total));
+            panel.items.push(line(side(&g.weights, upper), weights(style.colour)));
+            drawing.panels.push(panel);
+        }
+        drawing
+            .legend
+            .push(LegendEntry::line(format!("by the weights, {}", run.name), weights(style.colour)));
+    }
+    drawing.legend.push(LegendEntry::line("its bound", bound));
+    drawing.legend.push(LegendEntry::line("all growth, measured", total));
+    drawing.legend.push(LegendEntry::line("all growth, predicted", predicted));
+    drawing.legend.extend(mark_legend(m, true));
+    vec![drawing]
 }
 
-/// One run.
-#[derive(Clone, Debug, Default)]
-pub struct Run {
-    /// Arm or run name; decides the colour.
-    pub name: String,
-    /// Lower half.
-    pub lower: Paths,
-    /// Upper half.
-    pub upper: Paths,
+/// Share of coherent growth: the last of the cumulated growth over the last of the cumulated bound.
+fn share(weights: &HalfCurves, bound: &HalfCurves, upper: bool) -> f64 {
+    let last = |c: &HalfCurves| side(c, upper).last().map_or(f64::NAN, |p| p.1);
+    last(weights) / last(bound)
 }
 
-/// What [`growth_bound`] draws.
-#[derive(Clone, Debug, Default)]
-pub struct Input {
-    /// Runs, one row each.
-    pub runs: Vec<Run>,
-    /// Step axis.
-    pub step_scale: StepScale,
+fn percent(share: f64) -> String {
+    format!("{:.0} %", 100.0 * share).replace('-', "−")
 }
 
-const BOUND: Colour = Colour::hex(0x6E6E6E);
-
-/// Lower half left, upper half right; the growth factor on a logarithmic axis.
-pub fn growth_bound(input: &Input) -> Figure {
-    let mut figure = Figure::new("Cumulative growth under its pathwise bound");
-    figure.columns = 2;
-    figure.share_x = true;
-    figure.share_y = true;
-    figure.panel_height = if input.runs.len() > 2 { 125.0 } else { 170.0 };
-    let predicted = Stroke { colour: INK, width: LINE, dash: Dash::Dotted };
-    let bound = Stroke { colour: BOUND, width: LINE, dash: Dash::Dashed };
-    let names: Vec<&str> = input.runs.iter().map(|r| r.name.as_str()).collect();
-    let styles = arm_styles(&names);
-    let steps = || input.runs.iter().flat_map(|r| r.lower.steps.iter().chain(&r.upper.steps));
-    for (run, style) in input.runs.iter().zip(&styles) {
-        let measured = Stroke::solid(style.colour, 2.2);
-        figure.legend.push(LegendEntry::line(format!("measured, {}", run.name), measured));
-        for (half, paths) in [("lower half", &run.lower), ("upper half", &run.upper)] {
-            let mut panel = Panel::new(
-                format!("{}: {half}", run.name),
-                step_axis(input.step_scale, steps()),
-                Axis::new("growth factor", Scale::Decades),
-            );
-            for (values, stroke) in
-                [(&paths.bound, bound), (&paths.measured, measured), (&paths.predicted, predicted)]
-            {
-                let decades = values.iter().map(|v| v * std::f64::consts::LOG10_E);
-                panel.items.push(Item::Line {
-                    points: paths.steps.iter().copied().zip(decades).collect(),
-                    stroke,
-                    band: Vec::new(),
-                });
-            }
-            figure.panels.push(panel);
+/// How coherent the upper half's growth was.
+fn sentence(m: &Material) -> String {
+    let of = |g: &GrowthCurves| share(&g.weights, &g.bound, true);
+    let mut shares: Vec<f64> =
+        m.runs.iter().map(|r| of(&r.series.growth)).filter(|s| s.is_finite() && s.abs() < 10.0).collect();
+    shares.sort_by(f64::total_cmp);
+    match shares[..] {
+        [] => "Growth by the weights under its bound".into(),
+        [only] => format!("Upper half: the weights reached {} of coherent growth", percent(only)),
+        [least, .., most] if percent(least) == percent(most) => {
+            format!("Upper half: the weights reached {} of coherent growth", percent(least))
+        }
+        [least, .., most] => {
+            format!(
+                "Upper half: the weights reached {} to {} of coherent growth",
+                percent(least),
+                percent(most)
+            )
         }
     }
-    figure.legend.push(LegendEntry::line("predicted", predicted));
-    figure.legend.push(LegendEntry::line("bound", bound));
-    figure
 }

@@ -1,15 +1,68 @@
-//! One file a figure: each turns plain numbers into a [`Figure`](crate::Figure).
+//! The figures: one file each, and one line in [`FIGURES`].
 
-pub mod common;
-pub mod diagnosis;
-pub mod energy_shares;
-pub mod entropy;
-pub mod factors;
-pub mod growth_bound;
-pub mod growth_shares;
-pub mod loss;
-pub mod rate_scatter;
-pub mod shapley;
-pub mod spread_heatmap;
-pub mod tightness;
-pub mod write_energy;
+mod common;
+mod diagnosis;
+mod energy_shares;
+mod entropy;
+mod factors;
+mod growth_bound;
+mod growth_shares;
+mod loss;
+mod prediction;
+mod shapley;
+mod spread_heatmap;
+mod tightness;
+mod write_energy;
+
+use crate::material::Material;
+use crate::model::Drawing;
+use crate::render::has_data;
+
+/// One kind of figure.
+#[derive(Clone, Copy, Debug)]
+pub struct Figure {
+    /// Kebab-case name on the command line and of files.
+    pub name: &'static str,
+    /// What it shows, one line.
+    pub about: &'static str,
+    /// Draws it: one drawing, or one for each run or pair.
+    pub draw: fn(&Material) -> Vec<Drawing>,
+}
+
+/// All figures, in the order in which a report shows them.
+#[rustfmt::skip]
+pub const FIGURES: &[Figure] = &[
+    Figure { name: "loss", about: "training and validation loss, with the entropy rate where it is known", draw: loss::draw },
+    Figure { name: "spread-heatmap", about: "spread of the attention logits by layer and step, with the hold and both times", draw: spread_heatmap::draw },
+    Figure { name: "growth-shares", about: "where growth came from: query weights, key weights and features, layer by layer", draw: growth_shares::draw },
+    Figure { name: "shapley", about: "from one arm's growth to another's, lever by lever: a waterfall", draw: shapley::draw },
+    Figure { name: "diagnosis", about: "when the upper half committed and when the lower half settled", draw: diagnosis::draw },
+    Figure { name: "entropy", about: "normalised attention entropy of the two halves over steps", draw: entropy::draw },
+    Figure { name: "factors", about: "step size, residual energy, coherence and scale of the weight path over steps", draw: factors::draw },
+    Figure { name: "energy-shares", about: "which upstream writes each layer's attention grows on", draw: energy_shares::draw },
+    Figure { name: "write-energy", about: "energy of every residual write by layer and site over steps", draw: write_energy::draw },
+    Figure { name: "prediction", about: "predicted against measured growth: query weights, key weights, features", draw: prediction::draw },
+    Figure { name: "growth-bound", about: "growth by the weights under its bound, and the share of coherent growth", draw: growth_bound::draw },
+    Figure { name: "tightness", about: "logit change over its two bounds over steps", draw: tightness::draw },
+];
+
+/// Names that figures had before.
+const ALIASES: &[(&str, &str)] = &[("rate-scatter", "prediction")];
+
+/// The figure of a name, or of a name that it had before.
+pub fn figure(name: &str) -> Option<&'static Figure> {
+    let name = ALIASES.iter().find(|a| a.0 == name).map_or(name, |a| a.1);
+    FIGURES.iter().find(|f| f.name == name)
+}
+
+impl Figure {
+    /// The drawings that show something, without the panels that do not.
+    pub fn drawings(&self, material: &Material) -> Vec<Drawing> {
+        let mut drawings = (self.draw)(material);
+        for drawing in &mut drawings {
+            drawing.panels.retain(has_data);
+        }
+        drawings.retain(|d| !d.panels.is_empty());
+        drawings
+    }
+}

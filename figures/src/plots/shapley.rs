@@ -1,86 +1,125 @@
-//! `shapley`: the gap in path growth between two arms, split over the five factors (5.4).
+//! `shapley`: from one arm's growth to another's, lever by lever (5.4).
 
-use super::common::columns_for;
+use growthpath_analysis::compare::GroupComparison;
+
+use super::common::{columns_for, signed};
 use crate::colour::Colour;
-use crate::model::{Axis, Bar, Figure, Item, LegendEntry, Panel};
+use crate::material::Material;
+use crate::model::{Axis, Bar, Drawing, Item, LegendEntry, Marker, Panel};
 use crate::scale::Scale;
-use crate::style::INK;
+use crate::style::{INK, parts};
 
-/// Shapley values of one layer group, ln units; they add up to the group's gap.
-#[derive(Clone, Debug, Default)]
-pub struct Group {
-    /// Group name, such as "upper half".
-    pub name: String,
-    /// Step size eta.
-    pub step_size: f64,
-    /// Update geometry u.
-    pub update: f64,
-    /// Residual energy e.
-    pub energy: f64,
-    /// Coherence c.
-    pub coherence: f64,
-    /// Scale a^.
-    pub scale: f64,
+/// A lever: its name, its colour, its part of the gap.
+type Lever = (&'static str, Colour, f64);
+
+fn levers(g: &GroupComparison) -> [Lever; 6] {
+    let s = &g.shapley;
+    [
+        ("starting spread", parts::START, s.start),
+        ("step size η", parts::STEP_SIZE, s.step_size),
+        ("update geometry u", parts::UPDATE, s.update_geometry),
+        ("residual energy e", parts::ENERGY, s.residual_energy),
+        ("coherence c₀", parts::COHERENCE, s.coherence),
+        ("features", parts::FEATURES, s.features),
+    ]
 }
 
-/// What [`shapley`] draws.
-#[derive(Clone, Debug, Default)]
-pub struct Input {
-    /// The arm that the gap is measured from.
-    pub from: String,
-    /// The arm that the gap leads to: values are its path growth minus that of `from`.
-    pub to: String,
-    /// Layer groups, one panel each.
-    pub groups: Vec<Group>,
+/// Predicted growth of both arms.
+fn ends(g: &GroupComparison) -> (f64, f64) {
+    (g.predicted_a, g.predicted_b)
 }
 
-const FACTORS: [(&str, &str, Colour); 6] = [
-    ("η", "η step size", Colour::hex(0x332288)),
-    ("u", "u update geometry", Colour::hex(0x7CC4E8)),
-    ("e", "e residual energy", Colour::hex(0xCC6677)),
-    ("c", "c coherence", Colour::hex(0xDDCC77)),
-    ("â", "â scale", Colour::hex(0x44AA99)),
-    ("total", "total gap", INK),
-];
+/// One drawing a pair: a waterfall from the first arm's predicted growth to the second's, one panel a half.
+pub fn draw(m: &Material) -> Vec<Drawing> {
+    let compared = m.comparisons.iter().filter_map(|p| Some((p, p.comparison.as_ref().ok()?)));
+    compared
+        .map(|(pair, c)| {
+            let names = (m.runs[pair.from].name.as_str(), m.runs[pair.to].name.as_str());
+            let mut groups = vec![("upper half", &c.groups.upper)];
+            groups.extend(c.groups.lower.as_ref().map(|g| ("lower half", g)));
+            waterfall(names, &groups, (c.window.first, c.window.last))
+        })
+        .collect()
+}
 
-/// Bars of the five factors and of the total, one panel a layer group.
-pub fn shapley(input: &Input) -> Figure {
-    let mut figure =
-        Figure::new(format!("Gap in predicted path growth, {} minus {}, by factor", input.to, input.from));
-    figure.columns = columns_for(input.groups.len(), 3);
-    figure.share_y = true;
-    figure.panel_height = 180.0;
-    figure.legend = FACTORS.iter().map(|f| LegendEntry::patch(f.1, f.2)).collect();
-    for group in &input.groups {
-        let names = FACTORS.iter().map(|f| f.0.to_string()).collect();
-        let mut panel = Panel::new(
-            &group.name,
-            Axis::categories("factor", names),
-            Axis::new("difference in growth (ln)", Scale::Linear),
-        );
-        let parts = [group.step_size, group.update, group.energy, group.coherence, group.scale];
-        let total = parts.iter().sum();
-        let bars: Vec<Bar> = parts
-            .into_iter()
-            .chain([total])
-            .zip(FACTORS)
-            .enumerate()
-            .filter(|(_, (value, _))| value.is_finite())
-            .map(|(i, (value, factor))| Bar {
-                x: i as f64,
-                width: 0.74,
-                from: 0.0,
-                to: value,
-                colour: factor.2,
-                label: if value.abs() < 1e4 {
-                    format!("{value:+.2}").replace('-', "−")
-                } else {
-                    crate::ticks::number(value)
-                },
-            })
-            .collect();
-        panel.items.push(Item::Bars(bars));
-        figure.panels.push(panel);
+fn waterfall(
+    (from, to): (&str, &str),
+    groups: &[(&str, &GroupComparison)],
+    (first, last): (u32, u32),
+) -> Drawing {
+    let mut drawing =
+        Drawing::new(groups.first().map_or(String::new(), |(half, g)| sentence(from, to, half, g)));
+    drawing.subtitle = format!(
+        "Log growth of the spread, mean over the heads of each half, steps {first} to {last}. Bars: predicted; levers are Shapley values and add up to the predicted gap."
+    );
+    drawing.columns = columns_for(groups.len(), 2);
+    drawing.min_panel = 130.0;
+    drawing.share_x = true;
+    drawing.share_y = true;
+    drawing.panel_height = 132.0;
+    drawing.legend = vec![
+        LegendEntry::patch("growth, predicted", INK.lighten(0.35)),
+        LegendEntry::marker("growth, measured", Marker::HollowDiamond, INK),
+    ];
+    for (half, g) in groups {
+        drawing.panels.push(panel(from, to, half, g));
     }
-    figure
+    drawing
+}
+
+fn panel(from: &str, to: &str, half: &str, g: &GroupComparison) -> Panel {
+    let levers = levers(g);
+    let mut names: Vec<String> = vec![from.into()];
+    names.extend(levers.iter().map(|l| l.0.to_string()));
+    names.push(to.into());
+    // Read from the top: the first name has the highest place.
+    let top = names.len() - 1;
+    names.reverse();
+    let mut panel = Panel::new(half, Axis::new("growth (ln)", Scale::Linear), Axis::categories("", names));
+    panel.y.grid = false;
+    panel.note = format!("gap: predicted {}, measured {}", signed(g.predicted_gap), signed(g.measured_gap));
+    let (start, end) = ends(g);
+    let bar = |row: usize, from: f64, to: f64, colour, label: String| Bar {
+        x: (top - row) as f64,
+        width: 0.7,
+        from,
+        to,
+        colour,
+        label,
+    };
+    let grey = INK.lighten(0.35);
+    let mut bars = vec![bar(0, 0.0, start, grey, String::new())];
+    let mut at = start;
+    for (k, (_, colour, part)) in levers.into_iter().enumerate() {
+        bars.push(bar(k + 1, at, at + part, colour, signed(part)));
+        at += part;
+    }
+    bars.push(bar(top, 0.0, end, grey, String::new()));
+    bars.retain(|b| b.from.is_finite() && b.to.is_finite());
+    panel.items.push(Item::Bars { bars, lying: true });
+    panel.items.push(Item::Scatter {
+        points: vec![(g.measured_a.growth, top as f64), (g.measured_b.growth, 0.0)],
+        marker: Marker::HollowDiamond,
+        colour: INK,
+        radius: 3.4,
+    });
+    panel
+}
+
+/// The gap and its largest lever.
+fn sentence(from: &str, to: &str, half: &str, g: &GroupComparison) -> String {
+    let gap = g.predicted_gap;
+    if !gap.is_finite() {
+        return format!("{to} against {from}, {half}: the gap in growth is undefined");
+    }
+    let largest = levers(g)
+        .into_iter()
+        .filter(|l| l.2.is_finite() && l.2 * gap > 0.0)
+        .max_by(|a, b| a.2.abs().total_cmp(&b.2.abs()));
+    let how = match largest {
+        Some((name, _, part)) => format!(", most of it by the {name} ({})", signed(part)),
+        None => String::new(),
+    };
+    let way = if gap < 0.0 { "less" } else { "more" };
+    format!("{to} grew {:.2} ln {way} than {from} in the {half}{how}", gap.abs())
 }

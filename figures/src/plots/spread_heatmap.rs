@@ -1,65 +1,75 @@
 //! `spread-heatmap`: attention spread by layer and step, runs side by side on one colour scale.
 
-use super::common::{StepScale, columns_for, step_axis, step_cells};
+use super::common::{columns_for, divider, divider_ink, step_axis, step_cells};
+use super::diagnosis::times;
 use crate::colour::ColourMap;
-use crate::model::{Axis, ColourScale, Figure, Item, Panel};
+use crate::material::{Material, RunMaterial};
+use crate::model::{Axis, ColourScale, Drawing, Item, Panel, Stroke};
 use crate::scale::Scale;
+use crate::style::{INK, PAPER};
 
-/// One run.
-#[derive(Clone, Debug, Default)]
-pub struct Run {
-    /// Arm or run name.
-    pub name: String,
-    /// Steps of the columns.
-    pub steps: Vec<f64>,
-    /// `spread[layer][k]`: spread a (logit units, RMS over heads or mean, as the caller says) at `steps[k]`.
-    pub spread: Vec<Vec<f64>>,
-}
-
-/// What [`spread_heatmap`] draws.
-#[derive(Clone, Debug, Default)]
-pub struct Input {
-    /// Runs, one panel each.
-    pub runs: Vec<Run>,
-    /// Logarithmic colour scale; cells with spread 0 are then grey.
-    pub log_colour: bool,
-    /// Step axis.
-    pub step_scale: StepScale,
-}
-
-/// Layer (0 at the bottom) against step, coloured by spread.
-pub fn spread_heatmap(input: &Input) -> Figure {
-    let mut figure = Figure::new("Spread of the attention logits by layer");
-    figure.columns = columns_for(input.runs.len(), 3);
-    let layers = input.runs.iter().map(|r| r.spread.len()).max().unwrap_or(0);
-    figure.panel_height = (layers as f64 * 14.0).clamp(110.0, 260.0);
-    figure.colours = Some(ColourScale {
-        label: "spread a (logit units)".into(),
+/// Layer (0 at the bottom) against step, coloured by spread, with the hold's release and the times of commitment and
+/// maturity.
+pub fn draw(m: &Material) -> Vec<Drawing> {
+    let mut drawing = Drawing::new("Spread of the attention logits by layer");
+    drawing.subtitle = format!(
+        "Mean over each layer’s heads; {}. Dashed: lower | upper half; c: upper half committed; m: lower half mature; r: slowed weights released.",
+        m.steps_shown()
+    );
+    drawing.columns = columns_for(m.runs.len(), 3);
+    let layers = m.runs.iter().map(|r| r.series.layers).max().unwrap_or(0);
+    drawing.panel_height = (layers as f64 * 12.0).clamp(84.0, 240.0);
+    drawing.share_y = m.runs.iter().all(|r| r.series.layers == layers);
+    drawing.colours = Some(ColourScale {
+        label: "spread a (logits)".into(),
         map: ColourMap::Sequential,
-        scale: if input.log_colour { Scale::Log } else { Scale::Linear },
+        scale: Scale::Log,
         range: None,
         span: 1.0,
         discrete: None,
     });
-    let all_steps = || input.runs.iter().flat_map(|r| &r.steps);
-    let same_depth = input.runs.iter().all(|r| r.spread.len() == layers);
-    figure.share_y = same_depth;
-    for run in &input.runs {
-        let (order, x_edges) = step_cells(&run.steps);
-        let names = (0..run.spread.len()).map(|l| l.to_string()).collect();
-        let mut panel =
-            Panel::new(&run.name, step_axis(input.step_scale, all_steps()), Axis::categories("layer", names));
+    for run in &m.runs {
+        let spread = &run.series.spread;
+        let (order, x_edges) = step_cells(&spread.steps);
+        let names = (0..run.series.layers).map(|l| l.to_string()).collect();
+        let mut panel = Panel::new(&run.name, step_axis(m), Axis::categories("layer", names));
         panel.items.push(Item::Heatmap {
             x_edges,
-            y_edges: (0..=run.spread.len()).map(|l| l as f64 - 0.5).collect(),
-            values: run
-                .spread
+            y_edges: (0..=spread.layers.len()).map(|l| l as f64 - 0.5).collect(),
+            values: spread
+                .layers
                 .iter()
                 .map(|row| order.iter().map(|&i| row.get(i).copied().unwrap_or(f64::NAN)).collect())
                 .collect(),
             print: false,
         });
-        figure.panels.push(panel);
+        if run.series.layers > 1 {
+            let y = divider(run.series.layers);
+            for stroke in [Stroke::solid(PAPER, 1.6), divider_ink()] {
+                panel.items.push(Item::HLine { y, label: String::new(), stroke });
+            }
+        }
+        panel.items.extend(marks(run));
+        drawing.panels.push(panel);
     }
-    figure
+    vec![drawing]
+}
+
+fn marks(run: &RunMaterial) -> Vec<Item> {
+    let mut at: Vec<(&str, f64)> = Vec::new();
+    if let Some(d) = &run.diagnosis {
+        let (committed, mature) = times(d);
+        at.extend(committed.map(|b| ("c", b.1)));
+        at.extend(mature.map(|b| ("m", b.1)));
+    }
+    at.extend(run.series.hold.map(|h| ("r", h.release.into())));
+    let window = run.series.window;
+    at.into_iter()
+        .filter(|(_, x)| (f64::from(window.start)..=f64::from(window.end)).contains(x))
+        .flat_map(|(label, x)| {
+            // Paper beside the ink, so that it shows on dark cells too.
+            [("", Stroke::solid(PAPER, 2.0)), (label, Stroke::solid(INK, 1.0))]
+                .map(|(label, stroke)| Item::VLine { x, label: label.into(), stroke })
+        })
+        .collect()
 }

@@ -1,69 +1,38 @@
-//! `tightness`: how close the measured logit step comes to its bound (6.1).
+//! `tightness`: how close the logit change comes to its bounds (6.1), (6.2).
 
-use super::common::{Series, StepScale, arm_legend, step_axis};
-use crate::model::{Axis, Dash, Figure, Item, LegendEntry, Panel, Stroke};
+use super::common::{Quantity, line, mark_legend, run_legend, side};
+use crate::material::Material;
+use crate::model::{Drawing, Item, LegendEntry, Stroke};
 use crate::scale::Scale;
-use crate::style::{INK, LINE, REFERENCE, arm_styles};
+use crate::style::{INK, REFERENCE};
 
-/// Median and maximum over the heads of one half.
-#[derive(Clone, Debug, Default)]
-pub struct Half {
-    /// Median of RMS(D) / bound.
-    pub median: Series,
-    /// Maximum of RMS(D) / bound; never above 1.
-    pub max: Series,
-}
+/// Width of the line of the largest head.
+const THIN: f64 = 0.7;
 
-/// One run.
-#[derive(Clone, Debug, Default)]
-pub struct Run {
-    /// Arm or run name; decides the colour.
-    pub name: String,
-    /// Lower half.
-    pub lower: Half,
-    /// Upper half.
-    pub upper: Half,
-}
-
-/// What [`tightness`] draws.
-#[derive(Clone, Debug, Default)]
-pub struct Input {
-    /// Runs, drawn together.
-    pub runs: Vec<Run>,
-    /// Step axis.
-    pub step_scale: StepScale,
-}
-
-/// Lower half left, upper half right: median solid, maximum dashed, the bound at 1.
-pub fn tightness(input: &Input) -> Figure {
-    let mut figure = Figure::new("Measured logit step over its bound");
-    figure.columns = 2;
-    figure.share_y = true;
-    figure.share_x = true;
-    figure.panel_height = 190.0;
-    let names: Vec<&str> = input.runs.iter().map(|r| r.name.as_str()).collect();
-    let styles = arm_styles(&names);
-    figure.legend = arm_legend(&names, &styles, false);
-    figure.legend.extend([
-        LegendEntry::line("median over heads", Stroke { colour: REFERENCE, width: LINE, dash: Dash::Solid }),
-        LegendEntry::line("maximum over heads", Stroke { colour: REFERENCE, width: 1.0, dash: Dash::Dashed }),
-    ]);
-    type Pick = fn(&Run) -> &Half;
-    let halves: [(&str, Pick); 2] = [("lower half", |r| &r.lower), ("upper half", |r| &r.upper)];
-    let series =
-        |r: &Run| [r.lower.median.clone(), r.lower.max.clone(), r.upper.median.clone(), r.upper.max.clone()];
-    let steps: Vec<f64> = input.runs.iter().flat_map(series).flat_map(|s| s.steps).collect();
-    for (k, (title, pick)) in halves.into_iter().enumerate() {
-        let mut panel =
-            Panel::new(title, step_axis(input.step_scale, &steps), Axis::new("RMS(D) / bound", Scale::Log));
-        for (run, style) in input.runs.iter().zip(&styles) {
-            let stroke = |width, dash| Stroke { colour: style.colour, width, dash };
-            panel.items.push(pick(run).median.line(stroke(LINE, Dash::Solid)));
-            panel.items.push(pick(run).max.line(stroke(1.0, Dash::Dashed)));
+/// Tight bound above, cheap bound below; lower half left, upper half right.
+pub fn draw(m: &Material) -> Vec<Drawing> {
+    let mut drawing = Drawing::new("Logit change by the weights over its bounds");
+    drawing.subtitle = format!(
+        "1 would reach the bound. Median over the heads of each half; above: over the bound from the keys’ scatter (6.2); below: over s·E·ω (6.1); {}.",
+        m.steps_shown()
+    );
+    drawing.columns = 2;
+    drawing.share_x = true;
+    drawing.panel_height = 110.0;
+    drawing.legend = run_legend(m);
+    drawing.legend.push(LegendEntry::line("largest head", Stroke::solid(REFERENCE, THIN)));
+    drawing.legend.extend(mark_legend(m, false));
+    let tight = Quantity { label: "over tight bound", scale: Scale::Linear, pick: |s| &s.tightness.tight };
+    let mut panels = tight.panels(m, true);
+    for (panel, upper) in panels.iter_mut().zip([false, true]) {
+        for (run, style) in m.runs.iter().zip(m.styles()) {
+            panel.items.push(line(side(&run.series.tightness.tight_max, upper), style.stroke_of(THIN)));
         }
-        let label = if k == 1 { "bound".to_string() } else { String::new() };
-        panel.items.push(Item::HLine { y: 1.0, label, stroke: Stroke::solid(INK, 1.1) });
-        figure.panels.push(panel);
+        panel.items.push(Item::HLine { y: 1.0, label: String::new(), stroke: Stroke::solid(INK, 1.1) });
+        panel.y.range = Some((0.0, 1.05));
     }
-    figure
+    let cheap = Quantity { label: "over cheap bound", scale: Scale::Log, pick: |s| &s.tightness.cheap };
+    drawing.panels.extend(panels);
+    drawing.panels.extend(cheap.panels(m, false));
+    vec![drawing]
 }

@@ -2,12 +2,12 @@
 
 use plotters::prelude::DrawingBackend;
 
-use super::layout::Placed;
-use super::legend::BarLayout;
+use super::colour_bar::BarLayout;
+use super::placed::Placed;
 use crate::canvas::{Anchor, Canvas, Font, Rect};
 use crate::colour::Colour;
 use crate::error::FigureError;
-use crate::style::{self, LEADING, TICK};
+use crate::style::{self, TICK};
 use crate::text;
 use crate::ticks;
 
@@ -96,19 +96,18 @@ fn print_cells<DB: DrawingBackend>(
     (top, bottom): (f64, f64),
     bar: &BarLayout<'_>,
 ) -> Result<(), FigureError> {
-    let tallest = ((bottom - top) / LEADING).min(TICK - 0.5);
+    let tallest = ((bottom - top) / 1.15).min(TICK);
     for (left, right, source) in columns {
         let Some(&value) = row.get(source.start).filter(|_| source.len() == 1) else { continue };
         let Some(fill) = bar.colour(value) else { continue };
         let rounded = if value.abs() < 0.005 { 0.0 } else { value };
         let label = if value.abs() < 10.0 {
-            format!("{rounded:.2}").replace('-', "−")
+            format!("{rounded:.2}").replacen("0.", ".", 1).replace('-', "−")
         } else {
             ticks::number(value)
         };
-        let size = tallest.min((right - left - 3.0) / text::width(&label, 1.0, false));
-        // Smaller print is not legible on paper.
-        if size < 7.0 {
+        let size = tallest.min((right - left - 2.0) / text::width(&label, 1.0, false));
+        if size < style::SMALLEST_TEXT {
             continue;
         }
         let ink = if fill.lightness() < 0.62 { style::PAPER } else { style::INK };

@@ -2,26 +2,36 @@
 
 use plotters::prelude::DrawingBackend;
 
-use super::layout::Placed;
-use super::legend::BarLayout;
+use super::colour_bar::BarLayout;
+use super::placed::Placed;
 use super::{cells, hexagons};
 use crate::canvas::{Anchor, Canvas, Font, Rect, clip};
 use crate::colour::Colour;
 use crate::error::FigureError;
-use crate::model::{Bar, Item, Stroke};
+use crate::model::{Bar, Fill, Item, Stroke};
 use crate::style::{self, TICK};
+use crate::text;
 
 /// Lower and upper edge of a band at one x.
 type Edges = ((f64, f64), (f64, f64));
 
 /// Opacity of bands.
 const BAND: f64 = 0.18;
+/// Height of a lane at the foot of a panel.
+const LANE: f64 = 5.0;
+
+/// Everything in a panel's frame.
 pub(super) fn draw<DB: DrawingBackend>(
     canvas: &Canvas<'_, DB>,
     p: &Placed<'_>,
     colours: Option<&BarLayout<'_>>,
 ) -> Result<(), FigureError> {
-    // All bands first: none may veil the line of another arm.
+    // Spans and bands first: none may veil the line of another arm.
+    for item in &p.panel.items {
+        if let Item::Span { from, to, fill, .. } = item {
+            draw_span(canvas, p, (*from, *to), *fill)?;
+        }
+    }
     for item in &p.panel.items {
         if let Item::Line { band, stroke, .. } = item {
             draw_band(canvas, p, band, stroke.colour)?;
@@ -41,7 +51,9 @@ pub(super) fn draw<DB: DrawingBackend>(
             Item::Heatmap { x_edges, y_edges, values, print } => {
                 cells::draw(canvas, p, x_edges, y_edges, values, *print, colours)?;
             }
-            Item::Bars(bars) => draw_bars(canvas, p, bars)?,
+            Item::Bars { bars, lying } => draw_bars(canvas, p, bars, *lying)?,
+            Item::Whiskers { points, stroke } => draw_whiskers(canvas, p, points, *stroke)?,
+            Item::Span { .. } => {}
             Item::VLine { x, stroke, .. } => {
                 let place = p.ranges.x.position(*x, p.panel.x.scale).filter(|t| (0.0..=1.0).contains(t));
                 if let Some(t) = place {
@@ -193,30 +205,88 @@ fn draw_hexagons<DB: DrawingBackend>(
     Ok(())
 }
 
+fn draw_span<DB: DrawingBackend>(
+    canvas: &Canvas<'_, DB>,
+    p: &Placed<'_>,
+    (from, to): (f64, f64),
+    fill: Fill,
+) -> Result<(), FigureError> {
+    let place = |x: f64| {
+        let t = p.ranges.x.position(x, p.panel.x.scale)?.clamp(0.0, 1.0);
+        Some(p.frame.left + t * p.frame.width())
+    };
+    let Some((left, right)) = place(from).zip(place(to)).filter(|(a, b)| a < b) else { return Ok(()) };
+    let whole = Rect { left, right, ..p.frame };
+    match fill {
+        Fill::Wash(colour) => canvas.rect(whole, colour),
+        Fill::Hatch(colour) => canvas.hatch(whole, colour),
+        Fill::HatchLane(colour, lane) => {
+            let bottom = p.frame.bottom - lane as f64 * LANE;
+            canvas.hatch(Rect { top: (bottom - LANE + 1.0).max(p.frame.top), bottom, ..whole }, colour)
+        }
+    }
+}
+
+fn draw_whiskers<DB: DrawingBackend>(
+    canvas: &Canvas<'_, DB>,
+    p: &Placed<'_>,
+    points: &[(f64, f64, f64)],
+    stroke: Stroke,
+) -> Result<(), FigureError> {
+    const CAP: f64 = 2.0;
+    for &(x, low, high) in points {
+        let Some((a, b)) = p.pixel((x, low)).zip(p.pixel((x, high))) else { continue };
+        let inside = |y: f64| y.clamp(p.frame.top, p.frame.bottom);
+        let (x, low, high) = (a.0, inside(a.1), inside(b.1));
+        if x < p.frame.left - 0.5 || x > p.frame.right + 0.5 {
+            continue;
+        }
+        canvas.polyline(&[(x, low), (x, high)], stroke)?;
+        canvas.polyline(&[(x - CAP, low), (x + CAP, low)], stroke)?;
+        canvas.polyline(&[(x - CAP, high), (x + CAP, high)], stroke)?;
+    }
+    Ok(())
+}
+
 fn draw_bars<DB: DrawingBackend>(
     canvas: &Canvas<'_, DB>,
     p: &Placed<'_>,
     bars: &[Bar],
+    lying: bool,
 ) -> Result<(), FigureError> {
+    let f = p.frame;
+    let turned = |across: f64, along: f64| if lying { (along, across) } else { (across, along) };
     for bar in bars {
-        let corners =
-            p.pixel((bar.x - bar.width / 2.0, bar.from)).zip(p.pixel((bar.x + bar.width / 2.0, bar.to)));
+        let corners = p
+            .pixel(turned(bar.x - bar.width / 2.0, bar.from))
+            .zip(p.pixel(turned(bar.x + bar.width / 2.0, bar.to)));
         let Some((a, b)) = corners else { continue };
-        let (left, right) = (a.0.clamp(p.frame.left, p.frame.right), b.0.clamp(p.frame.left, p.frame.right));
-        let (y0, y1) = (a.1.clamp(p.frame.top, p.frame.bottom), b.1.clamp(p.frame.top, p.frame.bottom));
-        canvas.rect(Rect { left, top: y0.min(y1), right, bottom: y0.max(y1) }, bar.colour)?;
-        let baseline = if bar.to >= bar.from { y1 - 3.0 } else { y1 + TICK };
-        canvas.text(
-            &bar.label,
-            ((left + right) / 2.0, baseline),
-            Font::new(TICK - 1.0, style::INK),
-            Anchor::Centre,
-        )?;
+        let (xa, xb) = (a.0.clamp(f.left, f.right), b.0.clamp(f.left, f.right));
+        let (ya, yb) = (a.1.clamp(f.top, f.bottom), b.1.clamp(f.top, f.bottom));
+        let r = Rect { left: xa.min(xb), top: ya.min(yb), right: xa.max(xb), bottom: ya.max(yb) };
+        canvas.rect(r, bar.colour)?;
+        let font = Font::new(TICK, style::INK);
+        if lying {
+            // Beyond the bar's end, or on its other side where the frame ends.
+            let room = text::width(&bar.label, TICK, false) + 4.0;
+            let rightwards = (bar.to >= bar.from && r.right + room <= f.right) || r.left - room < f.left;
+            let (x, anchor) =
+                if rightwards { (r.right + 3.0, Anchor::Left) } else { (r.left - 3.0, Anchor::Right) };
+            canvas.text(&bar.label, (x, (r.top + r.bottom) / 2.0 + 0.36 * TICK), font, anchor)?;
+        } else {
+            let baseline = if bar.to >= bar.from { r.top - 3.0 } else { r.bottom + TICK };
+            canvas.text(&bar.label, ((r.left + r.right) / 2.0, baseline), font, Anchor::Centre)?;
+        }
     }
     // The zero line goes over the bars.
-    if let Some(y) = line_height(p, 0.0) {
-        canvas
-            .polyline(&[(p.frame.left, y), (p.frame.right, y)], Stroke::solid(style::INK, style::HAIRLINE))?;
+    let ink = Stroke::solid(style::INK, style::HAIRLINE);
+    if lying {
+        if let Some(t) = p.ranges.x.position(0.0, p.panel.x.scale).filter(|t| (0.0..=1.0).contains(t)) {
+            let x = f.left + t * f.width();
+            canvas.polyline(&[(x, f.top), (x, f.bottom)], ink)?;
+        }
+    } else if let Some(y) = line_height(p, 0.0) {
+        canvas.polyline(&[(f.left, y), (f.right, y)], ink)?;
     }
     Ok(())
 }

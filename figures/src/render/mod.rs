@@ -1,12 +1,16 @@
-//! Draws any [`Figure`](crate::model::Figure) on any back end: resolve ranges, lay out, draw.
+//! Draws any [`Drawing`](crate::model::Drawing) on a back end: resolve ranges, lay out, draw. Imports go one way:
+//! `ranges`, `ruler`, `hexagons` <- `placed` <- `colour_bar`, `legend` <- `axes`, `cells`, `items`, `layout`.
 
 mod axes;
 mod cells;
+mod colour_bar;
 mod hexagons;
 mod items;
 mod layout;
 mod legend;
+mod placed;
 mod ranges;
+mod ruler;
 
 use plotters::prelude::DrawingBackend;
 
@@ -14,12 +18,13 @@ use crate::canvas::{Anchor, Canvas, Font, Rect};
 use crate::error::FigureError;
 use crate::style;
 pub(crate) use layout::Layout;
+pub(crate) use ranges::has_data;
 
 impl Layout<'_> {
     /// Draws everything.
     pub fn draw<DB: DrawingBackend>(&self, canvas: &Canvas<'_, DB>) -> Result<(), FigureError> {
         let (w, h) = self.size();
-        canvas.rect(Rect { left: 0.0, top: 0.0, right: f64::from(w), bottom: f64::from(h) }, style::PAPER)?;
+        canvas.rect(Rect { left: 0.0, top: 0.0, right: w, bottom: h }, style::PAPER)?;
         for line in &self.heading {
             canvas.text(&line.text, line.at, line.font, Anchor::Left)?;
         }
@@ -38,11 +43,11 @@ impl Layout<'_> {
             axes::draw_frame(canvas, placed)?;
         }
         if self.panels.is_empty() {
-            let at = (style::WIDTH / 2.0, f64::from(h) - 50.0);
+            let at = (w / 2.0, h - 50.0);
             canvas.text("no data", at, Font::new(style::LABEL, style::FAINT_INK), Anchor::Centre)?;
         }
         if let Some(bar) = &self.colours {
-            legend::draw_bar(canvas, bar)?;
+            colour_bar::draw(canvas, bar)?;
         }
         Ok(())
     }

@@ -1,12 +1,19 @@
 //! Which range each axis of each panel shows.
 
-use crate::model::{Axis, Figure, Item, Panel};
+use crate::model::{Axis, Drawing, Item, Panel};
 use crate::scale::{Range, Scale};
 
 /// Padding between the data and the frame, as a fraction of the axis.
 const PADDING: f64 = 0.04;
 /// Padding where bars carry labels beyond their ends.
 const LABEL_PADDING: f64 = 0.1;
+/// The same for lying bars, whose labels run along the axis.
+const LYING_LABEL_PADDING: f64 = 0.16;
+
+/// Whether a panel holds anything that its axes can place.
+pub(crate) fn has_data(panel: &Panel) -> bool {
+    extent(panel).has_data
+}
 
 /// The points of one panel that its axes can place, and its marker positions.
 struct Extent {
@@ -24,15 +31,22 @@ pub(super) struct Ranges {
 }
 
 /// Ranges for every panel, shared where the figure says so. A panel without data gets a plain range.
-pub(super) fn resolve(figure: &Figure) -> Vec<Ranges> {
+pub(super) fn resolve(figure: &Drawing) -> Vec<Ranges> {
     let extents: Vec<Extent> = figure.panels.iter().map(extent).collect();
     let all = |pick: fn(&Extent) -> &Vec<f64>| -> Vec<f64> {
         extents.iter().filter(|e| e.has_data).flat_map(|e| pick(e).iter().copied()).collect()
     };
-    let labelled = figure.panels.iter().flat_map(|p| &p.items).any(|item| match item {
-        Item::Bars(bars) => bars.iter().any(|b| !b.label.is_empty()),
-        _ => false,
-    });
+    let labelled = |along_x: bool| {
+        figure.panels.iter().flat_map(|p| &p.items).any(|item| match item {
+            Item::Bars { bars, lying } => *lying == along_x && bars.iter().any(|b| !b.label.is_empty()),
+            _ => false,
+        })
+    };
+    let padding = |along_x: bool| match labelled(along_x) {
+        true if along_x => LYING_LABEL_PADDING,
+        true => LABEL_PADDING,
+        false => PADDING,
+    };
     let shared_x = figure.share_x.then(|| all(|e| &e.x));
     let shared_y = figure.share_y.then(|| all(|e| &e.y));
     figure
@@ -40,12 +54,8 @@ pub(super) fn resolve(figure: &Figure) -> Vec<Ranges> {
         .iter()
         .zip(&extents)
         .map(|(panel, e)| Ranges {
-            x: axis_range(&panel.x, shared_x.as_ref().unwrap_or(&e.x), PADDING),
-            y: axis_range(
-                &panel.y,
-                shared_y.as_ref().unwrap_or(&e.y),
-                if labelled { LABEL_PADDING } else { PADDING },
-            ),
+            x: axis_range(&panel.x, shared_x.as_ref().unwrap_or(&e.x), padding(true)),
+            y: axis_range(&panel.y, shared_y.as_ref().unwrap_or(&e.y), padding(false)),
             has_data: e.has_data,
         })
         .collect()
@@ -82,12 +92,19 @@ fn extent(panel: &Panel) -> Extent {
                     e.y.extend(y_edges.iter().copied().filter(|v| sy.place(*v).is_some()));
                 }
             }
-            Item::Bars(bars) => {
+            Item::Bars { bars, lying } => {
                 for b in bars {
                     let (left, right) = (b.x - b.width / 2.0, b.x + b.width / 2.0);
-                    e.points(&[(left, b.from), (right, b.to)], sx, sy);
+                    let turned = |p: (f64, f64)| if *lying { (p.1, p.0) } else { p };
+                    e.points(&[turned((left, b.from)), turned((right, b.to))], sx, sy);
                 }
             }
+            Item::Whiskers { points, .. } => {
+                for &(x, low, high) in points {
+                    e.points(&[(x, low), (x, high)], sx, sy);
+                }
+            }
+            Item::Span { .. } => {}
             Item::VLine { x, .. } => e.x.extend(sx.place(*x).map(|_| *x)),
             Item::HLine { y, .. } => e.y.extend(sy.place(*y).map(|_| *y)),
         }

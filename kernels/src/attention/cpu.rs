@@ -2,10 +2,11 @@
 
 use rayon::prelude::*;
 
-use super::head::{QUERIES, Scratch, load, load_output, scale, turn_back};
-use super::row::{Block, RowSums, grad_block, softmax_block};
+use super::Shape;
+use super::accumulators::{backward as backward_row, forward as forward_row};
+use super::head::{QUERIES, Scratch, add_norms, load, load_output, scale, turn_back};
+use super::row::{Block, grad_block, softmax_block};
 use super::tile::{Left, Right, over_keys, over_queries, scores};
-use super::{LogitGradStats, LogitStats, Shape};
 use crate::rope::Rope;
 use crate::simd::copy;
 use crate::tensor::SharedMut;
@@ -14,16 +15,21 @@ fn rows(data: &[f32], stride: usize) -> Left<'_> {
     Left { data, row: stride, column: 1 }
 }
 
+/// `ln 1, ..., ln len`.
+fn logarithms(len: usize) -> Vec<f32> {
+    (1..=len).map(|n| (n as f32).ln()).collect()
+}
+
 pub(super) fn forward(
     shape: Shape,
     qkv: &[f32],
     rope: Option<&Rope>,
     out: &mut [f32],
     lse: &mut [f32],
-) -> Vec<RowSums> {
+) -> Vec<[f64; forward_row::COUNT]> {
     let (len, dh, width) = (shape.seq_len, shape.head_dim, shape.width());
     let shared = SharedMut::new(out);
-    let ln_len: Vec<f32> = (1..=len).map(|n| (n as f32).ln()).collect();
+    let ln_len = logarithms(len);
     lse.par_chunks_mut(len)
         .enumerate()
         .map_init(
@@ -32,7 +38,8 @@ pub(super) fn forward(
                 let (b, h) = (task / shape.heads, task % shape.heads);
                 load(shape, qkv, rope, b, h, w);
                 let (t, d) = (w.t, w.d);
-                let mut sums = RowSums::default();
+                let mut sums = forward_row::EMPTY;
+                add_norms(shape, w, &mut sums);
                 for first in (0..len).step_by(QUERIES) {
                     let n = QUERIES.min(len - first);
                     let block = Block { stride: t, first, rows: n };
@@ -60,32 +67,6 @@ pub(super) fn forward(
         .collect()
 }
 
-pub(super) fn merge_stats(shape: Shape, partials: &[RowSums]) -> Vec<LogitStats> {
-    let (b, t) = (shape.batch as f64, shape.seq_len as f64);
-    let pairs = b * t * (t + 1.0) / 2.0;
-    (0..shape.heads)
-        .map(|h| {
-            let mut all = RowSums::default();
-            for p in (0..shape.batch).map(|b| &partials[b * shape.heads + h]) {
-                all.max = all.max.max(p.max);
-                all.s2 += p.s2;
-                all.c2 += p.c2;
-                all.entropy += p.entropy;
-                all.top1 += p.top1;
-                all.lse_gap = all.lse_gap.max(p.lse_gap);
-            }
-            LogitStats {
-                s_max: f64::from(all.max),
-                s_ms: all.s2 / pairs,
-                spread: (all.c2 / pairs).sqrt(),
-                entropy: all.entropy / (b * (t - 1.0)).max(1.0),
-                top1: all.top1 / (b * t),
-                lse_gap: f64::from(all.lse_gap),
-            }
-        })
-        .collect()
-}
-
 pub(super) fn backward(
     shape: Shape,
     qkv: &[f32],
@@ -94,9 +75,10 @@ pub(super) fn backward(
     rope: Option<&Rope>,
     d_out: &[f32],
     dqkv: &mut [f32],
-) -> Vec<LogitGradStats> {
+) -> Vec<[f64; backward_row::COUNT]> {
     let (len, dh, width) = (shape.seq_len, shape.head_dim, shape.width());
     let shared = SharedMut::new(dqkv);
+    let ln_len = logarithms(len);
     // Gradient rows of one head into columns `block` (query, key, value) of the packed gradient.
     let scatter = |src: &[f32], d: usize, b: usize, h: usize, first: usize, block: usize| {
         for (r, src) in src.chunks_exact(d).enumerate() {
@@ -116,7 +98,7 @@ pub(super) fn backward(
                 load_output(shape, out, d_out, b, h, w);
                 w.dk.fill(0.0);
                 w.dv.fill(0.0);
-                let mut sums = LogitGradStats::default();
+                let mut sums = backward_row::EMPTY;
                 for first in (0..len).step_by(QUERIES) {
                     let n = QUERIES.min(len - first);
                     let block = Block { stride: t, first, rows: n };
@@ -124,7 +106,7 @@ pub(super) fn backward(
                     scores(&mut w.s, rows(q, d), Right { data: &w.kt, stride: t }, n, first, dh);
                     scores(&mut w.dp, rows(d_o, d), Right { data: &w.vt, stride: t }, n, first, dh);
                     let (lse, delta) = (&lse[first..first + n], &w.row[first..first + n]);
-                    grad_block(&mut w.s, &mut w.dp, block, lse, delta, &mut sums);
+                    grad_block(&mut w.s, &mut w.dp, block, &ln_len, lse, delta, &mut sums);
                     over_keys(&mut w.dq, rows(&w.dp, t), Right { data: &w.k, stride: d }, n, first);
                     let by_key = |data| Left { data, row: 1, column: t };
                     over_queries(&mut w.dk, by_key(&w.dp), Right { data: q, stride: d }, n, first);

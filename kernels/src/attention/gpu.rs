@@ -1,16 +1,9 @@
 //! On a device: see the parent module for the mathematics.
 
-use super::{LogitGradStats, LogitStats, Shape};
+use super::Shape;
+use super::accumulators::{backward as backward_row, forward as forward_row};
 use crate::error::{Error, Result};
 use crate::gpu::{Elem, Grid, Slice, int};
-
-/// Columns of the forward's partial statistics: max S, sum S^2, sum of row-centred S^2, sum H / ln len, sum top-1,
-/// worst violation of the bracket (2.5).
-pub const STATS: usize = 6;
-/// Which of them are maxima, for [`crate::gpu::reduce::totals`].
-pub const STATS_MAXIMA: u32 = 0b10_0001;
-/// Columns of the backward's partial statistics: sum `G_S^2`, sum `S G_S`.
-pub const GRAD_STATS: usize = 2;
 
 /// Rotary tables `[T, d_h / 2]`, float32.
 #[derive(Clone, Copy)]
@@ -65,7 +58,8 @@ fn check(op: &'static str, shape: Shape, qkv: Slice<'_>, tables: Option<Tables<'
 /// Forward.
 ///
 /// # Shapes
-/// `qkv [N, 3 D]`, `out [N, D]`, `lse [B, H, T]` float32, `stats [H, partials, 6]` float32 ([`partials`]).
+/// `qkv [N, 3 D]`, `out [N, D]`, `lse [B, H, T]` float32, `stats [H, partials, forward_row::COUNT]` float32
+/// ([`partials`]).
 ///
 /// # Errors
 /// A head width without kernels, or slices of other lengths or types.
@@ -82,7 +76,7 @@ pub fn forward(
     let elem = qkv.elem();
     out.check(OP, "out", elem, shape.tokens() * shape.width())?;
     lse.check(OP, "lse", Elem::F32, shape.tokens() * shape.heads)?;
-    stats.check(OP, "stats", Elem::F32, shape.heads * partials(shape, elem) * STATS)?;
+    stats.check(OP, "stats", Elem::F32, shape.heads * partials(shape, elem) * forward_row::COUNT)?;
     let args = [
         qkv.into(),
         tables.map(|t| t.cos).into(),
@@ -139,7 +133,7 @@ pub struct Backward<'a> {
     pub delta: Slice<'a>,
     /// Gradient at the projection `[N, 3 D]`.
     pub d_qkv: Slice<'a>,
-    /// `[H, partials, 2]`, float32.
+    /// `[H, partials, backward_row::COUNT]`, float32.
     pub stats: Slice<'a>,
 }
 
@@ -157,7 +151,7 @@ pub fn backward(shape: Shape, tables: Option<Tables<'_>>, a: &Backward<'_>) -> R
     a.lse.check(OP, "lse", Elem::F32, rows)?;
     a.delta.check(OP, "delta", Elem::F32, rows)?;
     a.d_qkv.check(OP, "d_qkv", elem, 3 * wide)?;
-    a.stats.check(OP, "stats", Elem::F32, shape.heads * partials(shape, elem) * GRAD_STATS)?;
+    a.stats.check(OP, "stats", Elem::F32, shape.heads * partials(shape, elem) * backward_row::COUNT)?;
     let (b, h) = (int(OP, shape.batch)?, int(OP, shape.heads)?);
     let (t, dh) = (int(OP, shape.seq_len)?, int(OP, shape.head_dim)?);
     let blocks = rows.div_ceil(1024 / shape.head_dim).clamp(1, 16 * gpu.processors());
@@ -175,24 +169,4 @@ pub fn backward(shape: Shape, tables: Option<Tables<'_>>, a: &Backward<'_>) -> R
     let kernel = format!("attention_bwd_q_d{}_{}", shape.head_dim, elem.suffix());
     // SAFETY: as above.
     unsafe { gpu.launch(&kernel, grid, &queries) }
-}
-
-/// One head's statistics from its totals.
-pub fn logit_stats(shape: Shape, totals: [f32; STATS]) -> LogitStats {
-    let (b, t) = (shape.batch as f64, shape.seq_len as f64);
-    let pairs = b * t * (t + 1.0) / 2.0;
-    let [max, s2, c2, entropy, top1, lse_gap] = totals.map(f64::from);
-    LogitStats {
-        s_max: max,
-        s_ms: s2 / pairs,
-        spread: (c2 / pairs).sqrt(),
-        entropy: entropy / (b * (t - 1.0)).max(1.0),
-        top1: top1 / (b * t),
-        lse_gap,
-    }
-}
-
-/// One head's gradient statistics from its totals.
-pub fn logit_grad_stats(totals: [f32; GRAD_STATS]) -> LogitGradStats {
-    LogitGradStats { gs2: f64::from(totals[0]), sgs: f64::from(totals[1]) }
 }

@@ -3,6 +3,7 @@
 use multiversion::multiversion;
 use multiversion::target::target_cfg_f;
 
+use super::accumulators::forward;
 use super::{Shape, transpose};
 use crate::rope::Rope;
 use crate::simd::{LANES, copy, dot};
@@ -108,6 +109,25 @@ pub(super) fn load(shape: Shape, qkv: &[f32], rope: Option<&Rope>, b: usize, h: 
     transpose(&w.k, &mut w.kt);
     if !w.vt.is_empty() {
         transpose(&w.v, &mut w.vt);
+    }
+}
+
+/// Adds what [`load`]'s queries and keys are long, over tokens and over the causal pairs that each is in.
+#[multiversion(targets(
+    "x86_64+avx512f+avx512bw+avx512dq+avx512vl+avx2+fma",
+    "x86_64+avx2+fma",
+    "aarch64+neon"
+))]
+pub(super) fn add_norms(shape: Shape, w: &Scratch, sums: &mut [f64; forward::COUNT]) {
+    let (len, dh) = (shape.seq_len, shape.head_dim as f64);
+    let rows = w.q.chunks_exact(w.d).zip(w.k.chunks_exact(w.d)).take(len);
+    for (t, (q, k)) in rows.enumerate() {
+        // Queries lie there over sqrt(d_h).
+        let (q2, k2) = (dh * f64::from(dot(q, q)), f64::from(dot(k, k)));
+        sums[forward::QUERY] += q2;
+        sums[forward::KEY] += k2;
+        sums[forward::PAIRED_QUERY] += (t + 1) as f64 * q2;
+        sums[forward::PAIRED_KEY] += (len - t) as f64 * k2;
     }
 }
 

@@ -3,21 +3,25 @@
 //! No `T x T` matrix outlives a block of query rows: the backward recomputes probabilities from the saved
 //! log-sum-exp.
 
+pub mod accumulators;
 mod cpu;
 #[cfg(feature = "cuda")]
 pub mod gpu;
 mod head;
 mod row;
+mod stats;
 mod tile;
 mod transpose;
 mod uniform;
 
 use candle_core::Tensor;
 
+use self::accumulators::{backward as backward_row, forward as forward_row};
 use crate::error::{Error, Result, shape_error};
 use crate::rope::Rope;
 use crate::tensor::{expect_dims, read_as, scratch, wrap};
 
+pub use stats::{LogitGradStats, LogitStats};
 pub use uniform::uniform;
 
 /// Sizes of one call.
@@ -54,32 +58,6 @@ impl Shape {
     }
 }
 
-/// Statistics of one head's post-scale logits over all causal pairs of the batch.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct LogitStats {
-    /// Largest logit.
-    pub s_max: f64,
-    /// Mean square of the logits.
-    pub s_ms: f64,
-    /// RMS of the row-centred logits: the spread `a`.
-    pub spread: f64,
-    /// Mean over rows of at least two keys of entropy over ln(row length).
-    pub entropy: f64,
-    /// Mean over rows of the largest attention weight.
-    pub top1: f64,
-    /// Worst violation of the bracket (2.5); not above rounding when it holds.
-    pub lse_gap: f64,
-}
-
-/// Statistics of one head's logit gradient.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
-pub struct LogitGradStats {
-    /// `|G_S|^2` summed over the batch.
-    pub gs2: f64,
-    /// `<S, G_S>`, the right-hand side of (2.1).
-    pub sgs: f64,
-}
-
 /// Result of [`forward`].
 pub struct Attention {
     /// Heads side by side, `[N, D]`.
@@ -104,7 +82,11 @@ pub fn forward(shape: Shape, qkv: &Tensor, rope: Option<&Rope>, stats: bool) -> 
     let mut out = scratch(shape.tokens() * shape.width());
     let mut lse = vec![0f32; shape.batch * shape.heads * shape.seq_len];
     let partials = cpu::forward(shape, &x, rope, &mut out, &mut lse);
-    let stats = stats.then(|| cpu::merge_stats(shape, &partials));
+    let stats = stats.then(|| {
+        per_head(shape, &partials, forward_row::EMPTY, forward_row::merge)
+            .map(|totals| LogitStats::finish(shape, &totals))
+            .collect()
+    });
     Ok(Attention { out: wrap(out, (shape.tokens(), shape.width()))?, lse, stats })
 }
 
@@ -132,14 +114,24 @@ pub fn backward(
     let (o, d) = (read_as(OP, "saved.out", &saved.out)?, read_as(OP, "d_out", d_out)?);
     let mut dqkv = scratch(shape.tokens() * 3 * shape.width());
     let partials = cpu::backward(shape, &x, &o, &saved.lse, rope, &d, &mut dqkv);
-    let stats = (0..shape.heads)
-        .map(|h| {
-            (0..shape.batch).map(|b| partials[b * shape.heads + h]).fold(LogitGradStats::default(), |a, p| {
-                LogitGradStats { gs2: a.gs2 + p.gs2, sgs: a.sgs + p.sgs }
-            })
-        })
+    let stats = per_head(shape, &partials, backward_row::EMPTY, backward_row::merge)
+        .map(|totals| LogitGradStats::finish(&totals))
         .collect();
     Ok((wrap(dqkv, (shape.tokens(), 3 * shape.width()))?, stats))
+}
+
+/// Each head's totals over the partial rows `[B, H]` of its sequences.
+fn per_head<const N: usize>(
+    shape: Shape,
+    partials: &[[f64; N]],
+    empty: [f64; N],
+    merge: fn(&mut [f64; N], &[f64; N]),
+) -> impl Iterator<Item = [f64; N]> {
+    (0..shape.heads).map(move |h| {
+        let mut totals = empty;
+        (0..shape.batch).for_each(|b| merge(&mut totals, &partials[b * shape.heads + h]));
+        totals
+    })
 }
 
 fn check(op: &'static str, shape: Shape, qkv: &Tensor, rope: Option<&Rope>) -> Result<()> {

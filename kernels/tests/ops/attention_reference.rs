@@ -113,8 +113,8 @@ pub fn head(shape: Shape, qkv: &[f64], rope: Option<f64>, b: usize, h: usize) ->
     o
 }
 
-/// The six statistics of one head over its heads of all sequences, in the order of `LogitStats`.
-pub fn statistics(heads: &[&Head]) -> [Bounded; 6] {
+/// The statistics of one head over its heads of all sequences, in the order of `LogitStats`.
+pub fn statistics(heads: &[&Head]) -> [Bounded; 12] {
     let t = heads[0].s.len();
     let lanes = (t as f64 / 16.0 + 12.0) * U;
     let pairs = (heads.len() * t * (t + 1) / 2) as f64;
@@ -122,6 +122,9 @@ pub fn statistics(heads: &[&Head]) -> [Bounded; 6] {
     let (mut ms, mut ms_bound, mut c2, mut moved2, mut mean2) = (0.0, 0.0, 0.0, 0.0, 0.0);
     let (mut entropy, mut entropy_bound, mut top1, mut top1_bound) = (0.0, 0f64, 0.0, 0f64);
     let (mut worst, mut lse_bound, mut scale) = (0f64, 0f64, 0f64);
+    let (mut min, mut sharpness, mut sharp_rows) = (f64::INFINITY, 0.0, 0.0);
+    // Distances of the nearest and the farthest key that rounding can make the largest.
+    let (mut near, mut far) = (0.0, 0.0);
     for h in heads {
         for i in 0..t {
             let (s, e, p) = (&h.s[i], &h.s_bound[i], &h.p[i]);
@@ -131,6 +134,11 @@ pub fn statistics(heads: &[&Head]) -> [Bounded; 6] {
             // Same sum of magnitudes as the mean itself is made of.
             let mean_bound = lanes * s.iter().map(|s| s.abs()).sum::<f64>() / n;
             max = max.max(m);
+            min = s.iter().copied().fold(min, f64::min);
+            let wide = e.iter().copied().fold(0.0, f64::max);
+            let candidates = || (0..s.len()).filter(|j| s[*j] >= m - 2.0 * wide);
+            near += candidates().map(|j| i - j).min().unwrap() as f64;
+            far += candidates().map(|j| i - j).max().unwrap() as f64;
             for (s, e) in s.iter().zip(e) {
                 ms += s * s;
                 ms_bound += 2.0 * s.abs() * e + e * e + lanes * s * s;
@@ -142,6 +150,10 @@ pub fn statistics(heads: &[&Head]) -> [Bounded; 6] {
             let row: f64 = p.iter().filter(|p| **p > 0.0).map(|p| -p * p.ln()).sum();
             if i > 0 {
                 entropy += row / n.ln();
+                if s.len() >= 8 {
+                    sharpness += 1.0 - row / n.ln();
+                    sharp_rows += 1.0;
+                }
                 // dH = -sum p (ln p + H) dS: at most 2 H max|dS|; the rounding of ln z and of sum e d on top.
                 let rounding = lanes * (2.0 * n.ln() + 2.0) + 3.0 * U;
                 entropy_bound = entropy_bound.max((4.0 * row * h.p_bound[i] + rounding) / n.ln());
@@ -161,14 +173,49 @@ pub fn statistics(heads: &[&Head]) -> [Bounded; 6] {
     let shifted = if spread > 0.0 { mean2 / pairs / (2.0 * spread) } else { f64::INFINITY };
     let spread_bound = moved + lanes * spread + shifted.min((mean2 / pairs).sqrt());
     let entropy = entropy / (rows * (t as f64 - 1.0)).max(1.0);
+    let all = rows * t as f64;
+    let [q, k, cosine] = geometry(heads);
     [
         Bounded::new(max, worst),
+        Bounded::new(min, worst),
         Bounded::new(ms / pairs, ms_bound / pairs),
         Bounded::new(spread, spread_bound),
         Bounded::new(entropy, entropy_bound),
+        Bounded::new(sharpness / sharp_rows, entropy_bound + U),
         Bounded::new(top1 / (rows * t as f64), top1_bound),
+        Bounded::new(0.5 * (near + far) / all, 0.5 * (far - near) / all + 1e-12),
+        q,
+        k,
+        cosine,
         Bounded::new(gap, lse_bound + worst + 4.0 * U * (scale + 8.0)),
     ]
+}
+
+/// RMS norm of queries, of keys, and the cosine between them over causal pairs.
+fn geometry(heads: &[&Head]) -> [Bounded; 3] {
+    let (t, dh) = (heads[0].q.len(), heads[0].q[0].len() as f64);
+    let lanes = (t as f64 / 16.0 + 12.0) * U;
+    let [mut q2, mut k2, mut q2_pairs, mut k2_pairs, mut product, mut moved] = [0.0; 6];
+    for h in heads {
+        for i in 0..t {
+            let (q, k) = (norm(&h.q[i]).powi(2), norm(&h.k[i]).powi(2));
+            q2 += q;
+            k2 += k;
+            for (j, (s, e)) in h.s[i].iter().zip(&h.s_bound[i]).enumerate() {
+                q2_pairs += q;
+                k2_pairs += norm(&h.k[j]).powi(2);
+                product += s;
+                moved += e + lanes * s.abs();
+            }
+        }
+    }
+    let tokens = (heads.len() * t) as f64;
+    // Rotation and scale move a vector by less than 16 U of its norm; lanes of d_h / 16 squares and a tree on top.
+    let relative = (dh / 16.0 + 24.0) * U;
+    let sizes = (q2_pairs * k2_pairs).sqrt() / dh.sqrt();
+    let rms = |sum: f64| Bounded::new((sum / tokens).sqrt(), relative * (sum / tokens).sqrt());
+    let cosine = product / sizes;
+    [rms(q2), rms(k2), Bounded::new(cosine, moved / sizes + 2.0 * relative * cosine.abs())]
 }
 
 /// Gradients of one head: rows of `dq`, `dk`, `dv`, the bound of each row, and `(|G_S|^2, <S, G_S>)`.
@@ -193,6 +240,10 @@ pub fn gradients(shape: Shape, f: &Head, rope: Option<f64>, d_out: &Rows) -> Gra
         let delta = inner(go, &f.out[i]);
         let delta_bound =
             norm(go) * (f.out_bound[i] * (dh as f64).sqrt() + (dh as f64 + 2.0) * U * norm(&f.out[i]));
+        // What the kernel takes off the row: any number gives the same product, for rows of G_S sum to zero.
+        let centre = f.lse[i].value - (i as f64 + 1.0).ln();
+        let mean = f.s[i].iter().sum::<f64>() / (i as f64 + 1.0);
+        let centre_bound = f.lse[i].bound + 2.0 * U * (f.lse[i].value.abs() + 8.0);
         for j in 0..=i {
             let (s, p) = (f.s[i][j], f.p[i][j]);
             let dp = inner(go, &f.v[j]);
@@ -204,8 +255,11 @@ pub fn gradients(shape: Shape, f: &Head, rope: Option<f64>, d_out: &Rows) -> Gra
                 p_bound * (dp - delta).abs() + p * (dp_bound + delta_bound) * 1.01 + 2.0 * U * ds.abs();
             gs2.value += ds * ds;
             gs2.bound += 2.0 * ds.abs() * ds_bound + ds_bound * ds_bound + lanes * ds * ds;
-            sgs.value += s * ds;
-            sgs.bound += s.abs() * ds_bound + ds.abs() * f.s_bound[i][j] + lanes * (s * ds).abs();
+            sgs.value += (s - mean) * ds;
+            let about = (s - centre).abs() + centre_bound + f.s_bound[i][j];
+            sgs.bound += about * ds_bound
+                + ds.abs() * (f.s_bound[i][j] + centre_bound + U * s.abs())
+                + lanes * about * ds.abs();
             for c in 0..dh {
                 dq[i][c] += ds * f.k[j][c] * scale;
                 dk[j][c] += ds * f.q[i][c] * scale;

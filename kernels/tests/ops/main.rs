@@ -1,5 +1,6 @@
 //! Every CPU operation against plain float64 references on fresh random inputs and odd shapes.
 
+mod accumulators;
 mod activation;
 mod attention;
 mod attention_reference;

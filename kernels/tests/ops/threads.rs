@@ -125,11 +125,9 @@ fn attention_and_qk_norm() {
         keep(&mut out, "attention", &f.out);
         keep(&mut out, "attention backward", &g);
         for (f, b) in f.stats.unwrap().iter().zip(&stats) {
-            doubles(
-                &mut out,
-                "statistics",
-                &[f.s_max, f.s_ms, f.spread, f.entropy, f.top1, f.lse_gap, b.gs2, b.sgs],
-            );
+            doubles(&mut out, "logits", &[f.s_max, f.s_min, f.s_ms, f.spread, f.lse_gap, b.gs2, b.sgs]);
+            doubles(&mut out, "attention", &[f.entropy, f.sharpness, f.top1, f.max_distance]);
+            doubles(&mut out, "queries and keys", &[f.q_rms, f.k_rms, f.qk_cos]);
         }
         let y = qk_norm::forward(s, &qkv, &gain, &gain).unwrap();
         let (dx, dq, dk) = qk_norm::backward(s, &qkv, &y, &gain, &gain, &g).unwrap();

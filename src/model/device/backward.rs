@@ -1,6 +1,7 @@
 //! The reverse pass on a device: the order of `model::backward`, over buffers that are reused from layer to layer.
 
-use growthpath_kernels::attention::gpu::{GRAD_STATS, partials};
+use growthpath_kernels::attention::accumulators::backward as row;
+use growthpath_kernels::attention::gpu::partials;
 use growthpath_kernels::gpu::{Buffer, Slice, reduce};
 use growthpath_kernels::{activation, attention, embedding, linear, norm, qk_norm};
 
@@ -46,7 +47,7 @@ impl DeviceDecoder {
 
             let d_heads = self.rows(&g.qkv.0, 3 * d)?;
             let heads_in = self.rows(s.qk_norm.as_ref().map_or(&s.qkv, |q| &q.0), 3 * d)?;
-            let each = c.heads * partials(shape, heads_in.elem()) * GRAD_STATS;
+            let each = c.heads * partials(shape, heads_in.elem()) * row::COUNT;
             let args = attention::gpu::Backward {
                 qkv: heads_in,
                 out: attended,

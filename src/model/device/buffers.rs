@@ -1,6 +1,6 @@
 //! Every activation and partial sum of a step, reserved once.
 
-use growthpath_kernels::attention::{Shape, gpu as attention};
+use growthpath_kernels::attention::{Shape, accumulators, gpu as attention};
 use growthpath_kernels::gpu::{Buffer, Elem, Gpu, reduce};
 use growthpath_kernels::{activation, cross_entropy};
 
@@ -179,8 +179,8 @@ impl Partials {
             hidden_energy: float(layers * hidden_rows * activation::gpu::energy_width(f))?,
             hidden_columns: float(layers * hidden_rows * f)?,
             hidden_totals: float(layers * f)?,
-            logits: float(layers * c.heads * tiles * attention::STATS)?,
-            logit_grads: float(layers * c.heads * tiles * attention::GRAD_STATS)?,
+            logits: float(layers * c.heads * tiles * accumulators::forward::COUNT)?,
+            logit_grads: float(layers * c.heads * tiles * accumulators::backward::COUNT)?,
             losses: float(chunks * head_rows * cross_entropy::gpu::STATS)?,
             head_rows,
             gain: float(2 * norm_rows * d)?,

@@ -1,6 +1,7 @@
 //! The forward pass and the output head on a device.
 
-use growthpath_kernels::attention::gpu::{STATS, partials};
+use growthpath_kernels::attention::accumulators::forward as row;
+use growthpath_kernels::attention::gpu::partials;
 use growthpath_kernels::gpu::Slice;
 use growthpath_kernels::{activation, attention, cross_entropy, embedding, linear, norm, qk_norm};
 
@@ -33,7 +34,7 @@ impl DeviceDecoder {
                 qk_norm::gpu::forward(shape, qkv, [w.p(q)?, w.p(k)?], heads_in, rrms)?;
             }
             let attended = self.rows(&s.attended, d)?;
-            let each = c.heads * partials(shape, qkv.elem()) * STATS;
+            let each = c.heads * partials(shape, qkv.elem()) * row::COUNT;
             let partial = b.partials.logits.at(l * each, each)?;
             let lse = self.rows(&s.lse, c.heads)?;
             attention::gpu::forward(shape, heads_in, self.tables(), attended, lse, partial)?;

@@ -1,8 +1,8 @@
 //! One step's statistics: a packed array on the device, and what the host reads out of it.
 
 use growthpath_kernels::activation::HiddenStats;
-use growthpath_kernels::attention::Shape;
-use growthpath_kernels::attention::gpu::{GRAD_STATS, STATS, logit_grad_stats, logit_stats};
+use growthpath_kernels::attention::accumulators::{backward, forward};
+use growthpath_kernels::attention::{LogitGradStats, LogitStats, Shape};
 use growthpath_kernels::cross_entropy::gpu::STATS as LOSS_STATS;
 use growthpath_kernels::norm::WriteStats;
 use growthpath_kernels::optimizer::gpu::{STATS as SLICE_STATS, slice_stats};
@@ -37,8 +37,8 @@ impl Layout {
         let mut layout = Self {
             loss: part(LOSS_STATS),
             clip: part(2),
-            logits: part(l * h * STATS),
-            logit_grads: part(l * h * GRAD_STATS),
+            logits: part(l * h * forward::COUNT),
+            logit_grads: part(l * h * backward::COUNT),
             energy: part(2 * l * 4),
             common: part(2 * l),
             hidden_energy: part(l),
@@ -67,8 +67,8 @@ impl Layout {
         if !stats {
             return out;
         }
-        let (logits, _) = part(self.logits).as_chunks::<STATS>();
-        let (grads, _) = part(self.logit_grads).as_chunks::<GRAD_STATS>();
+        let (logits, _) = part(self.logits).as_chunks::<{ forward::COUNT }>();
+        let (grads, _) = part(self.logit_grads).as_chunks::<{ backward::COUNT }>();
         let (energy, _) = part(self.energy).as_chunks::<4>();
         let (slots, _) = part(self.slots).as_chunks::<SLICE_STATS>();
         let (common, hidden, shared) =
@@ -81,14 +81,18 @@ impl Layout {
         for l in 0..c.layers {
             let heads = l * c.heads..(l + 1) * c.heads;
             out.layers.push(LayerStats {
-                logits: logits[heads.clone()].iter().map(|t| logit_stats(shape, *t)).collect(),
+                logits: logits[heads.clone()]
+                    .iter()
+                    .map(|t| LogitStats::finish(shape, &t.map(f64::from)))
+                    .collect(),
                 writes: [write(2 * l), write(2 * l + 1)],
                 hidden: HiddenStats {
                     hidden_ms: f64::from(hidden[l]) / (n * f),
                     hidden_common: f64::from(shared[l]) / f,
                 },
             });
-            out.logit_grads.push(grads[heads].iter().map(|t| logit_grad_stats(*t)).collect());
+            out.logit_grads
+                .push(grads[heads].iter().map(|t| LogitGradStats::finish(&t.map(f64::from))).collect());
         }
         out.slots = slots.iter().map(|t| slice_stats(*t)).collect();
         out

@@ -1,7 +1,8 @@
 //! The optimizer's update on a device, and the totals of a step's statistics.
 
 use growthpath_kernels::activation::gpu::energy_width;
-use growthpath_kernels::attention::gpu::{GRAD_STATS, STATS, STATS_MAXIMA, partials};
+use growthpath_kernels::attention::accumulators::{backward, forward};
+use growthpath_kernels::attention::gpu::partials;
 use growthpath_kernels::cross_entropy;
 use growthpath_kernels::gpu::reduce;
 use growthpath_kernels::optimizer::Update;
@@ -49,10 +50,10 @@ impl DeviceDecoder {
         let (layers, heads, d, f) = (c.layers, c.heads, c.width, c.hidden_width());
         let n = self.shape.tokens() as f32;
         let tiles = partials(self.shape, self.buffers.logits.all().elem());
-        let logits = p.logits.at(0, layers * heads * tiles * STATS)?;
-        reduce::totals(logits, layers * heads, STATS, STATS_MAXIMA, self.part(at.logits)?)?;
-        let grads = p.logit_grads.at(0, layers * heads * tiles * GRAD_STATS)?;
-        reduce::totals(grads, layers * heads, GRAD_STATS, 0, self.part(at.logit_grads)?)?;
+        let logits = p.logits.at(0, layers * heads * tiles * forward::COUNT)?;
+        reduce::totals(logits, layers * heads, forward::COUNT, forward::MAXIMA, self.part(at.logits)?)?;
+        let grads = p.logit_grads.at(0, layers * heads * tiles * backward::COUNT)?;
+        reduce::totals(grads, layers * heads, backward::COUNT, backward::MAXIMA, self.part(at.logit_grads)?)?;
         let energy = p.energy.at(0, 2 * layers * p.norm_rows * 4)?;
         reduce::totals(energy, 2 * layers, 4, 0, self.part(at.energy)?)?;
         reduce::totals(p.columns.all(), 2 * layers, d, 0, p.column_totals.all())?;

@@ -43,7 +43,7 @@ table! {
         opt c_next: f64 ["1"] "Coherence in the metric of the interval's end (5.1).";
         opt scale_next: f64 ["1"] "Scale in the metric of the interval's end (5.1).";
         opt feature_step: f64 ["ln"] "R: predicted log growth by the features under the new weights (5.4).";
-        opt ds_w: f64 ["1"] "RMS of the logit change that the weights make at the interval's first features (6).";
+        opt ds_w: f64 ["1"] "RMS of the logit change that the weights make at the interval's first features (section 6).";
         opt gamma_w_start: f64 ["ln"] "Log growth that the weights make at the interval's first features (6.3).";
         opt bound_s: f64 ["1"] "Norm of the weight change s of the cheap bound (6.1).";
         opt bound_e: f64 ["1"] "Energy E of the cheap bound (6.1).";

@@ -39,13 +39,24 @@ table! {
         num gd_k: f32 ["nat"] "Inner product of the gradient of W_K and its update.";
         num lr: f32 ["1"] "Effective learning rate of this head's W_Q and W_K.";
         opt s_max: f32 ["1"] "Largest logit over causal pairs of the training batch.";
+        opt s_min: f32 ["1"] "Smallest logit over causal pairs.";
         opt s_ms: f32 ["1"] "Mean square of the logits over causal pairs.";
         opt spread: f32 ["1"] "RMS of the row-centred logits over causal pairs: the spread a.";
         opt entropy: f32 ["1"] "Attention entropy over ln(row length), mean over rows with at least 2 keys.";
+        opt sharpness: f32 ["1"] "1 - entropy over ln(row length), mean over rows with at least 8 keys; NaN without such.";
         opt top1: f32 ["1"] "Mean over rows of the largest attention weight.";
+        opt max_distance: f32 ["token"] "Mean over rows of the distance back to the key of the largest logit, the earliest of several.";
+        opt q_rms: f32 ["1"] "RMS norm of the queries, sqrt(mean |q|^2) over tokens, as attention sees them.";
+        opt k_rms: f32 ["1"] "RMS norm of the keys, as q_rms.";
+        opt qk_cos: f32 ["1"] "Cosine between queries and keys: sum q.k / sqrt(sum |q|^2 sum |k|^2), sums over causal pairs.";
         opt gs2: f32 ["nat^2"] "Squared norm of the gradient with respect to the logits.";
-        opt sgs: f32 ["nat"] "Inner product of logits and their gradient: equal to wg_q by (2.1).";
+        opt sgs: f32 ["nat"] "Inner product of row-centred logits and their gradient: equal to wg_q by (2.1).";
         opt lse_gap: f32 ["1"] "Worst violation of the bracket (2.5); at most 0 when it holds.";
+        opt pressure_q: f32 ["1"] "Normalized sharpening pressure: cosine of W_Q and minus its gradient; NaN where one is zero.";
+        opt pressure_k: f32 ["1"] "Cosine of W_K and minus its gradient; NaN where one is zero.";
+        opt dm_f: f32 ["1"] "Frobenius norm of the first-order increment of M of the step's update; NaN between steps of --spectra-every.";
+        opt dm_top: f32 ["1"] "Largest singular value of that increment, (dQ W_K^T + W_Q dK^T) / sqrt(d_h), biases included.";
+        opt dm_entropy: f32 ["1"] "Entropy of its squared singular values over their sum, over ln(2 d_h).";
     }
 }
 

@@ -1,13 +1,20 @@
 //! Comparisons of synthetic runs against brute force.
 
 mod brute;
+mod losses;
 mod refusals;
 mod results;
+mod simulated;
+mod simulation;
 
-use growthpath_trace::{EvalRow, ProbeRow, Run, RunInfo, RunWriter, Status, StepRow, WriterOptions};
+use growthpath_trace::{
+    EvalLossRow, EvalRow, ProbeRow, Run, RunInfo, RunWriter, Status, StepRow, WriterOptions,
+};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use tempfile::TempDir;
+
+use crate::compare::{Comparison, Layers, compare};
 
 /// A run to be written.
 pub struct Plan {
@@ -16,6 +23,8 @@ pub struct Plan {
     pub probes: Vec<u32>,
     pub rows: Vec<ProbeRow>,
     pub evals: Vec<EvalRow>,
+    /// Losses of single sequences.
+    pub losses: Vec<EvalLossRow>,
 }
 
 /// A plausible run: factors from wide ranges, rates that are their products.
@@ -33,7 +42,7 @@ pub fn plan(seed: u64, layers: u16, heads: u16, probes: &[u32]) -> Plan {
             rows.push(random_row(&mut rng, (prev_step, step), layer, head));
         }
     }
-    Plan { info, probes: probes.to_vec(), rows, evals: Vec::new() }
+    Plan { info, probes: probes.to_vec(), rows, evals: Vec::new(), losses: Vec::new() }
 }
 
 fn random_row(rng: &mut ChaCha8Rng, (prev_step, step): (u32, u32), layer: u16, head: u16) -> ProbeRow {
@@ -71,6 +80,7 @@ impl Plan {
             writer.steps(StepRow { step: i as u32, ..StepRow::default() }).unwrap();
             writer.probe(chunk).unwrap();
         }
+        writer.eval_losses(&self.losses).unwrap();
         for eval in &self.evals {
             writer.evals(*eval).unwrap();
         }
@@ -87,4 +97,10 @@ pub fn eval(step: u32, loss: f64, stderr: f64) -> EvalRow {
 /// Equal to a relative tolerance, of the larger or of a scale for differences that cancel.
 pub fn close(a: f64, b: f64, scale: f64, relative: f64) -> bool {
     (a - b).abs() <= relative * a.abs().max(b.abs()).max(scale)
+}
+
+/// Writes two runs and compares all their layers.
+pub fn compared(a: &Plan, b: &Plan) -> Comparison {
+    let ((_a, run_a), (_b, run_b)) = (a.write(), b.write());
+    compare(&run_a, &run_b, Layers::All, ..).unwrap()
 }

@@ -1,14 +1,10 @@
 //! Undefined cells, losses, differences, seeds, JSON.
 
-use super::{Plan, close, eval, plan};
-use crate::compare::{Comparison, Layers, compare, seeds};
+use super::{Plan, close, compared, eval, plan};
+use crate::compare::{Layers, seeds};
+use crate::statistics::Sign;
 
 const PROBES: [u32; 4] = [0, 2, 4, 8];
-
-fn compared(a: &Plan, b: &Plan) -> Comparison {
-    let ((_a, run_a), (_b, run_b)) = (a.write(), b.write());
-    compare(&run_a, &run_b, Layers::All, ..).unwrap()
-}
 
 #[test]
 fn undefined_cells_add_nothing_to_either_arm() {
@@ -63,35 +59,9 @@ fn a_run_against_itself_has_no_gap() {
         assert_eq!(v, 0.0);
     }
     assert_eq!((c.comparison.step_size_ratio, c.comparison.scale_ratio), (1.0, 1.0));
-    assert_eq!(c.token_efficiency.unwrap().fraction_saved, 0.0);
+    assert_eq!(c.token_efficiency.unwrap().log_token_ratio, 0.0);
     assert_eq!(c.final_loss.unwrap().difference, 0.0);
     assert!(c.differences.is_empty() && c.notes.is_empty());
-}
-
-#[test]
-fn losses_and_tokens_by_hand() {
-    let (mut a, mut b) = (plan(1, 2, 1, &PROBES), plan(2, 2, 1, &PROBES));
-    a.evals = vec![eval(0, 6.0, 0.3), eval(4, 4.0, 0.3), eval(8, 3.0, 0.3)];
-    b.evals = vec![eval(0, 6.0, 0.4), eval(4, 3.5, 0.4), eval(8, 2.5, 0.4), eval(12, 2.0, 0.4)];
-    let c = compared(&a, &b);
-    let l = c.final_loss.unwrap();
-    assert_eq!((l.step, l.val_loss_a, l.val_loss_b, l.difference), (8, 3.0, 2.5, -0.5));
-    assert!(close(l.difference_stderr, 0.5, 0.0, 1e-15));
-    assert!(close(l.perplexity_gap, 2.5_f64.exp() - 3.0_f64.exp(), 0.0, 1e-15));
-    let t = c.token_efficiency.unwrap();
-    // Halfway between 3.5 at 4,000 tokens and 2.5 at 8,000.
-    assert_eq!((t.reached, t.tokens, t.reference_tokens, t.target_loss), (true, 6000.0, 8000.0, 3.0));
-    assert_eq!(t.fraction_saved, 0.25);
-    let back = c.token_efficiency_reverse.unwrap();
-    assert_eq!((back.reached, back.target_loss), (false, 2.5));
-    assert!(back.tokens.is_nan() && back.fraction_saved.is_nan());
-    // A's first evaluation is already good enough.
-    b.evals = vec![eval(2, 2.9, 0.4), eval(8, 3.2, 0.4)];
-    assert_eq!(compared(&a, &b).token_efficiency.unwrap().tokens, 2000.0);
-    // No common evaluation.
-    b.evals = vec![eval(3, 2.9, 0.4), eval(8, f64::NAN, 0.4)];
-    let c = compared(&a, &b);
-    assert!(c.final_loss.is_none() && c.token_efficiency.is_none() && c.token_efficiency_reverse.is_none());
 }
 
 #[test]
@@ -155,9 +125,21 @@ fn seeds_give_mean_error_and_interval() {
     let sum: f64 = parts.iter().map(|p| s.get(&format!("shapley.{p}")).unwrap().estimate.mean).sum();
     let size: f64 = parts.iter().map(|p| s.get(&format!("shapley.{p}")).unwrap().estimate.mean.abs()).sum();
     assert!(close(sum, s.get("gap").unwrap().estimate.mean, size, 1e-9));
-    // B ends above A's loss with the first seed: two values are left.
-    assert_eq!(s.get("fraction_saved").unwrap().estimate.count, 2);
-    assert_eq!(s.get("gap").unwrap().values.len(), 3);
+    // Both runs reach the worse of their losses: no seed drops out, whichever arm is ahead.
+    let t = s.get("log_token_ratio").unwrap();
+    assert_eq!((t.estimate.count, t.sign), (3, Some(Sign::Undecided)));
+    // B first: 2.9 of the way from 6 to 3.1, of 3. A first: 3 of 3.1 and 3 of 3.3, in B's favour.
+    let expected = [-(2.9_f64 / 3.0).ln(), (3.0_f64 / 3.1).ln(), (3.0_f64 / 3.3).ln()];
+    assert!(t.values.iter().zip(expected).all(|(v, e)| close(*v, e, 0.0, 1e-12)), "{:?}", t.values);
+    // Two of eight changes of sign... the largest sum is that of equal signs: p is at least 2/8.
+    let test = m.sign_flip.unwrap();
+    assert_eq!((test.count, test.smallest), (3, 0.25));
+    // Sums 0.3 against 0.5, 0.3, 0.1, ... : six of eight are at least as large.
+    assert_eq!(test.p, 0.75);
+    assert!(s.get("growth_a").unwrap().sign.is_none() && s.get("growth_a").unwrap().sign_flip.is_none());
+    // Different seeds in the two configurations: not pairs.
+    assert_eq!((s.count, s.paired), (3, 0));
+    assert_eq!(s.get("val_loss_difference").unwrap().values.len(), 3);
 
     assert!(seeds(&all[..1], 0.95).unwrap().get("gap").unwrap().interval.low.is_nan());
     assert!(seeds(&[], 0.95).unwrap_err().to_string().contains("one a seed"));

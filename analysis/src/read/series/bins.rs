@@ -1,8 +1,6 @@
 //! Averaging neighbouring recorded steps.
 
-use growthpath_trace::{Run, Table};
-
-use super::report::{Curve, HalfCurves};
+use super::report::{Curve, EstimateCurve, HalfCurves};
 use crate::read::running::Mean;
 
 /// Means of some curves over at most so many groups of consecutive recorded steps. Groups are even in
@@ -28,9 +26,8 @@ impl Point<'_> {
 }
 
 impl Bins {
-    /// Bins for a table of which each step has `rows_per_step` rows.
-    pub fn new(run: &Run, table: Table, rows_per_step: usize, points: usize, curves: usize) -> Self {
-        let expected = run.rows(table).div_ceil(rows_per_step.max(1) as u64);
+    /// Bins for so many recorded steps.
+    pub fn new(expected: u64, points: usize, curves: usize) -> Self {
         let count = expected.min(points as u64) as usize;
         Self {
             expected,
@@ -47,7 +44,7 @@ impl Bins {
             Some((_, ordinal)) => ordinal + 1,
             None => 0,
         };
-        // In a gappy table more steps may come than its rows promise: the last bin takes them.
+        // Should more steps come than were counted, the last bin takes them.
         let bins = self.steps.len() as u64;
         let bin = (ordinal.min(self.expected - 1) * bins / self.expected) as usize;
         if self.now.map(|n| n.0) != Some(step) {
@@ -81,6 +78,12 @@ impl Bins {
     pub fn into_curve(self) -> Curve {
         let (steps, [values]) = self.into_curves();
         Curve { steps, values }
+    }
+
+    /// The first curve with the second as its standard error.
+    pub fn into_estimates(self) -> EstimateCurve {
+        let (steps, [values, stderr]) = self.into_curves();
+        EstimateCurve { steps, values, stderr }
     }
 
     pub fn into_halves(self) -> HalfCurves {

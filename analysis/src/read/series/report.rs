@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::corners::GrowthParts;
+use crate::read::window::Window;
 
 /// Data of all figures of one run. Steps are means over bins of recorded steps, hence fractional.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -13,10 +13,14 @@ pub struct Series {
     pub layers: usize,
     /// Heads of each layer.
     pub heads: usize,
+    /// The window of steps that everything else is cut to.
+    pub window: Window,
     /// Training loss, nat/token.
     pub train_loss: Curve,
     /// Held-out loss, nat/token.
-    pub eval_loss: LossCurve,
+    pub eval_loss: EstimateCurve,
+    /// When the intervention slowed its target; none without one.
+    pub hold: Option<Hold>,
     /// Where `spread` and `entropy` come from.
     pub attention_source: Source,
     /// Spread of each layer, mean over heads.
@@ -25,28 +29,37 @@ pub struct Series {
     pub entropy: HalfCurves,
     /// Residual writes of each layer.
     pub writes: WriteCurves,
-    /// Log growth of each layer over the whole run and its parts (3.1), mean over heads.
-    pub growth_by_layer: Vec<LayerGrowth>,
-    /// Predicted and measured growth rates, interval by interval.
-    pub rates: RatePairs,
+    /// Predicted and measured parts of the growth, interval by interval.
+    pub prediction: PredictionPairs,
     /// Cumulative growth of each half: measured, predicted, bounded.
     pub growth: GrowthCurves,
-    /// Step-size term `eta u` of (5.1) per optimizer step, mean over the half's heads.
-    pub step_term: HalfCurves,
-    /// Residual energy e of (5.1).
-    pub residual_energy: HalfCurves,
-    /// Coherence c of (5.1).
-    pub coherence: HalfCurves,
-    /// Scale `a_hat` (4.1) at the probe.
-    pub scale: HalfCurves,
+    /// The factors of (5.1), in the metric of each interval's start.
+    pub factors: FactorCurves,
     /// Who supplies the energy that attention grows on (5.3).
     pub energy_shares: EnergyMatrix,
-    /// Sharpness of the probe's attention (section 8).
+    /// Sharpness of attention (section 8), mean over the half's heads.
     pub sharpness: HalfCurves,
     /// Maturity of the residual basis (section 8).
-    pub maturity: HalfCurves,
-    /// `ds_w / bound_tight` (6.2).
+    pub maturity: MaturityCurves,
+    /// What the upper half's attention is worth: reliance (section 8), nat/token.
+    pub reliance: EstimateCurve,
+    /// Logit change over its bounds (6.1), (6.2).
     pub tightness: TightnessCurves,
+    /// Intervals too long to be trusted.
+    pub long_intervals: LongIntervals,
+}
+
+/// An intervention as it went: states (steps done) between which the multiplier was below 1.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Hold {
+    /// Lowest multiplier.
+    pub multiplier: f64,
+    /// State at which it set in.
+    pub start: u32,
+    /// State at which the multiplier began to rise.
+    pub release: u32,
+    /// State from which it was 1 again, or the last one recorded.
+    pub end: u32,
 }
 
 /// Which table attention was read from.
@@ -68,14 +81,14 @@ pub struct Curve {
     pub values: Vec<f64>,
 }
 
-/// Losses with their uncertainty.
+/// Measurements with their uncertainty.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
-pub struct LossCurve {
+pub struct EstimateCurve {
     /// Step of each point.
     pub steps: Vec<f64>,
-    /// Loss, nat/token.
+    /// Value of each point.
     pub values: Vec<f64>,
-    /// Standard error over sequences; NaN where undefined.
+    /// Its standard error; NaN where undefined.
     pub stderr: Vec<f64>,
 }
 
@@ -114,42 +127,76 @@ pub struct WriteCurves {
     pub ffn_ratio: Vec<Vec<f64>>,
 }
 
-/// One layer's growth over the run.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
-pub struct LayerGrowth {
-    /// Log growth; the parts add up to it.
-    pub growth: f64,
-    /// Its parts (3.1).
-    pub parts: GrowthParts,
-}
-
-/// A uniform sample of (probe, layer, head) intervals.
+/// Predicted (4.2) and measured (3.1) parts of the growth over a uniform sample of (probe, layer, head) intervals.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
-pub struct RatePairs {
-    /// Predicted part of the weights (4.2).
-    pub predicted: Vec<f64>,
-    /// Measured part of the weights (3.1).
-    pub measured: Vec<f64>,
-    /// Whether the layer lies in the upper half.
-    pub upper: Vec<bool>,
+pub struct PredictionPairs {
+    /// Of the query weights.
+    pub query: Pairs,
+    /// Of the key weights.
+    pub key: Pairs,
+    /// Of the features.
+    pub features: Pairs,
     /// Intervals that the sample was drawn from; equal to its size if all were kept.
     pub of: u64,
 }
 
-/// Cumulative log growth since the first probe, mean over the heads of a half. Intervals without a
-/// defined growth add nothing to any of the curves.
+/// Pairs of a predicted and a measured number.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct Pairs {
+    /// Predicted.
+    pub predicted: Vec<f64>,
+    /// Measured.
+    pub measured: Vec<f64>,
+    /// Their correlation over all intervals, not the sample alone; NaN below two or without variation.
+    pub correlation: f64,
+}
+
+/// Cumulative log growth since the window's first probe, mean over the heads of a half. An interval adds nothing to
+/// either of two curves that are compared where it is undefined in one.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct GrowthCurves {
     /// Measured: `sum gamma`.
     pub measured: HalfCurves,
-    /// Predicted from weights and moments: `sum ln(a_hat/a_hat_prev)` (4.2).
+    /// Predicted from weights and moments: the sum of the three predicted parts (4.2).
     pub predicted: HalfCurves,
-    /// Part of the weights, measured.
-    pub path_measured: HalfCurves,
-    /// Part of the weights, predicted (4.2).
-    pub path_predicted: HalfCurves,
-    /// The most that the weights could have made of it: sum of the bounds (6.3).
+    /// What the weights made of the features at each interval's start: `sum v(x, W') - v(x, W)`, which (6.3) bounds.
+    pub weights: HalfCurves,
+    /// Its bound: `sum ln(1 + bound_tight / a)` (6.3).
     pub bound: HalfCurves,
+}
+
+/// Factors of the weight path's growth (5.1) over an interval, mean over the heads of a half.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct FactorCurves {
+    /// Step-size term `eta u` per optimizer step.
+    pub step_term: HalfCurves,
+    /// Residual energy e.
+    pub residual_energy: HalfCurves,
+    /// Coherence c.
+    pub coherence: HalfCurves,
+    /// Its persistent part c0.
+    pub persistent: HalfCurves,
+    /// Scale a: predicted spread, mid-interval.
+    pub scale: HalfCurves,
+}
+
+/// Maturity of both halves over one lag.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct MaturityCurves {
+    /// Steps between the moments compared; all lags are averaged for a run that does not say.
+    pub lag: Option<u32>,
+    /// Cosine between the key moments, mean over the half's layers.
+    pub halves: HalfCurves,
+}
+
+/// Intervals (first and last state) in which the logarithm of some head's spread moved by more than 1;
+/// neighbours are joined.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct LongIntervals {
+    /// Of the lower half's heads.
+    pub lower: Vec<(u32, u32)>,
+    /// Of the upper half's heads.
+    pub upper: Vec<(u32, u32)>,
 }
 
 /// Energy shares, mean over the run's intervals.
@@ -161,11 +208,13 @@ pub struct EnergyMatrix {
     pub shares: Vec<Vec<f64>>,
 }
 
-/// Tightness of (6.2) over a half's heads.
+/// Logit change that the weights made, over its bound: median over a half's heads, averaged over the bin.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct TightnessCurves {
-    /// Median over heads, averaged over the bin.
-    pub median: HalfCurves,
-    /// Largest over heads, averaged over the bin.
-    pub max: HalfCurves,
+    /// Over the bound from the scatter of the keys (6.2).
+    pub tight: HalfCurves,
+    /// Its largest value over the heads; never above 1.
+    pub tight_max: HalfCurves,
+    /// Over the bound `s E omega` (6.1).
+    pub cheap: HalfCurves,
 }

@@ -3,6 +3,7 @@
 mod analyzed;
 mod drawn;
 mod hostile;
+mod signals;
 mod synthetic;
 mod verified;
 

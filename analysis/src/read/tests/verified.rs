@@ -81,6 +81,14 @@ fn every_check_on_heads_finds_what_it_is_for() {
     found::<HeadRow>("head_ranges", |r| r.spread = -0.1);
     found::<HeadRow>("inner_products", |r| r.gd_q = 2.0 * (r.g_q2 * r.d_q2).sqrt());
     found::<HeadRow>("inner_products", |r| r.g_kmax = 1.01 * r.g_k2.sqrt());
+    found::<HeadRow>("signal_ranges", |r| r.sharpness = -1e-3);
+    found::<HeadRow>("signal_ranges", |r| r.max_distance = -1.0);
+    found::<HeadRow>("signal_ranges", |r| r.k_rms = -1e-3);
+    found::<HeadRow>("signal_ranges", |r| r.qk_cos = 1.001);
+    found::<HeadRow>("signal_ranges", |r| r.s_min = 1.001 * r.s_max);
+    found::<HeadRow>("signal_ranges", |r| r.pressure_k = -1.001);
+    found::<HeadRow>("signal_ranges", |r| r.dm_top = 1.001 * r.dm_f);
+    found::<HeadRow>("signal_ranges", |r| r.dm_entropy = 1.001);
     found::<HeadRow>("logit_size", |r| r.s_ms = 0.99 * r.spread * r.spread);
 }
 

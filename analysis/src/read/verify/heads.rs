@@ -34,6 +34,7 @@ struct Checks {
     ranges: Check,
     products: Check,
     logits: Check,
+    signals: Check,
 }
 
 const EULER_REASON: &str = "float32 gradients of whole matrices: relative to |W||G|, the size of the terms \
@@ -87,6 +88,14 @@ impl Checks {
                 1e-4,
                 float32,
             ),
+            signals: Check::new(
+                "signal_ranges",
+                "",
+                "0 <= sharpness <= 1, max_distance >= 0, q_rms, k_rms >= 0, |qk_cos| <= 1, s_min <= s_max, |pressure| <= 1, \
+                 0 <= dm_top <= dm_f, 0 <= dm_entropy <= 1: how far outside",
+                1e-5,
+                "float32 columns of sums of float32 terms",
+            ),
             logits: Check::new("logit_size", "", "spread^2 <= s_ms: centring only removes", 1e-4, float32),
         }
     }
@@ -101,6 +110,7 @@ impl Checks {
             self.ranges,
             self.products,
             self.logits,
+            self.signals,
         ]
     }
 
@@ -142,6 +152,7 @@ impl Checks {
             at,
         );
         self.logits.add(small_excess(wide(row.spread).powi(2), wide(row.s_ms)), at);
+        self.signals.add(signals(row), at);
         self.weight_norm(row, at);
     }
 
@@ -163,6 +174,31 @@ impl Checks {
             self.norm_k.add(norm_step(before.k, now.k[0]), at);
         }
     }
+}
+
+/// How far outside its range any of the early signals lies; NaN where none is defined.
+fn signals(row: &HeadRow) -> f64 {
+    let wide = f64::from;
+    let unit = |v: f32| outside(wide(v), 0.0, 1.0);
+    let cosine = |v: f32| outside(wide(v), -1.0, 1.0);
+    let positive = |v: f32| outside(wide(v), 0.0, f64::INFINITY);
+    // NaN stays NaN, which counts as undefined.
+    let ordered = |low: f32, high: f32| {
+        if low <= high { 0.0 } else { (wide(low) - wide(high)) / wide(low).abs().max(wide(high).abs()) }
+    };
+    largest(&[
+        unit(row.sharpness),
+        positive(row.max_distance),
+        positive(row.q_rms),
+        positive(row.k_rms),
+        cosine(row.qk_cos),
+        ordered(row.s_min, row.s_max),
+        cosine(row.pressure_q),
+        cosine(row.pressure_k),
+        positive(row.dm_top),
+        ordered(row.dm_top, row.dm_f),
+        unit(row.dm_entropy),
+    ])
 }
 
 /// Residual of (2.4) relative to the largest of its terms.

@@ -2,6 +2,7 @@
 
 use growthpath_emu::{Arg, Schedule};
 
+use crate::accumulators::backward as partial_row;
 use crate::case::*;
 use crate::support::*;
 
@@ -51,7 +52,7 @@ pub fn check_backward<S: Storage>(c: &Case, schedule: Schedule) {
     let tiles = c.seq.div_ceil(rows::<S>(c.dh));
     let (grid, block) = ([tiles as u32, c.heads as u32, c.batch as u32], [2 * rows::<S>(c.dh) as u32, 1, 1]);
     let mut dqkv = unwritten::<S>(n * 3 * width);
-    let mut partial = unwritten::<f32>(c.heads * c.batch * tiles * 2);
+    let mut partial = unwritten::<f32>(c.heads * c.batch * tiles * partial_row::COUNT);
     let [cosine, sine] = x.tables();
     let common: [Arg<'_>; 6] =
         [(&dout).into(), (&x.qkv).into(), cosine, sine, (&lse).into(), (&delta).into()];
@@ -70,7 +71,7 @@ pub fn check_backward<S: Storage>(c: &Case, schedule: Schedule) {
         args
     });
 
-    let stats = reduce(&partial, c.heads * c.batch, tiles, 2, 0);
+    let stats = reduce(&partial, c.heads * c.batch, tiles, partial_row::COUNT, partial_row::MAXIMA);
     let scale = 1.0 / (c.dh as f64).sqrt();
     let t = c.seq as f64;
     for b in 0..c.batch {
@@ -92,6 +93,11 @@ pub fn check_backward<S: Storage>(c: &Case, schedule: Schedule) {
                 let delta_error = 10.0 * U32 * size + (S::U + U32) * 1.01 * dot_size(&grad[i], &r.out[i]);
                 let lse_error = U32 * r.lse[i].abs();
                 let mut here = (0.0, 0.0);
+                // Rows of G_S sum to zero: the kernel takes LSE - ln(keys) off a row of S, the reference its mean.
+                let len = (i + 1) as f64;
+                let mean = r.s[i].iter().sum::<f64>() / len;
+                let centre = r.lse[i] - len.ln();
+                let centre_error = lse_error + 2.0 * U32 * (r.lse[i].abs() + len.ln());
                 for j in 0..=i {
                     let (p, s) = (r.p[i][j], r.s[i][j]);
                     let p_error = p * (r.s_error + lse_error + U32 * (s - r.lse[i]).abs() + 4.0 * U32);
@@ -101,10 +107,12 @@ pub fn check_backward<S: Storage>(c: &Case, schedule: Schedule) {
                     let ds_error = p_error * (dp - exact).abs()
                         + (p + p_error) * (dp_error + delta_error)
                         + 3.0 * U32 * ds.abs();
-                    here = (here.0 + ds * ds, here.1 + s * ds);
+                    here = (here.0 + ds * ds, here.1 + (s - mean) * ds);
                     gs2.error += 2.0 * ds.abs() * ds_error + ds_error * ds_error + (t + 12.0) * U32 * ds * ds;
-                    sgs.error +=
-                        s.abs() * ds_error + ds.abs() * r.s_error + (t + 12.0) * U32 * (s * ds).abs();
+                    let about = (s - centre).abs() + centre_error + r.s_error;
+                    sgs.error += about * ds_error
+                        + ds.abs() * (r.s_error + centre_error + U32 * s.abs())
+                        + (t + 12.0) * U32 * about * ds.abs();
                     let rounding = operand::<S>() * 1.01 + (t + 8.0) * U32;
                     for e in 0..c.dh {
                         let add = |to: &mut Bounded, weight: f64, error: f64, with: f64| {
@@ -152,12 +160,12 @@ pub fn check_backward<S: Storage>(c: &Case, schedule: Schedule) {
                     }
                 }
             }
-            let got = |k: usize| stats[(h * c.batch + b) * 2 + k].get();
-            close("|G_S|^2", got(0), gs2.value, gs2.error);
-            close("<S, G_S>", got(1), sgs.value, sgs.error);
+            let got = |k: usize| stats[(h * c.batch + b) * partial_row::COUNT + k].get();
+            close("|G_S|^2", got(partial_row::SQUARES), gs2.value, gs2.error);
+            close("<S, G_S>", got(partial_row::PRODUCT), sgs.value, sgs.error);
             // (2.1) at the activations: <q, dq> = <k, dk> = <S, G_S>, from the kernel's own outputs
             for (which, e) in euler.iter().enumerate() {
-                close(["<q, dq>", "<k, dk>"][which], e.value, got(1), e.error + sgs.error);
+                close(["<q, dq>", "<k, dk>"][which], e.value, got(partial_row::PRODUCT), e.error + sgs.error);
             }
         }
     }

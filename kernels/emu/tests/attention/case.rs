@@ -2,6 +2,7 @@
 
 use growthpath_emu::{Arg, Schedule};
 
+use crate::accumulators::forward as row;
 use crate::support::*;
 
 #[derive(Debug)]
@@ -168,7 +169,7 @@ pub fn forward<S: Storage>(c: &Case, x: &Inputs<S>, schedule: Schedule) -> Forwa
     let mut f = Forward {
         o: unwritten::<S>(n * c.heads * c.dh),
         lse: unwritten::<f32>(n * c.heads),
-        stats: unwritten::<f32>(c.heads * c.batch * tiles * 6),
+        stats: unwritten::<f32>(c.heads * c.batch * tiles * row::COUNT),
     };
     let [cosine, sine] = x.tables();
     launch(

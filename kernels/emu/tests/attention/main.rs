@@ -1,11 +1,15 @@
 //! Causal attention, both directions, against float64 with the T x T matrices written out.
 
+#[path = "../../../src/attention/accumulators.rs"]
+#[allow(dead_code)]
+mod accumulators;
 mod backward;
 mod case;
 mod forward;
 #[path = "../support/mod.rs"]
 mod support;
 
+use accumulators::forward as row;
 use backward::check_backward;
 use case::*;
 use forward::check_forward;
@@ -57,8 +61,11 @@ fn a_nan_logit_is_loud() {
     let f = forward(&c, &x, Schedule::Forward);
     let row = |i: usize| f.o[i * 64..(i + 1) * 64].iter().all(|v| v.is_finite());
     assert!(row(19) && !row(20) && row(21));
-    let stats = reduce(&f.stats, 1, 1, 6, 0b10_0001);
-    assert!(stats.iter().all(|v| v.is_nan()), "{stats:?}");
+    let stats = reduce(&f.stats, 1, 1, row::COUNT, row::MAXIMA);
+    for (place, v) in stats.iter().enumerate() {
+        let of_keys = place == row::KEY || place == row::PAIRED_KEY;
+        assert_eq!(v.is_nan(), !of_keys, "{}: {v}", row::ALL[place].name);
+    }
 }
 
 fn any_case() -> impl Strategy<Value = Case> {
@@ -94,16 +101,25 @@ proptest! {
         let x = inputs::<Bf16>(&c, 4);
         let f = forward(&c, &x, Schedule::Forward);
         let tiles = c.seq.div_ceil(rows::<Bf16>(c.dh));
-        let stats = reduce(&f.stats, c.heads * c.batch, tiles, 6, 0b10_0001);
+        let stats = reduce(&f.stats, c.heads * c.batch, tiles, row::COUNT, row::MAXIMA);
         let uniform: f64 = (1..=c.seq).map(|len| 1.0 / len as f64).sum();
         let rows = c.seq as f64;
-        for s in stats.chunks(6).map(f64s) {
+        for s in stats.chunks(row::COUNT).map(f64s) {
             // log-sum-exp and maximum round at their own size; sums of positive terms at theirs
             let slack = 1e-5 * rows;
-            prop_assert!(s[5] >= 0.0 && s[5] <= 8.0 * U32 * (s[0].abs() + rows.ln() + 1.0) + 1e-5, "{s:?}");
-            prop_assert!(s[2] >= 0.0 && s[2] <= s[1] * (1.0 + 1e-4), "{s:?}");
-            prop_assert!(s[3] >= -slack && s[3] <= rows - 1.0 + slack, "{s:?}");
-            prop_assert!(s[4] >= uniform - slack && s[4] <= rows + slack, "{s:?}");
+            let (top, bracket) = (s[row::TOP], s[row::BRACKET]);
+            prop_assert!(bracket >= 0.0 && bracket <= 8.0 * U32 * (top.abs() + rows.ln() + 1.0) + 1e-5, "{s:?}");
+            prop_assert!(s[row::CENTRED] >= 0.0 && s[row::CENTRED] <= s[row::SQUARES] * (1.0 + 1e-4), "{s:?}");
+            prop_assert!(s[row::ENTROPY] >= -slack && s[row::ENTROPY] <= rows - 1.0 + slack, "{s:?}");
+            prop_assert!(s[row::TOP1] >= uniform - slack && s[row::TOP1] <= rows + slack, "{s:?}");
+            // each of the rows with 8 keys or more lies between uniform and one-hot
+            let sharp = (rows - 7.0).max(0.0);
+            prop_assert!(s[row::SHARPNESS] >= -slack && s[row::SHARPNESS] <= sharp + slack, "{s:?}");
+            prop_assert!(s[row::DISTANCE] >= 0.0 && s[row::DISTANCE] <= rows * (rows - 1.0) / 2.0, "{s:?}");
+            prop_assert!(-s[row::DEPTH] <= top, "{s:?}");
+            // Cauchy-Schwarz over the pairs
+            let most = (s[row::PAIRED_QUERY] * s[row::PAIRED_KEY] / c.dh as f64).sqrt();
+            prop_assert!(s[row::LOGITS].abs() <= most * (1.0 + 1e-4), "{s:?}");
         }
     }
 }

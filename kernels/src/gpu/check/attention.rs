@@ -1,9 +1,8 @@
 //! Attention and the normalization of queries and keys.
 
 use super::{Case, matrix, vector};
-use crate::attention::gpu::{
-    GRAD_STATS, STATS, STATS_MAXIMA, Tables, logit_grad_stats, logit_stats, partials,
-};
+use crate::attention::accumulators::{backward, forward};
+use crate::attention::gpu::{Tables, partials};
 use crate::attention::{self as att, Shape};
 use crate::error::Result;
 use crate::gpu::reduce;
@@ -45,20 +44,30 @@ pub(super) fn attention(c: &mut Case<'_>, quick: bool) -> Result<()> {
         let (out, d_qkv) = (c.room(n * d)?, c.room(n * 3 * d)?);
         let (lse, delta) = (c.float_room(n * s.heads)?, c.float_room(n * s.heads)?);
         let each = s.heads * partials(s, c.elem);
-        let (stats, grad_stats) = (c.float_room(each * STATS)?, c.float_room(each * GRAD_STATS)?);
+        let (stats, grad_stats) =
+            (c.float_room(each * forward::COUNT)?, c.float_room(each * backward::COUNT)?);
         att::gpu::forward(s, gx.all(), tables, out.all(), lse.all(), stats.all())?;
         c.compare_slice("attention", &name, out.all(), &want.out)?;
         let got = lse.all().read()?;
         c.compare("attention log-sum-exp", &name, &got, &want.lse);
-        let totals = c.totals(&stats, s.heads, STATS, STATS_MAXIMA)?;
-        let got: Vec<_> = totals.as_chunks::<STATS>().0.iter().map(|t| logit_stats(s, *t)).collect();
+        let totals = c.totals(&stats, s.heads, forward::COUNT, forward::MAXIMA)?;
+        let got: Vec<_> = totals
+            .as_chunks::<{ forward::COUNT }>()
+            .0
+            .iter()
+            .map(|t| att::LogitStats::finish(s, &t.map(f64::from)))
+            .collect();
         let want_stats = want.stats.clone().unwrap_or_default();
         for (what, pick) in [
             ("logit maximum", (|l| l.s_max) as fn(&att::LogitStats) -> f64),
             ("logit mean square", |l| l.s_ms),
             ("logit spread", |l| l.spread),
             ("attention entropy", |l| l.entropy),
+            ("attention sharpness", |l| 1.0 - l.sharpness),
             ("attention top-1", |l| l.top1),
+            ("logit minimum", |l| l.s_min),
+            ("query norm", |l| l.q_rms),
+            ("key norm", |l| l.k_rms),
         ] {
             let list = |v: &[att::LogitStats]| v.iter().map(|l| pick(l) as f32).collect::<Vec<_>>();
             c.compare(what, &name, &list(&got), &list(&want_stats));
@@ -74,8 +83,13 @@ pub(super) fn attention(c: &mut Case<'_>, quick: bool) -> Result<()> {
         };
         att::gpu::backward(s, tables, &args)?;
         c.compare_slice("attention backward", &name, d_qkv.all(), &d_want)?;
-        let totals = c.totals(&grad_stats, s.heads, GRAD_STATS, 0)?;
-        let got: Vec<_> = totals.as_chunks::<GRAD_STATS>().0.iter().map(|t| logit_grad_stats(*t)).collect();
+        let totals = c.totals(&grad_stats, s.heads, backward::COUNT, backward::MAXIMA)?;
+        let got: Vec<_> = totals
+            .as_chunks::<{ backward::COUNT }>()
+            .0
+            .iter()
+            .map(|t| att::LogitGradStats::finish(&t.map(f64::from)))
+            .collect();
         let list = |v: &[att::LogitGradStats]| v.iter().map(|g| g.gs2 as f32).collect::<Vec<_>>();
         c.compare("logit gradient square", &name, &list(&got), &list(&g_want));
         // Every other head loses its preference.

@@ -1,11 +1,19 @@
-//! Summary statistics over seeds, steps and sizes. Entries that are NaN count as missing.
+//! Summary statistics over seeds, steps, sequences and sizes. Entries that are NaN count as missing.
 
-use nalgebra::{Matrix2, Vector2};
+mod power_law;
+mod resampling;
+
 use serde::{Deserialize, Serialize};
 use statrs::distribution::{ContinuousCDF, StudentsT};
 
+pub use power_law::{PowerLaw, power_law};
+pub use resampling::{HALVES, MOST_SIGNS, SignFlip, half_sample_error, sign_flip};
+
 use crate::error::{AnalysisError, Result, shape};
 use crate::sum::CompensatedSum;
+
+/// Confidence of an interval where nobody chose another.
+pub const CONFIDENCE: f64 = 0.95;
 
 /// Mean with its uncertainty over independent runs.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -29,19 +37,44 @@ pub struct ConfidenceInterval {
     pub high: f64,
 }
 
-/// A power law `y = exp(intercept) x^slope` fitted in logarithms.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub struct PowerLaw {
-    /// Exponent.
-    pub slope: f64,
-    /// Logarithm of the prefactor.
-    pub intercept: f64,
-    /// Confidence interval of the exponent; NaN ends with two points, where nothing is left to judge by.
-    pub interval: ConfidenceInterval,
-    /// Coefficient of determination in logarithms; NaN when y does not vary.
-    pub r_squared: f64,
-    /// Points used: pairs of finite positive values.
-    pub count: usize,
+/// What an interval says about the sign of its quantity.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Sign {
+    /// The whole interval lies below zero.
+    Negative,
+    /// The whole interval lies above zero.
+    Positive,
+    /// The interval holds zero or does not exist: the difference is noise as far as these data tell.
+    Undecided,
+}
+
+impl ConfidenceInterval {
+    /// The Student interval `mean +- t error` with `freedom` degrees of freedom. NaN ends without an error or
+    /// below one degree of freedom.
+    ///
+    /// # Errors
+    /// [`AnalysisError::Statistics`] when `level` is not strictly between 0 and 1.
+    pub fn student(mean: f64, error: f64, freedom: f64, level: f64) -> Result<Self> {
+        let reach = student_quantile(level, freedom)? * error;
+        Ok(Self { low: mean - reach, high: mean + reach })
+    }
+
+    /// The sign that the interval leaves open to its quantity.
+    pub fn sign(&self) -> Sign {
+        if self.low > 0.0 {
+            Sign::Positive
+        } else if self.high < 0.0 {
+            Sign::Negative
+        } else {
+            Sign::Undecided
+        }
+    }
+
+    /// Whether `value` lies in the interval, ends included; never when an end is NaN.
+    pub fn covers(&self, value: f64) -> bool {
+        self.low <= value && value <= self.high
+    }
 }
 
 /// Compensated mean of finite-or-infinite values already cleared of NaN.
@@ -68,16 +101,36 @@ pub fn estimate(values: &[f64]) -> Estimate {
 /// [`AnalysisError::Statistics`] when `level` is not strictly between 0 and 1.
 pub fn mean_interval(values: &[f64], level: f64) -> Result<ConfidenceInterval> {
     let Estimate { count, mean, error, .. } = estimate(values);
-    let reach = t_quantile(level, count as f64 - 1.0)? * error;
-    Ok(ConfidenceInterval { low: mean - reach, high: mean + reach })
+    ConfidenceInterval::student(mean, error, count as f64 - 1.0, level)
 }
 
-/// Two-sided quantile of Student's t; NaN below one degree of freedom.
-fn t_quantile(level: f64, freedom: f64) -> Result<f64> {
+/// Standard error of `b - a` for two independent means and its Student interval with the degrees of freedom of
+/// Welch and Satterthwaite. NaN where either error is unknown.
+///
+/// # Errors
+/// [`AnalysisError::Statistics`] when `level` is not strictly between 0 and 1.
+pub fn independent_difference(a: &Estimate, b: &Estimate, level: f64) -> Result<(f64, ConfidenceInterval)> {
+    let error = a.error.hypot(b.error);
+    // Shares of the variance, so that errors of any size neither overflow nor vanish when squared twice.
+    let part = |e: &Estimate| (e.error / error).powi(4) / (e.count as f64 - 1.0);
+    // Without variance any degrees of freedom give the interval of width zero.
+    let freedom = if error == 0.0 { 1.0 } else { 1.0 / (part(a) + part(b)) };
+    Ok((error, ConfidenceInterval::student(b.mean - a.mean, error, freedom, level)?))
+}
+
+/// Two-sided quantile of Student's t: a fraction `level` of the distribution lies within it on both sides. NaN
+/// below one degree of freedom.
+///
+/// # Errors
+/// [`AnalysisError::Statistics`] when `level` is not strictly between 0 and 1.
+pub fn student_quantile(level: f64, freedom: f64) -> Result<f64> {
     if !(level > 0.0 && level < 1.0) {
         return Err(AnalysisError::Statistics(format!(
             "confidence level {level} must lie strictly between 0 and 1, such as 0.95"
         )));
+    }
+    if freedom.is_nan() || freedom < 1.0 {
+        return Ok(f64::NAN);
     }
     Ok(StudentsT::new(0.0, 1.0, freedom).map_or(f64::NAN, |t| t.inverse_cdf(0.5 + 0.5 * level)))
 }
@@ -118,57 +171,6 @@ pub fn quantile(values: &[f64], q: f64) -> Result<f64> {
 pub fn median(values: &[f64]) -> f64 {
     // 0.5 is a valid quantile.
     quantile(values, 0.5).unwrap_or(f64::NAN)
-}
-
-/// Fits `ln y = intercept + slope ln x` by least squares over pairs of finite positive values, with
-/// a Student-t interval of the slope.
-///
-/// # Errors
-/// [`AnalysisError::Shape`] when the lists differ in length; [`AnalysisError::Statistics`] with fewer
-/// than two usable pairs, equal x, or a level outside 0..1.
-pub fn power_law(x: &[f64], y: &[f64], level: f64) -> Result<PowerLaw> {
-    let (x, y) = complete_pairs(x, y)?;
-    let points: Vec<(f64, f64)> = x
-        .iter()
-        .zip(&y)
-        .filter(|(x, y)| **x > 0.0 && **y > 0.0 && x.is_finite() && y.is_finite())
-        .map(|(x, y)| (x.ln(), y.ln()))
-        .collect();
-    let count = points.len();
-    let n = count as f64;
-    if count < 2 {
-        return Err(AnalysisError::Statistics(format!(
-            "a log-log slope needs at least two points with positive x and y, found {count}"
-        )));
-    }
-    // Centring x decorrelates slope and intercept: the normal equations stay well conditioned.
-    let mx = points.iter().map(|p| p.0).sum::<f64>() / n;
-    let mut normal = Matrix2::zeros();
-    let mut right = Vector2::zeros();
-    for &(px, py) in &points {
-        let row = Vector2::new(1.0, px - mx);
-        normal += row * row.transpose();
-        right += row * py;
-    }
-    let equal_x = || AnalysisError::Statistics("a log-log slope needs at least two different x".into());
-    // Spread of x at rounding level carries no slope.
-    if normal[(1, 1)] <= n * (8.0 * f64::EPSILON * mx.abs().max(1.0)).powi(2) {
-        return Err(equal_x());
-    }
-    let solution = normal.cholesky().ok_or_else(equal_x)?.solve(&right);
-    let (level_at_mean, slope) = (solution[0], solution[1]);
-    let my = points.iter().map(|p| p.1).sum::<f64>() / n;
-    let residual: f64 = points.iter().map(|&(px, py)| (py - level_at_mean - slope * (px - mx)).powi(2)).sum();
-    let total: f64 = points.iter().map(|p| (p.1 - my).powi(2)).sum();
-    let error = (residual / (n - 2.0) / normal[(1, 1)]).sqrt();
-    let reach = t_quantile(level, n - 2.0)? * error;
-    Ok(PowerLaw {
-        slope,
-        intercept: level_at_mean - slope * mx,
-        interval: ConfidenceInterval { low: slope - reach, high: slope + reach },
-        r_squared: 1.0 - residual / total,
-        count,
-    })
 }
 
 fn complete_pairs(x: &[f64], y: &[f64]) -> Result<(Vec<f64>, Vec<f64>)> {

@@ -1,0 +1,111 @@
+//! What figures are drawn from: runs read and explained by `analysis`, once.
+
+use std::ops::Range;
+
+use growthpath_analysis::compare::{Comparison, Layers, compare};
+use growthpath_analysis::diagnosis::{Diagnosis, Thresholds, diagnosis};
+use growthpath_analysis::read::{Analysis, Series, analyze, series_in};
+use growthpath_trace::Run;
+use serde_json::Value;
+
+use crate::arms::{ArmStyle, arm_styles};
+use crate::error::FigureError;
+
+/// Points a curve keeps in a figure.
+const POINTS: usize = 400;
+
+/// One run, read.
+#[derive(Clone, Debug)]
+pub struct RunMaterial {
+    /// Name, unique among the runs shown together.
+    pub name: String,
+    /// The tables' summary.
+    pub analysis: Analysis,
+    /// The curves.
+    pub series: Series,
+    /// When it committed and settled, over the whole run; none for a run without probes.
+    pub diagnosis: Option<Diagnosis>,
+    /// What was run.
+    pub config: Value,
+}
+
+/// Two runs compared.
+#[derive(Clone, Debug)]
+pub struct Pair {
+    /// Index of the run that the gap is measured from.
+    pub from: usize,
+    /// Index of the run that it leads to.
+    pub to: usize,
+    /// The comparison, or why there is none.
+    pub comparison: Result<Comparison, String>,
+}
+
+/// Runs shown together.
+#[derive(Clone, Debug, Default)]
+pub struct Material {
+    /// The runs, in the order given.
+    pub runs: Vec<RunMaterial>,
+    /// Pairs of them, compared.
+    pub comparisons: Vec<Pair>,
+    /// Entropy rate of the source, nat/token, where it is known: no model can do better.
+    pub floor: Option<f64>,
+    /// The window of steps asked for; none for whole runs.
+    pub window: Option<Range<u32>>,
+}
+
+impl Material {
+    /// Reads runs, cut to a window of steps; each pair is indices into `runs`, reference first.
+    ///
+    /// # Errors
+    /// [`FigureError::Analysis`] for a run that cannot be read. A pair that cannot be compared is kept with its
+    /// reason.
+    pub fn read(
+        runs: &[Run],
+        pairs: &[(usize, usize)],
+        window: Option<Range<u32>>,
+    ) -> Result<Self, FigureError> {
+        let mut material = Self { window: window.clone(), ..Self::default() };
+        for run in runs {
+            material.runs.push(RunMaterial {
+                name: material.free_name(run),
+                analysis: analyze(run, window.clone())?,
+                series: series_in(run, window.clone(), POINTS)?,
+                diagnosis: diagnosis(run, &Thresholds::default()).ok(),
+                config: run.info().config.clone(),
+            });
+        }
+        let steps = window.unwrap_or(0..u32::MAX);
+        for &(from, to) in pairs {
+            if let Some((a, b)) = runs.get(from).zip(runs.get(to)) {
+                let comparison = compare(a, b, Layers::All, steps.clone()).map_err(|e| e.to_string());
+                material.comparisons.push(Pair { from, to, comparison });
+            }
+        }
+        Ok(material)
+    }
+
+    /// A name for the next run: its label, with seed or number where that is taken.
+    fn free_name(&self, run: &Run) -> String {
+        let label = &run.info().label;
+        let base = if label.is_empty() { run.dir().display().to_string() } else { label.clone() };
+        let seed = run.info().seeds.get("model").copied().unwrap_or(0);
+        let numbered = (2..).map(|i| format!("{base} #{i}"));
+        let mut names = [base.clone(), format!("{base} (seed {seed})")].into_iter().chain(numbered);
+        names.find(|n| self.runs.iter().all(|r| r.name != *n)).unwrap_or(base)
+    }
+
+    /// Colour and dash of every run.
+    pub fn styles(&self) -> Vec<ArmStyle> {
+        let runs: Vec<(&Value, &str)> = self.runs.iter().map(|r| (&r.config, r.name.as_str())).collect();
+        arm_styles(&runs)
+    }
+
+    /// The steps shown, in words for a caption.
+    pub fn steps_shown(&self) -> String {
+        let end = self.runs.iter().map(|r| r.series.window.end).max().unwrap_or(0);
+        match &self.window {
+            Some(w) => format!("steps {} to {}", w.start, w.end.min(end)),
+            None => format!("steps 0 to {end}"),
+        }
+    }
+}

@@ -1,0 +1,36 @@
+//! The table of `growthpath analyze --signals`.
+
+use growthpath_analysis::read::{LEAD_LAGS, Lead, RankCorrelation};
+
+use super::output::table;
+
+/// Rank correlations of every signal with the growth that follows, over time and over heads.
+pub fn text(leads: &[Lead]) -> String {
+    let mut out = String::from(
+        "\nDo early signals lead growth? Rank correlation with ln a(t + k) - ln a(t); in brackets, given the growth over the k\n\
+         steps before\n",
+    );
+    type Pick = fn(&Lead) -> &RankCorrelation;
+    let kinds: [(&str, Pick); 2] = [
+        ("when (over the steps of a head, median)", |l| &l.over_time),
+        ("which (over the heads at a step, mean)", |l| &l.over_heads),
+    ];
+    for (kind, pick) in kinds {
+        let rows: Vec<Vec<String>> = leads
+            .chunks(LEAD_LAGS.len())
+            .map(|of_signal| {
+                let name = of_signal.first().map_or("", |l| l.signal).to_owned();
+                std::iter::once(name).chain(of_signal.iter().map(|l| cell(pick(l)))).collect()
+            })
+            .collect();
+        let lags = LEAD_LAGS.map(|k| format!("k = {k}"));
+        let header: Vec<&str> = std::iter::once(kind).chain(lags.iter().map(String::as_str)).collect();
+        out += &table(&header, &rows);
+    }
+    out
+}
+
+fn cell(r: &RankCorrelation) -> String {
+    let show = |v: f64| if v.is_nan() { "-".to_owned() } else { format!("{v:+.2}") };
+    format!("{} ({})", show(r.plain), show(r.given_past))
+}
