@@ -83,25 +83,36 @@ fn evaluations(
     (evals, losses, truth)
 }
 
-/// Factors of growth, lognormal around the seed's and the run's, and rates that are their products.
+/// Factors of growth, lognormal around the seed's and the run's, and predicted spreads that follow their recursion
+/// (5.4); measured growth is the predicted one but for noise.
 fn probes(rng: &mut ChaCha8Rng, shared: f64) -> Vec<ProbeRow> {
     let own: [f64; 4] = std::array::from_fn(|_| normal(rng, 0.2));
+    let mut spreads = vec![0.5 * (shared + own[3]).exp(); usize::from(LAYERS * HEADS)];
     let mut rows = Vec::new();
     for (i, &step) in PROBES.iter().enumerate() {
         for (layer, head) in (0..LAYERS).flat_map(|l| (0..HEADS).map(move |h| (l, h))) {
-            let mut row = ProbeRow { step, layer, head, a_hat: 1.0, ..ProbeRow::default() };
+            let a = &mut spreads[usize::from(layer * HEADS + head)];
+            let mut row = ProbeRow { step, layer, head, a_hat: *a, ..ProbeRow::undefined() };
             row.prev_step = PROBES[i.saturating_sub(1)];
-            let mut factor = |run: f64| (shared + run + normal(rng, 0.1)).exp();
-            (row.eta, row.u, row.e) = (1e-3, factor(own[0]), 10.0 * factor(own[1]));
-            (row.c, row.a_hat_prev) = (0.3 * factor(own[2]), 0.5 * factor(own[3]));
-            row.g_hat = row.eta * row.u * row.e * row.c / row.a_hat_prev;
-            row.gamma = row.g_hat * (1.0 + normal(rng, 0.02));
-            if i == 0 {
-                // The first probe has no interval before it.
-                let nan = f64::NAN;
-                (row.eta, row.u, row.e, row.c) = (nan, nan, nan, nan);
-                (row.a_hat_prev, row.g_hat, row.gamma) = (nan, nan, nan);
+            // The first probe has no interval before it.
+            if i > 0 {
+                let mut factor = |run: f64| (shared + run + normal(rng, 0.1)).exp();
+                (row.eta, row.u, row.e) = (1e-3, factor(own[0]), 10.0 * factor(own[1]));
+                row.c0 = (0.3 * factor(own[2])).min(0.9);
+                row.feature_step = normal(rng, 0.02);
+                row.dm_i = row.eta * row.u;
+                let x = row.dm_i * row.e / *a;
+                let growth = 0.5 * (2.0 * x * row.c0 + x * x).ln_1p() + row.feature_step;
+                row.a_hat_prev = *a;
+                *a *= growth.exp();
+                row.a_hat = *a;
+                (row.gamma_q, row.gamma_k) =
+                    (0.6 * growth + normal(rng, 0.01), 0.5 * growth + normal(rng, 0.01));
+                row.gamma_f = -0.1 * growth + normal(rng, 0.01);
+                row.gamma = row.gamma_q + row.gamma_k + row.gamma_f;
             }
+            row.spread = row.a_hat;
+            row.spread_prev = row.a_hat_prev;
             rows.push(row);
         }
     }
