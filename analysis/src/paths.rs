@@ -41,7 +41,7 @@ impl PathCell {
     }
 
     /// The spread at the interval's end when it starts from `ln a = log`.
-    fn advance(&self, log: f64) -> f64 {
+    pub(crate) fn advance(&self, log: f64) -> f64 {
         let x = self.eta * self.u * self.e / log.exp();
         // Exactly opposed steps can end at zero; a hair of it keeps the logarithm finite.
         let grown = (2.0 * x * self.c0 + x * x).max(-1.0 + f64::EPSILON);

@@ -26,9 +26,9 @@ pub struct Args {
     /// Mean maturity of the lower half that counts as settled
     #[arg(long, default_value_t = Thresholds::default().maturity)]
     maturity_threshold: f64,
-    /// Standard errors by which the upper half's reliance must exceed zero
-    #[arg(long, default_value_t = Thresholds::default().reliance_sigmas)]
-    reliance_sigmas: f64,
+    /// One-sided confidence at which the upper half's reliance must exceed zero (Student's t)
+    #[arg(long, default_value_t = Thresholds::default().confidence)]
+    reliance_confidence: f64,
     /// Hold early signals (pressure, spectra of the update, ...) against the growth that follows them
     #[arg(long)]
     signals: bool,
@@ -53,7 +53,7 @@ pub fn run(args: &Args) -> Result<()> {
     let thresholds = Thresholds {
         sharpness: args.sharpness_threshold,
         maturity: args.maturity_threshold,
-        reliance_sigmas: args.reliance_sigmas,
+        confidence: args.reliance_confidence,
     };
     thresholds.validate()?;
     // A run without probes (QK-norm, --probe-every 0) has nothing to diagnose, and says so in words.
@@ -175,6 +175,23 @@ fn percent(share: f64) -> String {
     if share.is_finite() { format!("{:.0} %", 100.0 * share) } else { "-".to_owned() }
 }
 
+/// Both times as brackets, and what hindsight says.
+fn times(d: &Diagnosis) -> String {
+    let named = [("t_c", d.commitment), ("t_m", d.maturity)];
+    let known: Vec<String> = named
+        .iter()
+        .filter_map(|(name, b)| Some(format!("{name} in {}..{}", (*b)?.low, (*b)?.high)))
+        .collect();
+    let mut out = String::new();
+    if !known.is_empty() {
+        out += &format!("{} (later than the first step, no later than the second)\n", known.join(", "));
+    }
+    if let Some(s) = &d.settling {
+        out += &format!("{}\n", s.sentence);
+    }
+    out
+}
+
 fn text(a: &Analysis, d: Option<&Diagnosis>) -> String {
     let w = a.window;
     let mut out = format!("{}: steps {}..{}\n", a.label, w.start, w.end);
@@ -217,6 +234,7 @@ fn text(a: &Analysis, d: Option<&Diagnosis>) -> String {
     }
     if let Some(d) = d {
         out += &format!("\nDiagnosis: {}\n", d.sentence);
+        out += &times(d);
         if let Some(r) = &d.recommendation {
             out += &format!("Recommendation: {}\n", r.sentence);
         }

@@ -4,6 +4,7 @@ use askama::Template;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
+use growthpath_analysis::diagnosis::{Bracket, Interval};
 use growthpath_figures::{FIGURES, Material, RunMaterial, Width};
 
 use super::pictures;
@@ -46,8 +47,8 @@ const RUN_HEAD: [&str; 9] = [
     "run",
     "validation loss (nats/token)",
     "perplexity",
-    "upper half commits (step)",
-    "lower half settles (step)",
+    "upper half commits",
+    "lower half settles",
     "prematurity",
     "growth, upper half (ln)",
     "growth, lower half (ln)",
@@ -93,15 +94,19 @@ fn mean_growth(a: &RunMaterial, upper: bool) -> f64 {
 }
 
 fn run_row(a: &RunMaterial) -> Vec<String> {
-    let step = |s: Option<u32>| s.map_or("never".to_string(), |s| s.to_string());
+    let step = |b: Option<Bracket>| b.map_or("not seen".to_string(), |b| b.to_string());
+    let percent = |p: Interval| match (number(100.0 * p.low), number(100.0 * p.high)) {
+        (low, high) if low == high => format!("{low} %"),
+        (low, high) => format!("{low} to {high} %"),
+    };
     let d = a.diagnosis.as_ref();
     vec![
         a.name.clone(),
         format!("{:.4}", a.analysis.val_loss),
         format!("{:.3}", a.analysis.val_perplexity),
-        d.map_or("-".into(), |d| step(d.commitment_step)),
-        d.map_or("-".into(), |d| step(d.maturity_step)),
-        d.and_then(|d| d.prematurity).map_or("-".into(), |p| format!("{:+.1} %", 100.0 * p)),
+        d.map_or("-".into(), |d| step(d.commitment)),
+        d.map_or("-".into(), |d| step(d.maturity)),
+        d.and_then(|d| d.prematurity).map_or("-".into(), percent),
         number(mean_growth(a, true)),
         number(mean_growth(a, false)),
         number(a.analysis.prediction.total.correlation),

@@ -1,39 +1,68 @@
 //! Premature specialization (section 8): did the upper half commit before the lower half had settled, by how
 //! much, and what would have held it back.
+//!
+//! Times are brackets: what lies between two measurements stays open, and where that leaves the order of both times
+//! open, so does the verdict.
 
+mod bracket;
 mod curves;
+mod mend;
+mod path;
 mod recommend;
+mod record;
+mod settling;
+mod student;
 #[cfg(test)]
 mod tests;
 mod thresholds;
-mod timing;
+mod times;
+mod verdict;
 
 use growthpath_trace::Run;
 use serde::Serialize;
 
-pub use curves::Curves;
+pub use bracket::{Bracket, Interval};
+pub use curves::{Curves, HalfCurve, RelianceCurve, SharpnessSource};
 pub use recommend::{LONGEST_HOLD, Recommendation};
+pub use settling::Settling;
 pub use thresholds::Thresholds;
-pub use timing::Verdict;
+pub use verdict::Verdict;
 
 use crate::compare::run_name;
 use crate::error::Result;
-use timing::Times;
+use record::Record;
+use times::Times;
 
-/// The times under other thresholds.
+/// The times under other thresholds, or another lag.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Sensitivity {
     /// These thresholds.
     #[serde(flatten)]
     pub thresholds: Thresholds,
+    /// Lag of maturity in steps; none if it was not measured.
+    pub lag: Option<u32>,
     /// t_c under them.
-    pub commitment_step: Option<u32>,
+    pub commitment: Option<Bracket>,
     /// t_m under them.
-    pub maturity_step: Option<u32>,
+    pub maturity: Option<Bracket>,
     /// `(t_m - t_c) / total_steps` under them.
-    pub prematurity: Option<f64>,
+    pub prematurity: Option<Interval>,
     /// Which came first under them.
     pub verdict: Verdict,
+}
+
+impl Sensitivity {
+    fn new(record: &Record, thresholds: Thresholds, lag: Option<u32>) -> Self {
+        let times = Times::new(record, &thresholds, lag);
+        Self {
+            thresholds,
+            lag,
+            commitment: times.commitment.bracket(),
+            maturity: times.maturity.bracket(),
+            prematurity: bracket::prematurity(&times.commitment, &times.maturity, record.total),
+            verdict: times.verdict(),
+        }
+    }
 }
 
 /// What [`diagnosis`] found. Undefined numbers are `null` in JSON.
@@ -45,24 +74,29 @@ pub struct Diagnosis {
     pub total_steps: u32,
     /// Which came first.
     pub verdict: Verdict,
-    /// First probe at which the upper half's mean sharpness is above its threshold.
+    /// First recorded step at which the upper half's mean sharpness is above its threshold; in the telemetry, and
+    /// stays there for five recorded steps.
     pub sharpness_step: Option<u32>,
-    /// t_c: first probe at which it is, while the upper half's reliance exceeds zero by the asked standard
-    /// errors.
-    pub commitment_step: Option<u32>,
-    /// t_m: first probe from which the lower half's mean maturity is above its threshold to the end.
-    pub maturity_step: Option<u32>,
-    /// `(t_m - t_c) / total_steps`; positive when premature, none without both times.
-    pub prematurity: Option<f64>,
+    /// t_c: the upper half is sharp and relied upon.
+    pub commitment: Option<Bracket>,
+    /// t_m: from here on the lower half's mean maturity is above its threshold to the end of the record.
+    pub maturity: Option<Bracket>,
+    /// `(t_m - t_c) / total_steps`; positive when premature, none where neither time came.
+    pub prematurity: Option<Interval>,
     /// The thresholds used.
     pub thresholds: Thresholds,
     /// The finding in plain words.
     pub sentence: String,
-    /// What would have held the upper half back; none when it was not premature.
+    /// What would decide an undecided verdict.
+    pub mend: Option<String>,
+    /// In hindsight: when the lower half's key moments came to resemble their final ones.
+    pub settling: Option<Settling>,
+    /// What would have held the upper half back; none where it was not premature.
     pub recommendation: Option<Recommendation>,
     /// What to keep in mind.
     pub notes: Vec<String>,
-    /// The same under thresholds halved and doubled, see [`Sensitivity`]; 27 settings.
+    /// The same under thresholds halved and doubled, for the lag and its half and double as far as they were recorded:
+    /// up to 81 settings.
     pub sensitivity: Vec<Sensitivity>,
     /// The curves that it rests on.
     pub curves: Curves,
@@ -70,71 +104,74 @@ pub struct Diagnosis {
 
 /// Dates the upper half's commitment and the lower half's maturity (section 8).
 ///
-/// Times are those of probes: a finer schedule dates them more finely. Maturity looks back by a lag, so t_m
-/// can be late by up to one lag, and never comes before the first.
+/// Sharpness is known at every recorded step (from the telemetry; where there is none, at probes), maturity at the
+/// steps that the run measured it, reliance at its own. Maturity looks back by a lag, so t_m can be late by up to one
+/// lag, and never comes before the first.
 ///
 /// # Errors
 /// [`crate::AnalysisError::Threshold`]; [`crate::AnalysisError::NothingToAnalyse`] when the run has no probe
 /// rows or fewer than two layers; [`crate::AnalysisError::BrokenProbe`]; [`crate::AnalysisError::Trace`].
 pub fn diagnosis(run: &Run, thresholds: &Thresholds) -> Result<Diagnosis> {
     thresholds.validate()?;
-    let (curves, path) = curves::read(run)?;
-    let last = curves.steps.last().copied().unwrap_or(0);
-    let total = run.info().steps_planned.max(last).max(1);
-    let times = Times::new(&curves, thresholds);
-    let mut notes = notes(run, &curves, last, total);
-    let recommendation =
-        recommend::recommend(&curves, &path, &times, total, thresholds).unwrap_or_else(|reason| {
-            notes.push(reason);
-            None
-        });
+    let record = Record::read(run)?;
+    let times = Times::new(&record, thresholds, record.lag);
+    let mut notes = notes(run, &record);
+    let recommendation = recommend::recommend(&record, &times, thresholds).unwrap_or_else(|reason| {
+        notes.push(reason);
+        None
+    });
     if let Some(r) = recommendation.as_ref().filter(|r| r.hold_capped) {
         notes.push(format!(
             "the recommended hold is capped at {} of training, before the lower half settles; predicted spreads are those at step {}",
-            timing::percent(LONGEST_HOLD),
+            verdict::percent(LONGEST_HOLD),
             r.until_step
         ));
     }
-    let step = |i: Option<usize>| i.map(|i| curves.steps[i]);
-    let sensitivity: Vec<Sensitivity> = thresholds
-        .grid()
-        .map(|thresholds| {
-            let times = Times::new(&curves, &thresholds);
-            Sensitivity {
-                thresholds,
-                commitment_step: step(times.commitment),
-                maturity_step: step(times.maturity),
-                prematurity: timing::prematurity(&times, &curves.steps, total),
-                verdict: times.verdict(),
-            }
-        })
-        .collect();
+    let settings = lags(&record).into_iter().flat_map(|lag| thresholds.grid().map(move |t| (t, lag)));
+    let sensitivity: Vec<Sensitivity> =
+        settings.map(|(thresholds, lag)| Sensitivity::new(&record, thresholds, lag)).collect();
     notes.extend(fragile(times.verdict(), &sensitivity));
+    let mend = mend::mend(&record, &times, thresholds);
     Ok(Diagnosis {
         label: run_name(run),
-        total_steps: total,
+        total_steps: record.total,
         verdict: times.verdict(),
-        sharpness_step: step(times.sharp),
-        commitment_step: step(times.commitment),
-        maturity_step: step(times.maturity),
-        prematurity: timing::prematurity(&times, &curves.steps, total),
+        sharpness_step: times.sharp.high,
+        commitment: times.commitment.bracket(),
+        maturity: times.maturity.bracket(),
+        prematurity: bracket::prematurity(&times.commitment, &times.maturity, record.total),
         thresholds: *thresholds,
-        sentence: timing::sentence(&times, &curves.steps, total, thresholds),
+        sentence: verdict::sentence(&record, &times, thresholds, mend.as_deref()),
+        mend,
+        settling: settling::settling(&record, thresholds.maturity),
         recommendation,
         notes,
         sensitivity,
-        curves,
+        curves: record.curves(),
     })
 }
 
-fn notes(run: &Run, curves: &Curves, last: u32, total: u32) -> Vec<String> {
+/// Half the lag, the lag and twice the lag, as far as they were recorded.
+fn lags(record: &Record) -> Vec<Option<u32>> {
+    let near = |lag: u32| move |l: &u32| [lag.div_ceil(2), lag, lag.saturating_mul(2)].contains(l);
+    let found: Vec<Option<u32>> = match record.lag {
+        Some(lag) => record.maturity.keys().copied().filter(near(lag)).map(Some).collect(),
+        None => Vec::new(),
+    };
+    if found.is_empty() { vec![None] } else { found }
+}
+
+fn notes(run: &Run, record: &Record) -> Vec<String> {
     let mut notes = Vec::new();
-    if last < total {
-        notes.push(format!("the record ends at step {last} of {total}: \"stays settled\" means until there"));
+    if !record.is_complete() {
+        notes.push(format!(
+            "the record ends at step {} of {}: \"stays settled\" means until there",
+            record.last, record.total
+        ));
     }
-    if curves.lower_maturity.iter().all(|m| m.is_nan()) {
+    if record.maturity.is_empty() {
         notes.push(
-            "the lower half's maturity is nowhere defined: no probe lies a lag after another".to_owned(),
+            "the lower half's maturity is nowhere defined: no two of its moments lie a lag apart".to_owned(),
         );
     }
     let intervention = run.info().config.get("intervention").filter(|i| !i.is_null());
@@ -144,14 +181,16 @@ fn notes(run: &Run, curves: &Curves, last: u32, total: u32) -> Vec<String> {
     notes
 }
 
-/// A note where neighbouring thresholds give another verdict.
+/// A note where neighbouring thresholds or lags give another verdict.
 fn fragile(verdict: Verdict, sensitivity: &[Sensitivity]) -> Option<String> {
-    let count = |wanted: &[Verdict]| sensitivity.iter().filter(|s| wanted.contains(&s.verdict)).count();
-    let (same, all) = (count(&[verdict]), sensitivity.len());
+    let count = |wanted: Verdict| sensitivity.iter().filter(|s| s.verdict == wanted).count();
+    let (same, all) = (count(verdict), sensitivity.len());
     (same < all).then(|| {
-        let premature = count(&[Verdict::Premature, Verdict::NeverSettles]);
         format!(
-            "the verdict depends on the thresholds: halved or doubled, they give the same one in {same} of {all} settings, and a premature upper half in {premature}"
+            "the verdict depends on the thresholds and the lag: halved or doubled, they give the same one in {same} of {all} settings (premature in {}, not premature in {}, undecided in {})",
+            count(Verdict::Premature),
+            count(Verdict::NotPremature),
+            count(Verdict::Undecided)
         )
     })
 }

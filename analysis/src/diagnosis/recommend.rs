@@ -1,10 +1,13 @@
-//! How much the upper half's Q/K would have had to be slowed.
+//! How much the upper half's Q/K would have had to be slowed, and how well that is known.
 
 use serde::Serialize;
 
-use super::curves::{Curves, UpperPath};
+use super::bracket::Interval;
+use super::path::HeadPaths;
+use super::record::Record;
 use super::thresholds::Thresholds;
-use super::timing::{Times, Verdict, percent};
+use super::times::Times;
+use super::verdict::{Verdict, percent};
 
 /// Longest hold that is recommended, as a fraction of training: where an adaptive release is forced.
 pub const LONGEST_HOLD: f64 = 0.12;
@@ -17,11 +20,9 @@ const TRIED: u32 = 400;
 
 /// A multiplier on the step size of the upper half's W_Q and W_K, and how long to hold it.
 ///
-/// Obtained from this run's own path by the recursion (5.4): over each probe interval the upper half's predicted log
-/// spread moved by `1/2 ln(1 + 2 x c0 + x^2)`, the part of the weights, x the step `eta u e` over the spread, and by a
-/// remainder, what the features did. With the step size multiplied by m, x is multiplied by m and by the measured
-/// over the slowed spread. The remainder stays as measured, as do u, e and c0. Means run over the half's heads,
-/// spreads are geometric means of a^.
+/// Obtained from this run's own paths by the recursion (5.4), head by head: over each probe interval eta is multiplied
+/// by m; u, e, c0 and what the features do, R, stay as measured. At m = 1 it gives back the record. Spreads are
+/// geometric means over the half's heads.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Recommendation {
     /// The largest multiplier that keeps the predicted spread at or under `spread_limit` until `until_step`;
@@ -29,11 +30,11 @@ pub struct Recommendation {
     pub multiplier: f64,
     /// Whether the limit is kept.
     pub feasible: bool,
-    /// Fraction of training to hold it: `t_m / steps`, at most [`LONGEST_HOLD`].
+    /// Fraction of training to hold it: the latest step for t_m over all steps, at most [`LONGEST_HOLD`].
     pub hold_fraction: f64,
     /// Whether the lower half settles only after the longest hold.
     pub hold_capped: bool,
-    /// Last probe within the hold: t_m unless capped.
+    /// Last probe within the hold.
     pub until_step: u32,
     /// Predicted spread at which the sharpness passed its threshold, interpolated between probes.
     pub spread_limit: f64,
@@ -41,39 +42,51 @@ pub struct Recommendation {
     pub spread_without: f64,
     /// Predicted spread with the multiplier, at `until_step`.
     pub spread_with: f64,
+    /// Where the measured spread with the multiplier is expected at `until_step`.
+    ///
+    /// One end takes the steps as measured, the other has them follow the spread by [`Recommendation::elasticity`],
+    /// what this run's heads show; beyond both lies what the predicted spread missed of the measured one,
+    /// [`Recommendation::missed`].
+    pub spread_interval: Interval,
+    /// By which power of the spread the steps `u e` of this run's heads grew, within layers and intervals; NaN (null)
+    /// where that cannot be told (a single head a layer).
+    pub elasticity: f64,
+    /// Smallest and largest `ln a - ln a^` until `until_step`, means over heads: the recursion replayed against the
+    /// measured spreads.
+    pub missed: Interval,
     /// What is taken for granted.
     pub assumptions: &'static str,
     /// The reasoning in one sentence.
     pub sentence: String,
 }
 
-const ASSUMPTIONS: &str = "the feature path and the factors u, e and c stay as measured; means over the upper half's heads; the multiplier applies to the step sizes that this run had";
+const ASSUMPTIONS: &str = "the features act as they did in this run, though the lower layers train beside a slower upper half; so do u, e and c0 of each head, but for the elasticity in the interval; the multiplier applies to the step sizes that this run had";
 
-/// A recommendation where the upper half committed prematurely; otherwise none, with the reason if it is not
+/// A recommendation unless the upper half did not commit prematurely; where there is none, the reason if it is not
 /// the verdict itself.
 pub(super) fn recommend(
-    curves: &Curves,
-    path: &UpperPath,
+    record: &Record,
     times: &Times,
-    total: u32,
     thresholds: &Thresholds,
 ) -> Result<Option<Recommendation>, String> {
-    if !matches!(times.verdict(), Verdict::Premature | Verdict::NeverSettles) {
+    if times.verdict() == Verdict::NotPremature {
         return Ok(None);
     }
-    let Some(sharp) = times.sharp else { return Ok(None) };
-    let steps = &curves.steps;
+    let (paths, steps, total) = (&record.paths, &record.paths.steps, record.total);
+    let sharpness = &record.probe_sharpness.upper;
+    let Some(sharp) = sharpness.iter().position(|s| *s > thresholds.sharpness) else {
+        return Err("no recommendation: the upper half is not sharp at any probe".to_owned());
+    };
     let longest = LONGEST_HOLD * f64::from(total);
-    let settles = times.maturity.filter(|&m| f64::from(steps[m]) <= longest);
-    let within = steps.partition_point(|&s| f64::from(s) <= longest);
-    let Some(until) = settles.or_else(|| within.checked_sub(1)) else {
+    let settles = times.maturity.high.filter(|&m| f64::from(m) <= longest);
+    let end = settles.map_or(longest, f64::from);
+    let Some(until) = steps.partition_point(|&s| f64::from(s) <= end).checked_sub(1) else {
         return Err(format!("no recommendation: no probe within the first {}", percent(LONGEST_HOLD)));
     };
-    let limit = limit_at(curves, path, sharp, thresholds.sharpness);
-    let slowed = |m: f64| trajectory(path, until, m);
-    let peak = |m: f64| slowed(m).into_iter().fold(f64::NEG_INFINITY, maximum);
+    let limit = limit_at(sharpness, paths, sharp, thresholds.sharpness);
+    let peak = |m: f64| paths.slowed(until, m, 0.0).into_iter().fold(f64::NEG_INFINITY, maximum);
     if !(limit.is_finite() && peak(1.0).is_finite()) {
-        return Err("no recommendation: the predicted spread or rate is undefined at a probe".to_owned());
+        return Err("no recommendation: the predicted spread or its path is undefined at a probe".to_owned());
     }
     // At m = 1 the recursion gives back the recorded path but for rounding.
     let kept = |m: f64| peak(m) <= limit + 1e-9;
@@ -85,41 +98,65 @@ pub(super) fn recommend(
         ));
     }
     let (multiplier, feasible) = largest(kept).map_or_else(|| (lowest(peak), false), |m| (m, true));
-    let (without, with) = (path.ln_spread[until].exp(), slowed(multiplier)[until].exp());
-    let hold_fraction =
-        if settles.is_some() { f64::from(steps[until]) / f64::from(total) } else { LONGEST_HOLD };
-    let until_step = steps[until];
-    let when = match settles {
-        Some(_) => format!("when the lower half settles (step {until_step})"),
-        None => format!("at the end of the longest hold (step {until_step}), before the lower half settles"),
+    let mut r = predict(paths, until, multiplier);
+    r.feasible = feasible;
+    r.spread_limit = limit.exp();
+    r.hold_fraction = settles.map_or(LONGEST_HOLD, |s| f64::from(s) / f64::from(total));
+    r.hold_capped = settles.is_none();
+    r.sentence = sentence(&r, thresholds);
+    Ok(Some(r))
+}
+
+/// What a multiplier would do until a probe.
+fn predict(paths: &HeadPaths, until: usize, multiplier: f64) -> Recommendation {
+    let elasticity = paths.elasticity(until).mean;
+    let at = |elasticity: f64| paths.slowed(until, multiplier, elasticity)[until];
+    let taken = at(0.0);
+    // Beyond one for one the recursion would not be trusted to converge; no run came near.
+    let followed = if elasticity.is_finite() { at(elasticity.clamp(-1.0, 1.0)) } else { taken };
+    let missed = (0..=until).map(|i| paths.missed(i)).filter(|v| v.is_finite());
+    let missed = missed
+        .fold(Interval { low: 0.0, high: 0.0 }, |m, v| Interval { low: m.low.min(v), high: m.high.max(v) });
+    Recommendation {
+        multiplier,
+        feasible: false,
+        hold_fraction: f64::NAN,
+        hold_capped: false,
+        until_step: paths.steps[until],
+        spread_limit: f64::NAN,
+        spread_without: paths.predicted(until).exp(),
+        spread_with: taken.exp(),
+        spread_interval: Interval {
+            low: (taken.min(followed) + missed.low).exp(),
+            high: (taken.max(followed) + missed.high).exp(),
+        },
+        elasticity,
+        missed,
+        assumptions: ASSUMPTIONS,
+        sentence: String::new(),
+    }
+}
+
+fn sentence(r: &Recommendation, thresholds: &Thresholds) -> String {
+    let when = if r.hold_capped {
+        format!("at the end of the longest hold (step {}), before the lower half settles", r.until_step)
+    } else {
+        format!("when the lower half settles (step {})", r.until_step)
     };
-    let sentence = if feasible {
+    let Interval { low, high } = r.spread_interval;
+    let with = format!("{:.3} ({low:.3}..{high:.3})", r.spread_with);
+    let (m, hold, limit) = (r.multiplier, percent(r.hold_fraction), r.spread_limit);
+    if r.feasible {
         format!(
-            "multiply the upper half's Q/K step size by {multiplier:.2} for the first {}: its predicted spread would be {with:.3} in place of {without:.3} {when}, and never above {:.3}, at which its sharpness passed {}",
-            percent(hold_fraction),
-            limit.exp(),
-            thresholds.sharpness
+            "multiply the upper half's Q/K step size by {m:.2} for the first {hold}: its predicted spread would be {with} in place of {:.3} {when}, and never above {limit:.3}, at which its sharpness passed {}",
+            r.spread_without, thresholds.sharpness
         )
     } else {
         format!(
-            "no multiplier keeps the upper half's predicted spread under {:.3}, at which its sharpness passed {}: the feature path alone carries it further; {multiplier:.2} for the first {} holds it lowest, at {with:.3} in place of {without:.3} {when}",
-            limit.exp(),
-            thresholds.sharpness,
-            percent(hold_fraction)
+            "no multiplier keeps the upper half's predicted spread under {limit:.3}, at which its sharpness passed {}: the feature path alone carries it further; {m:.2} for the first {hold} holds it lowest, at {with} in place of {:.3} {when}",
+            thresholds.sharpness, r.spread_without
         )
-    };
-    Ok(Some(Recommendation {
-        multiplier,
-        feasible,
-        hold_fraction,
-        hold_capped: settles.is_none(),
-        until_step,
-        spread_limit: limit.exp(),
-        spread_without: without,
-        spread_with: with,
-        assumptions: ASSUMPTIONS,
-        sentence,
-    }))
+    }
 }
 
 /// The larger; NaN when either is, unlike `f64::max`.
@@ -130,38 +167,14 @@ fn maximum(a: f64, b: f64) -> f64 {
 /// `ln a^` at which the sharpness passed its threshold. While attention is near uniform the entropy falls
 /// short of its maximum in proportion to the logits' variance, so `a^2` is interpolated, between the probe
 /// before and the first sharp one.
-fn limit_at(curves: &Curves, path: &UpperPath, sharp: usize, threshold: f64) -> f64 {
-    let at = |i: usize| (curves.upper_sharpness[i], (2.0 * path.ln_spread[i]).exp());
+fn limit_at(sharpness: &[f64], paths: &HeadPaths, sharp: usize, threshold: f64) -> f64 {
+    let at = |i: usize| (sharpness[i], (2.0 * paths.predicted(i)).exp());
     let (s1, a1) = at(sharp);
     match sharp.checked_sub(1).map(at) {
         // The probe before is not sharp: s0 <= threshold < s1.
         Some((s0, a0)) if s0.is_finite() => 0.5 * (a0 + (a1 - a0) * (threshold - s0) / (s1 - s0)).ln(),
         _ => 0.5 * a1.ln(),
     }
-}
-
-/// Squared growth that the weights alone bring over an interval (5.4); `x` is the multiplier times measured spread
-/// over slowed spread.
-fn weights_only(path: &UpperPath, i: usize, x: f64) -> f64 {
-    maximum(1.0 + 2.0 * x * path.along[i] + x * x * path.step2[i], FLOOR)
-}
-
-/// Smallest squared growth of an interval: below, the spread has all but vanished.
-const FLOOR: f64 = 1e-12;
-
-/// `ln a^` at the probes up to `until` with the step size multiplied by `m` throughout.
-pub(super) fn trajectory(path: &UpperPath, until: usize, m: f64) -> Vec<f64> {
-    let mut slowed = Vec::with_capacity(until + 1);
-    let mut now = path.ln_spread[0];
-    slowed.push(now);
-    for i in 1..=until {
-        let measured = path.ln_spread[i - 1];
-        let feature = path.ln_spread[i] - measured - 0.5 * weights_only(path, i, 1.0).ln();
-        let x = m * (measured - now).exp();
-        now += feature + 0.5 * weights_only(path, i, x).ln();
-        slowed.push(now);
-    }
-    slowed
 }
 
 fn tried() -> impl Iterator<Item = f64> {

@@ -24,13 +24,19 @@ pub struct Thresholds {
     /// at the end of the decay. The default, 0.9, dates the end of the first upheaval; it is also the default of
     /// an adaptive release. Between 0.9 and 0.95 the verdict can change: see [`super::Diagnosis::sensitivity`].
     pub maturity: f64,
-    /// Standard errors by which the upper half's reliance must exceed zero. Not negative.
-    pub reliance_sigmas: f64,
+    /// One-sided confidence at which the upper half's reliance must exceed zero: its mean over sequences against
+    /// Student's t for their number. At least 1/2, below 1.
+    ///
+    /// The default, 0.975, is one tail of the customary 95 %: 1 measurement in 40 of an attention that is worth
+    /// nothing passes, whatever the number of sequences. (Two standard errors, for comparison, pass 1 in 7 with two
+    /// sequences, 1 in 31 with sixteen.) The first of several measurements is looked for, so raise it where many fall
+    /// between sharpness and commitment.
+    pub confidence: f64,
 }
 
 impl Default for Thresholds {
     fn default() -> Self {
-        Self { sharpness: 0.05, maturity: 0.9, reliance_sigmas: 2.0 }
+        Self { sharpness: 0.05, maturity: 0.9, confidence: 0.975 }
     }
 }
 
@@ -49,24 +55,25 @@ impl Thresholds {
         if !inside(self.maturity) {
             return refuse("maturity", self.maturity, open);
         }
-        if !(self.reliance_sigmas.is_finite() && self.reliance_sigmas >= 0.0) {
-            return refuse("reliance_sigmas", self.reliance_sigmas, "a number of at least 0");
+        if !(self.confidence >= 0.5 && self.confidence < 1.0) {
+            return refuse("confidence", self.confidence, "at least 0.5 and below 1, such as 0.975");
         }
         Ok(())
     }
 
-    /// The neighbourhood over which sensitivity is shown, these thresholds in the middle: sharpness and
-    /// sigmas halved and doubled, and the unsettled rest `1 - maturity` likewise.
+    /// The neighbourhood over which sensitivity is shown, these thresholds in the middle: the sharpness, the
+    /// unsettled rest `1 - maturity` and the rate of false alarms `1 - confidence` halved and doubled.
     pub(super) fn grid(&self) -> impl Iterator<Item = Self> + '_ {
         const FACTORS: [f64; 3] = [0.5, 1.0, 2.0];
-        // 1 - (1 - m) is not always m: keep the middle exact.
-        let settled = |f: f64| if f == 1.0 { self.maturity } else { 1.0 - f * (1.0 - self.maturity) };
+        // 1 - (1 - v) is not always v: keep the middle exact.
+        let from_one = |v: f64, f: f64| if f == 1.0 { v } else { 1.0 - f * (1.0 - v) };
         FACTORS.into_iter().flat_map(move |s| {
             FACTORS.into_iter().flat_map(move |m| {
                 FACTORS.into_iter().map(move |r| Self {
                     sharpness: s * self.sharpness,
-                    maturity: settled(m),
-                    reliance_sigmas: r * self.reliance_sigmas,
+                    maturity: from_one(self.maturity, m),
+                    // Beyond even odds a measurement below zero would count as reliance.
+                    confidence: from_one(self.confidence, r).max(0.5),
                 })
             })
         })

@@ -1,6 +1,6 @@
 //! `diagnosis`: when the upper half committed and when the lower half settled (section 8).
 
-use growthpath_analysis::diagnosis::Diagnosis;
+use growthpath_analysis::diagnosis::{Bracket, Diagnosis};
 
 use super::common::{line, mark_legend, points, reference, side, step_axis, time_marks};
 use crate::arms::ArmStyle;
@@ -18,8 +18,8 @@ const MATURE: (Colour, Colour) = (Colour::hex(0xCFE3D3), Colour::hex(0x1E6B3A));
 
 /// States between which the upper half committed, and between which the lower half came to rest.
 pub fn times(d: &Diagnosis) -> (Option<(f64, f64)>, Option<(f64, f64)>) {
-    let bracket = |step: Option<u32>| step.map(|s| (f64::from(s), f64::from(s)));
-    (bracket(d.commitment_step), bracket(d.maturity_step))
+    let ends = |b: Bracket| (f64::from(if b.is_exact() { b.high } else { b.low }), f64::from(b.high));
+    (d.commitment.map(ends), d.maturity.map(ends))
 }
 
 /// One drawing a run: sharpness and reliance of the upper half, maturity of the lower, with thresholds and the
