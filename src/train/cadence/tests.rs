@@ -22,6 +22,7 @@ pub fn config(steps: u32, budget: f64) -> TrainConfig {
         clip: 1.0,
         intervention: None,
         telemetry_every: 1,
+        spectra_every: 0,
         probe: ProbeConfig {
             times: ProbeTimes::Auto { threshold: 0.25, budget },
             sequences: 4,

@@ -285,7 +285,7 @@ fn refined(plan: &Plan, more: &[u32]) -> Plan {
             });
         }
     }
-    Plan { info: plan.info.clone(), probes, rows, evals: Vec::new() }
+    Plan { info: plan.info.clone(), probes, rows, evals: Vec::new(), losses: Vec::new() }
 }
 
 #[test]
