@@ -10,6 +10,7 @@ mod error;
 pub mod model;
 pub mod report;
 pub mod study;
+mod tables;
 pub mod train;
 
 pub use error::{Error, Result};

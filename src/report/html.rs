@@ -8,9 +8,9 @@ use growthpath_analysis::diagnosis::{Bracket, Interval};
 use growthpath_figures::{FIGURES, Material, RunMaterial, Width};
 
 use super::pictures;
-use crate::cli::number;
 use crate::data::corpus::entropy_rate;
 use crate::error::{Error, Result};
+use crate::tables::{number, table};
 
 struct Row {
     cells: Vec<String>,
@@ -127,7 +127,7 @@ pub fn summary(m: &Material) -> String {
         "lower",
         "r(theory)",
     ];
-    let mut out = crate::cli::table(&head, &rows);
+    let mut out = table(&head, &rows);
     if let Some(floor) = m.floor {
         out += &format!("floor (entropy rate): {floor:.4} nats/byte\n");
     }

@@ -11,6 +11,7 @@ pub mod cost;
 mod device_step;
 mod dump;
 pub mod intervention;
+pub mod lags;
 mod looping;
 mod measure;
 pub mod moments;

@@ -1,4 +1,5 @@
 use super::*;
+use crate::train::lags::Lags;
 use growthpath_analysis::maturity;
 
 use crate::train::cadence::Cadence;

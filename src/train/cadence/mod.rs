@@ -18,7 +18,7 @@ pub use plan::Plan;
 use signal::{Seen, Signal};
 
 use super::config::{ProbeTimes, TrainConfig};
-use super::moments::Lags;
+use super::lags::Lags;
 
 /// Boundaries between a step's end and the decision that may rest on its rows, less one.
 const DELAY: u32 = 2;

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use crate::train::config::{ProbeTimes, TrainConfig};
 use crate::train::cost::Costs;
-use crate::train::moments::Lags;
+use crate::train::lags::Lags;
 
 /// Shares of the budget: probes, reliance of the halves, reliance of heads and layers, captures for maturity.
 const SHARES: [f64; 4] = [0.58, 0.2, 0.08, 0.14];

@@ -71,7 +71,8 @@ pub(super) fn read(run: &Run, grid: Grid, window: &Window) -> Result<StatePass> 
         (basis.eff_rank, basis.distinct) = (row.eff_rank, row.distinct);
     })?;
     let lag = main_lag(run);
-    each_row::<MaturityRow>(run, window.tail(run, Table::Maturity), |row| {
+    // Rows of other lags stand between: the last part alone may hold none of the main one.
+    each_row::<MaturityRow>(run, window.states(), |row| {
         if let Some(layer) = grid.layer(row.layer).filter(|_| Some(row.lag) == lag) {
             pass.basis[layer].maturity = row.maturity;
         }

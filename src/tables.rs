@@ -1,0 +1,54 @@
+//! Aligned tables and short numbers, for the terminal and the report.
+
+use comfy_table::{CellAlignment, Table, presets};
+
+/// An aligned table: the first column left, the others right.
+pub fn table(header: &[&str], rows: &[Vec<String>]) -> String {
+    let mut t = Table::new();
+    t.load_preset(presets::NOTHING).set_header(header);
+    for r in rows {
+        t.add_row(r);
+    }
+    for (i, c) in t.column_iter_mut().enumerate() {
+        c.set_padding((0, 2));
+        c.set_cell_alignment(if i == 0 { CellAlignment::Left } else { CellAlignment::Right });
+    }
+    let lines: Vec<String> = t.lines().map(|l| l.trim_end().to_string()).collect();
+    lines.join("\n") + "\n"
+}
+
+/// A number to three significant figures in as few characters as keep the columns readable; `-` for undefined.
+pub fn number(v: f64) -> String {
+    let a = v.abs();
+    if !v.is_finite() {
+        "-".into()
+    } else if a == 0.0 {
+        "0".into()
+    } else if (0.001..10_000.0).contains(&a) {
+        let digits = (3 - a.log10().floor() as i32).clamp(0, 5) as usize;
+        format!("{v:.digits$}")
+    } else {
+        format!("{v:.2e}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_keep_their_size() {
+        assert_eq!(number(f64::NAN), "-");
+        assert_eq!(number(0.0), "0");
+        assert_eq!(number(1234.567), "1235");
+        assert_eq!(number(-0.123_45), "-0.1235");
+        assert_eq!(number(1.5e-7), "1.50e-7");
+    }
+
+    #[test]
+    fn tables_align() {
+        let t = table(&["a", "bbbb"], &[vec!["x".into(), "1".into()], vec!["yyy".into(), "22".into()]]);
+        let widths: Vec<usize> = t.lines().map(|l| l.chars().count()).collect();
+        assert!(widths.iter().all(|w| *w == widths[0]), "{t}");
+    }
+}
