@@ -71,7 +71,9 @@ impl HeadPaths {
             for ((log, before), now) in logs.iter_mut().zip(&pair[0]).zip(&pair[1]) {
                 let change = *log - before.ln_predicted;
                 let eta = m * (elasticity * change).exp() * now.cell.eta;
-                *log = PathCell { eta, ..now.cell }.advance(*log);
+                // What is undefined must not be taken for a step.
+                *log =
+                    if now.cell.is_defined() { PathCell { eta, ..now.cell }.advance(*log) } else { f64::NAN };
             }
             means.push(mean(logs.iter().copied()));
         }
