@@ -63,17 +63,19 @@ pub(crate) fn innovations(x: &[Mat<f64>], weights: &[Vec<f64>]) -> Mat<f64> {
 /// The transpose of [`innovations`] for one sequence, as a linear map: `<G, innovations(X)> = <adjoint(G), X>`.
 pub(crate) fn innovations_adjoint(g: &Mat<f64>, weights: &[f64]) -> Mat<f64> {
     let mut out = Mat::zeros(g.nrows(), g.ncols());
-    let scales: Vec<f64> = weights.iter().enumerate().map(|(j, &w)| innovation_scale(j, w)).collect();
+    // Row l enters the mean of every later row j with 1/j; row 0 has none before it.
+    let scales: Vec<(f64, f64)> = weights
+        .iter()
+        .enumerate()
+        .map(|(j, &w)| (innovation_scale(j, w), if j > 0 { 1.0 / j as f64 } else { 0.0 }))
+        .collect();
     for col in 0..g.ncols() {
-        let (source, target) = (g.col_as_slice(col), out.col_as_slice_mut(col));
-        // Row l enters the mean of every later row j with 1/j.
         let mut later = 0.0;
-        for j in (0..source.len()).rev() {
-            let own = scales[j] * source[j];
-            target[j] = own - later;
-            if j > 0 {
-                later += own / j as f64;
-            }
+        let rows = g.col_as_slice(col).iter().zip(out.col_as_slice_mut(col)).zip(&scales).rev();
+        for ((source, target), (scale, inverse)) in rows {
+            let own = scale * source;
+            *target = own - later;
+            later += own * inverse;
         }
     }
     out

@@ -98,7 +98,8 @@ fn every_figure_draws_in_every_format() {
         assert_eq!(png, drawing.to_png(Width::Column).unwrap(), "{name}: drawing is deterministic");
         let page = drawing.to_png(Width::Page).unwrap();
         assert_eq!(png_size(&page).0, 1973, "{name}");
-        assert!(page.len() < 600_000 && svg.len() < 500_000, "{name}: {} {}", page.len(), svg.len());
+        // The largest draws nine panels of hexagons, one element each.
+        assert!(page.len() < 600_000 && svg.len() < 800_000, "{name}: {} {}", page.len(), svg.len());
         let pdf = drawing.to_pdf(Width::Column).unwrap();
         let text = String::from_utf8_lossy(&pdf);
         assert!(text.starts_with("%PDF-"), "{name}");

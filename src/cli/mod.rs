@@ -30,8 +30,6 @@ use clap::{CommandFactory, Parser, Subcommand};
 use crate::data::DataError;
 use crate::error::{Error, Result};
 
-pub(crate) use output::{number, table};
-
 /// Measure, predict and explain how attention grows during language-model pretraining.
 #[derive(Debug, Parser)]
 #[command(name = "growthpath", version, propagate_version = true, subcommand_required = true)]

@@ -198,12 +198,12 @@ fn foreign(
 #[test]
 fn files_that_the_writer_never_makes() {
     use parquet::file::properties::WriterProperties;
-    let dictionary = foreign(WriterProperties::builder().set_dictionary_enabled(true), "1", "steps");
+    let dictionary = foreign(WriterProperties::builder().set_dictionary_enabled(true), "2", "steps");
     assert!(dictionary.to_string().contains("never written"), "{dictionary}");
     let plain = || WriterProperties::builder().set_dictionary_enabled(false);
-    let version = foreign(plain(), "2", "steps");
-    assert!(version.to_string().contains("schema version 2"), "{version}");
-    let table = foreign(plain(), "1", "evals");
+    let version = foreign(plain(), "1", "steps");
+    assert!(version.to_string().contains("schema version 1"), "{version}");
+    let table = foreign(plain(), "2", "evals");
     assert!(table.to_string().contains("table evals"), "{table}");
 }
 

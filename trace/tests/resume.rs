@@ -124,3 +124,30 @@ fn files_that_are_not_ours_stay() {
     assert!(kept.iter().all(|f| dir.path().join(f).exists()));
     assert!(gone.iter().all(|f| !dir.path().join(f).exists()));
 }
+
+/// What is written at a run's end is dropped whole when the run goes on.
+#[test]
+fn rows_of_the_end_go_when_a_run_is_resumed() {
+    let model = Model::new(5, 2, 1);
+    let dir = tempfile::tempdir().unwrap();
+    let rows = |cosine: f64| -> Vec<SettlingRow> {
+        let row = |(step, layer)| SettlingRow { step, layer, final_cosine: cosine };
+        [(0, 0), (0, 1), (3, 0), (3, 1)].map(row).into()
+    };
+    let mut writer = RunWriter::create(dir.path(), &model.info(9)).unwrap();
+    for step in 0..5 {
+        model.push_step(&mut writer, step).unwrap();
+    }
+    writer.settling(&rows(0.5)).unwrap();
+    writer.finish(Status::Interrupted).unwrap();
+    assert_same(&Run::open(dir.path()).unwrap().read::<SettlingRow>(..).unwrap(), &rows(0.5));
+    let mut writer = RunWriter::resume(dir.path(), 4).unwrap();
+    for step in 4..9 {
+        model.push_step(&mut writer, step).unwrap();
+    }
+    writer.settling(&rows(0.25)).unwrap();
+    writer.finish(Status::Complete).unwrap();
+    let run = Run::open(dir.path()).unwrap();
+    assert_same(&run.read::<SettlingRow>(..).unwrap(), &rows(0.25));
+    assert!(run.check_integrity().is_ok());
+}

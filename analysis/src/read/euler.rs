@@ -23,7 +23,22 @@ pub(crate) fn relative(value: f64, wanted: f64, scale: f64) -> f64 {
     if difference < f64::from(f32::MIN_POSITIVE) { 0.0 } else { difference / scale }
 }
 
-/// `max(|W_Q| |G_Q|, |W_K| |G_K|)` from squared norms.
-pub(crate) fn scale(w_q2: f64, g_q2: f64, w_k2: f64, g_k2: f64) -> f64 {
-    (w_q2 * g_q2).max(w_k2 * g_k2).sqrt()
+/// Part of `|S| |G_S|` that counts as rounding beside `|W| |G_W|`. The rows of a float32 G_S add up to zero only to
+/// rounding, and the gradient of the weights multiplies what is left by the rows' mean logits, which `sgs`, summed over
+/// centred rows, does not see. With the tolerance of 1e-3 that is 1e-6 of `|S| |G_S|`: eight float32 roundings.
+const LOGITS: f64 = 1e-3;
+
+/// `max(|W_Q| |G_Q|, |W_K| |G_K|)` from squared norms, and the logits' share of the rounding from `|S|^2` and `|G_S|^2`.
+pub(crate) fn scale([w_q2, g_q2, w_k2, g_k2]: [f64; 4], s2: f64, gs2: f64) -> f64 {
+    let logits = LOGITS * (s2 * gs2).sqrt();
+    (w_q2 * g_q2).max(w_k2 * g_k2).sqrt() + if logits.is_finite() { logits } else { 0.0 }
+}
+
+/// Causal pairs of a training batch, which turn a mean square of logits into a sum; none where the configuration does not
+/// say.
+pub(crate) fn batch_pairs(run: &Run) -> Option<f64> {
+    let config = &run.info().config;
+    let batch = config.get("batch")?.as_f64()?;
+    let context = config.get("model")?.get("context")?.as_f64()?;
+    Some(batch * context * (context + 1.0) / 2.0)
 }

@@ -80,7 +80,7 @@ fn pushes(weights: f64, features: f64) -> Option<(Push, Push)> {
         v if v > 0.0 => Push::Up,
         _ => Push::Down,
     };
-    (most.is_finite() && most > 0.0).then(|| (push(weights), push(features)))
+    (weights.is_finite() && features.is_finite() && most > 0.0).then(|| (push(weights), push(features)))
 }
 
 /// Where the upper half's growth came from.

@@ -3,9 +3,9 @@
 use growthpath_kernels::gpu::{Elem, Gpu, KernelUse};
 use serde::Serialize;
 
-use crate::cli::table;
 use crate::error::Result;
 use crate::model::params::count;
+use crate::tables::table;
 use crate::train::TrainConfig;
 use crate::train::bench::{Bench, Mode};
 use crate::train::config::Precision;

@@ -98,7 +98,7 @@ fn probes(rng: &mut ChaCha8Rng, shared: f64) -> Vec<ProbeRow> {
             if i > 0 {
                 let mut factor = |run: f64| (shared + run + normal(rng, 0.1)).exp();
                 (row.eta, row.u, row.e) = (1e-3, factor(own[0]), 10.0 * factor(own[1]));
-                row.c0 = (0.3 * factor(own[2])).min(0.9);
+                row.c0 = 0.3 + 0.2 * own[2] + 0.1 * shared + normal(rng, 0.03);
                 row.feature_step = normal(rng, 0.02);
                 row.dm_i = row.eta * row.u;
                 let x = row.dm_i * row.e / *a;

@@ -5,7 +5,7 @@ use growthpath_trace::{HeadRow, Run, StepRange};
 use super::tally::{Check, Place, excess, largest, outside};
 use crate::error::Result;
 use crate::read::each_row;
-use crate::read::euler::{has_qk_norm, relative, scale, stores_bf16};
+use crate::read::euler::{batch_pairs, has_qk_norm, relative, scale, stores_bf16};
 use crate::read::grid::Grid;
 
 /// What (2.4) needs of the step before.
@@ -18,12 +18,15 @@ struct Before {
 
 pub(super) fn check(run: &Run, grid: Grid) -> (Vec<Check>, Result<()>) {
     let mut checks = Checks::new(has_qk_norm(run), stores_bf16(run), grid);
+    checks.pairs = batch_pairs(run).unwrap_or(0.0);
     let read = each_row::<HeadRow>(run, StepRange::ALL, |row| checks.row(row));
     (checks.into_vec(), read)
 }
 
 struct Checks {
     qk_norm: bool,
+    /// Causal pairs of a training batch; 0 where unknown.
+    pairs: f64,
     grid: Grid,
     before: Vec<Option<Before>>,
     euler_q: Check,
@@ -37,8 +40,8 @@ struct Checks {
     signals: Check,
 }
 
-const EULER_REASON: &str = "float32 gradients of whole matrices: relative to |W||G|, the size of the terms \
-     that cancel, they round by far less than 1e-3";
+const EULER_REASON: &str = "float32 gradients of whole matrices round by far less than 1e-3 of |W||G|, the size of the \
+     terms that cancel; rows of G_S add up to zero only to rounding, which the rows' mean logits multiply";
 const EULER_BF16_REASON: &str =
     "x, q, k and the gradient at q or k are each stored as bf16, which rounds by at most 2^-9";
 const NORM_REASON: &str = "the three columns are float32 (6e-8 each) and so are the weights, which round once an update; \
@@ -53,16 +56,17 @@ impl Checks {
         let float32 = "float32 columns";
         Self {
             qk_norm,
+            pairs: 0.0,
             grid,
             before: vec![None; grid.cells()],
             euler_q: euler(
                 "euler_q",
-                "|wg_q - sgs| / max(sqrt(w_q2 g_q2), sqrt(w_k2 g_k2))",
+                "|wg_q - sgs| / (max(sqrt(w_q2 g_q2), sqrt(w_k2 g_k2)) + |S||G_S| / 1000)",
                 "|wg_q| / max(sqrt(w_q2 g_q2), sqrt(w_k2 g_k2)): zero under QK-norm",
             ),
             euler_k: euler(
                 "euler_k",
-                "|wg_k - sgs| / max(sqrt(w_q2 g_q2), sqrt(w_k2 g_k2))",
+                "|wg_k - sgs| / (max(sqrt(w_q2 g_q2), sqrt(w_k2 g_k2)) + |S||G_S| / 1000)",
                 "|wg_k| / max(sqrt(w_q2 g_q2), sqrt(w_k2 g_k2)): zero under QK-norm",
             ),
             norm_q: norm("weight_norm_q", "w_q2 of the next step - (w_q2 + 2 wd_q + d_q2), relative"),
@@ -121,7 +125,7 @@ impl Checks {
         let (d_q2, d_k2) = (wide(row.d_q2), wide(row.d_k2));
 
         let wanted = if self.qk_norm { 0.0 } else { wide(row.sgs) };
-        let size = scale(w_q2, g_q2, w_k2, g_k2);
+        let size = scale([w_q2, g_q2, w_k2, g_k2], self.pairs * wide(row.s_ms), wide(row.gs2));
         self.euler_q.add(relative(wide(row.wg_q), wanted, size), at);
         self.euler_k.add(relative(wide(row.wg_k), wanted, size), at);
 
