@@ -107,7 +107,7 @@ fn settling_compares_with_the_last_moment() {
 
 #[test]
 fn a_restored_keeper_goes_on_as_if_never_stopped() {
-    let probe = |t: u32| t % 7 == 0 || t == 120;
+    let probe = |t: u32| t.is_multiple_of(7) || t == 120;
     let (mut whole, mut cut) = (keeper(120, 0.05), keeper(120, 0.05));
     let (expected, _) = drive(&mut whole, 120, probe);
     let mut rows = Vec::new();

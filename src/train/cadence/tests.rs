@@ -144,7 +144,7 @@ fn a_restored_cadence_decides_as_if_never_stopped() {
         let spread = wobble(done - 1).exp();
         cut.observe(done - 1, &rows(spread, 1.0 / (1.0 + 0.2 * spread)));
         all.push(cut.decide(done));
-        if done % 13 == 0 {
+        if done.is_multiple_of(13) {
             let json = serde_json::to_string(&cut.state).unwrap();
             cut = Cadence::new(&c);
             cut.state = serde_json::from_str(&json).unwrap();
