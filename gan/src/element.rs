@@ -1,6 +1,6 @@
 //! Floating-point element types of the operations, and access to the elements of tensors.
 
-use candle_core::{CpuStorage, DType, Device, Layout, Result, Shape, Storage, Tensor, WithDType, bail};
+use candle_core::{CpuStorage, Device, Layout, Result, Shape, Storage, Tensor, WithDType, bail};
 
 /// float32 for training, float64 for the gradient tests: one code for both.
 pub(crate) trait Element:
@@ -97,7 +97,3 @@ pub(crate) fn read<T: Element, R>(t: &Tensor, f: impl FnOnce(&[T]) -> Result<R>)
     }
 }
 
-/// The elements of `t`, row-major, as float64.
-pub(crate) fn to_f64(t: &Tensor) -> Result<Vec<f64>> {
-    t.to_dtype(DType::F64)?.flatten_all()?.to_vec1()
-}
