@@ -70,7 +70,9 @@ impl GeneratorConfig {
             return Err(Error::usage(format!("resolution {r}: choose 128, 256, 512 or 1024")));
         }
         if self.lite && matches!(self.variant, Variant::First | Variant::Second) {
-            return Err(Error::usage("a lite block has one convolution: choose variant standard or separable"));
+            return Err(Error::usage(
+                "a lite block has one convolution: choose variant standard or separable",
+            ));
         }
         // Every width down to the last block's must be whole: the last one is ngf / 2 at 256 px, half of that twice on.
         let divisor = self.last_block() / 128;

@@ -44,8 +44,15 @@ impl Size {
 }
 
 /// Kernel, stride, expansion, output channels of each stage.
-const STAGES: [(usize, usize, usize, usize); 7] =
-    [(3, 1, 1, 16), (3, 2, 6, 24), (5, 2, 6, 40), (3, 2, 6, 80), (5, 1, 6, 112), (5, 2, 6, 192), (3, 1, 6, 320)];
+const STAGES: [(usize, usize, usize, usize); 7] = [
+    (3, 1, 1, 16),
+    (3, 2, 6, 24),
+    (5, 2, 6, 40),
+    (3, 2, 6, 80),
+    (5, 1, 6, 112),
+    (5, 2, 6, 192),
+    (3, 1, 6, 320),
+];
 /// Stages whose output is a feature map: at 1/4, 1/8, 1/16 and 1/32.
 const TAPS: [usize; 4] = [1, 2, 4, 6];
 const EPS: f64 = 1e-3;
@@ -129,7 +136,12 @@ impl Weights {
         if expansion > 1 {
             layers.push(self.folded(name("_expand_conv", "_bn0"), [wide, ci, 1, 1], 1, relu6)?);
         }
-        layers.push(self.folded(name("_depthwise_conv", "_bn1"), [wide, 1, kernel, kernel], stride, relu6)?);
+        layers.push(self.folded(
+            name("_depthwise_conv", "_bn1"),
+            [wide, 1, kernel, kernel],
+            stride,
+            relu6,
+        )?);
         layers.push(self.folded(name("_project_conv", "_bn2"), [co, wide, 1, 1], 1, none)?);
         Ok(Block { layers, skip: stride == 1 && ci == co })
     }

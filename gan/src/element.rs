@@ -57,7 +57,9 @@ macro_rules! with_element {
                 type $t = f64;
                 $body
             }
-            other => Err(candle_core::Error::Msg(format!("no operation on {other:?}: float32 or float64")).bt()),
+            other => {
+                Err(candle_core::Error::Msg(format!("no operation on {other:?}: float32 or float64")).bt())
+            }
         }
     };
 }
@@ -96,4 +98,3 @@ pub(crate) fn read<T: Element, R>(t: &Tensor, f: impl FnOnce(&[T]) -> Result<R>)
         _ => bail!("these operations run on the CPU"),
     }
 }
-

@@ -136,8 +136,10 @@ impl Generator {
         let first = FirstBlock::new(b.enter("init"), 2 * config.channels(4))?;
         let blocks = config.blocks().map(|r| UpBlock::new(b.enter(&format!("up{r}")), &config, r));
         let blocks = blocks.collect::<Result<_>>()?;
-        let excitations =
-            config.excitations().iter().map(|&(f, t)| Excitation::new(b.enter(&format!("se{t}")), &config, f, t));
+        let excitations = config
+            .excitations()
+            .iter()
+            .map(|&(f, t)| Excitation::new(b.enter(&format!("se{t}")), &config, f, t));
         let excitations = excitations.collect::<Result<_>>()?;
         let last = config.channels(config.resolution);
         let output = SpectralConv::dense(b.enter("output"), last, 3, Window::new(3, 1, 1), true)?;
@@ -155,7 +157,8 @@ impl Generator {
             x = block.forward(&x, noise, pass)?;
             if let Some(se) = self.excitations.iter().find(|se| se.to == block.resolution) {
                 let small = kept.iter().find(|k| k.0 == se.from);
-                let small = small.ok_or_else(|| candle_core::Error::msg("excitation from a block not yet run"))?;
+                let small =
+                    small.ok_or_else(|| candle_core::Error::msg("excitation from a block not yet run"))?;
                 x = se.forward(&small.1, &x, pass)?;
             }
             if block.resolution <= 32 {

@@ -4,6 +4,8 @@
 //! frozen EfficientNet-lite0, training, sampling, evaluation and a paired benchmark. See the crate's README for the
 //! command line and `docs/faster-projected-gan.md` for what was measured.
 
+pub mod bench;
+pub mod cli;
 pub mod config;
 pub mod count;
 pub mod discriminator;
@@ -11,6 +13,7 @@ pub mod efficientnet;
 pub(crate) mod element;
 mod error;
 pub mod evaluate;
+pub mod figures;
 pub mod generator;
 pub mod images;
 pub mod nn;

@@ -20,8 +20,10 @@ fn upsampling_adds_where_a_tensor_feeds_two_paths() {
 
 #[test]
 fn upsampling_repeats_pixels() {
-    let x = Tensor::from_vec(vec![1.0f64, 2.0, 3.0, 4.0, 5.0, 6.0], (1, 1, 2, 3), &candle_core::Device::Cpu).unwrap();
-    let want = [1., 1., 2., 2., 3., 3., 1., 1., 2., 2., 3., 3., 4., 4., 5., 5., 6., 6., 4., 4., 5., 5., 6., 6.];
+    let x = Tensor::from_vec(vec![1.0f64, 2.0, 3.0, 4.0, 5.0, 6.0], (1, 1, 2, 3), &candle_core::Device::Cpu)
+        .unwrap();
+    let want =
+        [1., 1., 2., 2., 3., 3., 1., 1., 2., 2., 3., 3., 4., 4., 5., 5., 6., 6., 4., 4., 5., 5., 6., 6.];
     assert_eq!(values(&upsample_nearest_2x(&x).unwrap()), want);
 }
 

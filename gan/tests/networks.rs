@@ -200,16 +200,15 @@ fn frozen_networks_classify_photographs() {
     for size in [Size::Lite0, Size::Lite1] {
         let network = EfficientNet::load(&folder, size, DType::F32).unwrap();
         let s = size.resolution();
-        // ImageNet classes: 985 daisy (the photograph is of a dahlia, which has no class); 668 monastery, 698 palace.
-        for (file, classes) in [("flower.jpg", &[985usize, 309, 989, 308][..]), ("china.jpg", &[663, 668, 698, 853, 832][..])] {
+        // ImageNet's nearest classes: a dahlia is a daisy (985), the Summer Palace's temple a palace (698).
+        for (file, class) in [("flower.jpg", 985), ("china.jpg", 698)] {
             let pixels = load_image(&folder.join(file), s).unwrap();
             let v: Vec<f32> = pixels.iter().map(|p| f32::from(*p) / 127.5 - 1.0).collect();
             let x = Tensor::from_vec(v, (1, 3, s, s), &candle_core::Device::Cpu).unwrap();
             let scores = values(&network.classify(&x).unwrap());
             let mut order: Vec<usize> = (0..1000).collect();
             order.sort_by(|a, b| scores[*b].total_cmp(&scores[*a]));
-            println!("{size:?} {file}: {:?}", order[..5].iter().map(|c| (*c, scores[*c])).collect::<Vec<_>>());
-            assert!(classes.contains(&order[0]), "{size:?} {file}: {:?}", &order[..5]);
+            assert_eq!(order[0], class, "{size:?} {file}: {:?}", &order[..5]);
         }
     }
 }
@@ -221,6 +220,8 @@ fn augmentation_has_a_gradient() {
     common::check("augment", &[common::random(&[2, 3, 9, 9], 2)], |x| augment(&x[0], &a));
     for seed in 0..50 {
         let a = Augmentation::draw(1, 9, &mut rng(seed));
-        assert!(values(&augment(&common::random(&[1, 3, 9, 9], 3), &a).unwrap()).iter().all(|v| v.is_finite()));
+        assert!(
+            values(&augment(&common::random(&[1, 3, 9, 9], 3), &a).unwrap()).iter().all(|v| v.is_finite())
+        );
     }
 }

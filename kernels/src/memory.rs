@@ -98,7 +98,10 @@ impl<A: GlobalAlloc> Keeping<A> {
     /// An empty shelf before `inner`.
     pub const fn new(inner: A) -> Self {
         let none = Block { start: null_mut(), layout: Layout::new::<()>() };
-        Self { inner, shelf: Mutex::new(Shelf { blocks: [none; SLOTS], len: 0, kept: 0, used: 0, peak: 0, marked: 0 }) }
+        Self {
+            inner,
+            shelf: Mutex::new(Shelf { blocks: [none; SLOTS], len: 0, kept: 0, used: 0, peak: 0, marked: 0 }),
+        }
     }
 
     /// Bytes of large blocks in use now; [`Keeping::most`] starts anew from here.

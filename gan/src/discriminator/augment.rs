@@ -78,11 +78,8 @@ impl Colour {
             let (s, k) = (one.saturation, one.contrast);
             let mean = x.iter().map(|v| v.to_f64()).sum::<f64>() / image as f64;
             let constant = (1.0 - k) * mean + if brightness { one.brightness } else { 0.0 };
-            let (own, grey, constant) = (
-                T::from_f64(k * s),
-                T::from_f64(k * (1.0 - s) / channels as f64),
-                T::from_f64(constant),
-            );
+            let (own, grey, constant) =
+                (T::from_f64(k * s), T::from_f64(k * (1.0 - s) / channels as f64), T::from_f64(constant));
             for i in 0..plane {
                 let mut sum = T::zero();
                 for c in 0..channels {
@@ -128,7 +125,9 @@ impl Cut {
             let [rows, columns] = one.hole;
             for (out, x) in out.chunks_exact_mut(h * w).zip(x.chunks_exact(h * w)) {
                 for to_y in 0..h {
-                    let Some(from_y) = to_y.checked_add_signed(-one.shift.0).filter(|y| *y < h) else { continue };
+                    let Some(from_y) = to_y.checked_add_signed(-one.shift.0).filter(|y| *y < h) else {
+                        continue;
+                    };
                     for to_x in 0..w {
                         let Some(from_x) = to_x.checked_add_signed(-one.shift.1).filter(|x| *x < w) else {
                             continue;

@@ -47,7 +47,12 @@ pub fn features_of(network: &EfficientNet, data: &Dataset) -> Result<Features> {
 ///
 /// # Errors
 /// From candle.
-pub fn generated_features(network: &EfficientNet, generator: &Generator, n: usize, seed: u64) -> Result<Features> {
+pub fn generated_features(
+    network: &EfficientNet,
+    generator: &Generator,
+    n: usize,
+    seed: u64,
+) -> Result<Features> {
     let mut rows = Vec::new();
     for start in (0..n).step_by(BATCH) {
         let images = sample(generator, BATCH.min(n - start), seed, start)?;

@@ -40,6 +40,15 @@ impl Dataset {
         self.size
     }
 
+    /// A hash of all pixels and their order.
+    pub fn fingerprint(&self) -> String {
+        let mut hash = blake3::Hasher::new();
+        self.images.iter().for_each(|i| {
+            hash.update(i);
+        });
+        hash.finalize().to_hex()[..16].to_string()
+    }
+
     /// Images `step * batch ...` of an endless sequence of shuffled passes over images and mirrors:
     /// `[batch, 3, size, size]` in [-1, 1].
     ///

@@ -20,11 +20,7 @@ impl Face {
     fn draw(rng: &mut ChaCha8Rng) -> Self {
         let warm = rng.random_range(0.0..1.0);
         Self {
-            colour: [
-                230.0 + 25.0 * warm,
-                rng.random_range(120.0..220.0),
-                rng.random_range(20.0..120.0),
-            ],
+            colour: [230.0 + 25.0 * warm, rng.random_range(120.0..220.0), rng.random_range(20.0..120.0)],
             centre: (rng.random_range(0.47..0.53), rng.random_range(0.47..0.53)),
             radius: rng.random_range(0.36..0.44),
             eyes: (rng.random_range(0.28..0.42), rng.random_range(0.1..0.3), rng.random_range(0.09..0.16)),
@@ -42,7 +38,8 @@ impl Face {
                 let r = (u * u + v * v).sqrt();
                 let face = soft(r - 1.0);
                 let (ex, ey, er) = self.eyes;
-                let eye = soft((((u.abs() - ex) / er).powi(2) + ((v + ey) / (1.4 * er)).powi(2)).sqrt() * er - er);
+                let eye =
+                    soft((((u.abs() - ex) / er).powi(2) + ((v + ey) / (1.4 * er)).powi(2)).sqrt() * er - er);
                 let curve = 0.42 + self.mouth * (0.12 - u * u);
                 let mouth = if u.abs() < 0.5 { soft((v - curve).abs() - 0.06) } else { 0.0 };
                 let dark = eye.max(mouth);

@@ -35,9 +35,10 @@ fn collect(folder: &Path, paths: &mut Vec<PathBuf>) -> Result<()> {
         let path = entry.map_err(Error::io(folder))?.path();
         if path.is_dir() {
             collect(&path, paths)?;
-        } else if path.extension().is_some_and(|e| {
-            EXTENSIONS.contains(&e.to_string_lossy().to_ascii_lowercase().as_str())
-        }) {
+        } else if path
+            .extension()
+            .is_some_and(|e| EXTENSIONS.contains(&e.to_string_lossy().to_ascii_lowercase().as_str()))
+        {
             paths.push(path);
         }
     }
@@ -49,7 +50,9 @@ fn collect(folder: &Path, paths: &mut Vec<PathBuf>) -> Result<()> {
 /// # Errors
 /// An image that cannot be read.
 pub fn load_image(path: &Path, size: usize) -> Result<Vec<u8>> {
-    let bad = |e: &dyn std::fmt::Display| Error::format(path, format!("not an image that can be read ({e}): remove or replace it"));
+    let bad = |e: &dyn std::fmt::Display| {
+        Error::format(path, format!("not an image that can be read ({e}): remove or replace it"))
+    };
     let reader = image::ImageReader::open(path).map_err(Error::io(path))?;
     let reader = reader.with_guessed_format().map_err(Error::io(path))?;
     let image = reader.decode().map_err(|e| bad(&e))?.to_rgba8();

@@ -35,7 +35,13 @@ impl SpectralConv {
         Self::new(&mut b, &[channels, 1, window.kernel, window.kernel], window, false, true)
     }
 
-    fn new(b: &mut Builder<'_>, shape: &[usize], window: Window, bias: bool, depthwise: bool) -> Result<Self> {
+    fn new(
+        b: &mut Builder<'_>,
+        shape: &[usize],
+        window: Window,
+        bias: bool,
+        depthwise: bool,
+    ) -> Result<Self> {
         let fan_in: usize = shape[1..].iter().product();
         Ok(Self {
             weight: b.uniform("weight", shape, fan_in)?,

@@ -161,14 +161,26 @@ impl CustomOp2 for BiasActivate {
         "bias_activate"
     }
 
-    fn cpu_fwd(&self, x: &CpuStorage, xl: &Layout, b: &CpuStorage, bl: &Layout) -> Result<(CpuStorage, Shape)> {
+    fn cpu_fwd(
+        &self,
+        x: &CpuStorage,
+        xl: &Layout,
+        b: &CpuStorage,
+        bl: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
         let (_, _, h, w) = xl.shape().dims4()?;
         with_element!(x.dtype(), T => {
             stored(self.forward::<T>(slice(x, xl)?, slice(b, bl)?, h * w), xl.shape())
         })
     }
 
-    fn bwd(&self, x: &Tensor, b: &Tensor, _: &Tensor, g: &Tensor) -> Result<(Option<Tensor>, Option<Tensor>)> {
+    fn bwd(
+        &self,
+        x: &Tensor,
+        b: &Tensor,
+        _: &Tensor,
+        g: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
         let (_, c, h, w) = x.dims4()?;
         with_element!(x.dtype(), T => {
             let input = match self.act {

@@ -35,7 +35,13 @@ pub fn batch_norm_train(x: &Tensor, gamma: &Tensor, beta: &Tensor, eps: f64) -> 
 ///
 /// # Errors
 /// As [`batch_norm_train`].
-pub fn batch_norm_eval(x: &Tensor, gamma: &Tensor, beta: &Tensor, s: &Statistics, eps: f64) -> Result<Tensor> {
+pub fn batch_norm_eval(
+    x: &Tensor,
+    gamma: &Tensor,
+    beta: &Tensor,
+    s: &Statistics,
+    eps: f64,
+) -> Result<Tensor> {
     apply(&x.contiguous()?, gamma, beta, s, eps, false)
 }
 
@@ -112,8 +118,7 @@ impl BatchNorm {
             let k = gamma[i] * T::from_f64(self.scale[i]);
             if self.own {
                 let m = T::from_f64(self.mean[i]);
-                let (shift, slope) =
-                    (T::from_f64(sums[i].0 / n), T::from_f64(sums[i].1 * self.scale[i] / n));
+                let (shift, slope) = (T::from_f64(sums[i].0 / n), T::from_f64(sums[i].1 * self.scale[i] / n));
                 map2(out, g, x, |g, x| k * (g - shift - (x - m) * slope));
             } else {
                 map2(out, g, g, |g, _| k * g);

@@ -230,7 +230,13 @@ impl CustomOp2 for Conv {
         "conv2d"
     }
 
-    fn cpu_fwd(&self, x: &CpuStorage, xl: &Layout, w: &CpuStorage, wl: &Layout) -> Result<(CpuStorage, Shape)> {
+    fn cpu_fwd(
+        &self,
+        x: &CpuStorage,
+        xl: &Layout,
+        w: &CpuStorage,
+        wl: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
         let p = Plan::new(self.window, xl.shape(), wl.shape())?;
         with_element!(x.dtype(), T => {
             let out = forward::<T>(&p, slice(x, xl)?, slice(w, wl)?);
@@ -238,7 +244,13 @@ impl CustomOp2 for Conv {
         })
     }
 
-    fn bwd(&self, x: &Tensor, w: &Tensor, _: &Tensor, g: &Tensor) -> Result<(Option<Tensor>, Option<Tensor>)> {
+    fn bwd(
+        &self,
+        x: &Tensor,
+        w: &Tensor,
+        _: &Tensor,
+        g: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
         let p = Plan::new(self.window, x.shape(), w.shape())?;
         with_element!(x.dtype(), T => read::<T, _>(g, |g| {
             let input = match self.input {
@@ -253,4 +265,3 @@ impl CustomOp2 for Conv {
         }))
     }
 }
-

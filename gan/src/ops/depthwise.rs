@@ -45,7 +45,12 @@ impl Plan {
         let (_, channels, h, w) = x.dims4()?;
         let (oh, ow) = (window.output(h), window.output(w));
         let k = window.kernel;
-        if weight.dims() != [channels, 1, k, k] || !matches!(k, 3 | 5) || oh * ow == 0 || window.before >= k || window.after >= k {
+        if weight.dims() != [channels, 1, k, k]
+            || !matches!(k, 3 | 5)
+            || oh * ow == 0
+            || window.before >= k
+            || window.after >= k
+        {
             bail!("depthwise convolution: input {x:?}, weight {weight:?}, {window:?} do not fit");
         }
         Ok(Self { window, channels, h, w, oh, ow })
@@ -54,7 +59,15 @@ impl Plan {
 
 /// `plane` in the middle of zeros: `lead` of them before it on both axes and `step - 1` between its elements.
 #[inline(always)]
-fn pad<T: Element>(buffer: &mut Vec<T>, plane: &[T], width: usize, lead: usize, step: usize, rows: usize, columns: usize) {
+fn pad<T: Element>(
+    buffer: &mut Vec<T>,
+    plane: &[T],
+    width: usize,
+    lead: usize,
+    step: usize,
+    rows: usize,
+    columns: usize,
+) {
     buffer.clear();
     buffer.resize(rows * columns, T::zero());
     for (y, line) in plane.chunks_exact(width).enumerate() {
@@ -76,7 +89,14 @@ fn pad<T: Element>(buffer: &mut Vec<T>, plane: &[T], width: usize, lead: usize, 
 
 /// `out[y][x] = sum over taps of taps[ky][kx] padded[y s + ky][x s + kx]`.
 #[inline(always)]
-fn correlate<T: Element, const K: usize>(padded: &[T], columns: usize, taps: &[T], out: &mut [T], ow: usize, stride: usize) {
+fn correlate<T: Element, const K: usize>(
+    padded: &[T],
+    columns: usize,
+    taps: &[T],
+    out: &mut [T],
+    ow: usize,
+    stride: usize,
+) {
     let mut k = [[T::zero(); K]; K];
     for (row, from) in k.iter_mut().zip(taps.chunks_exact(K)) {
         row.copy_from_slice(from);
@@ -85,7 +105,8 @@ fn correlate<T: Element, const K: usize>(padded: &[T], columns: usize, taps: &[T
         let rows: [&[T]; K] =
             std::array::from_fn(|ky| &padded[(y * stride + ky) * columns..][..(ow - 1) * stride + K]);
         if stride == 1 {
-            let views: [[&[T]; K]; K] = std::array::from_fn(|ky| std::array::from_fn(|kx| &rows[ky][kx..kx + ow]));
+            let views: [[&[T]; K]; K] =
+                std::array::from_fn(|ky| std::array::from_fn(|kx| &rows[ky][kx..kx + ow]));
             for x in 0..ow {
                 let mut sum = T::zero();
                 for ky in 0..K {
@@ -109,7 +130,15 @@ fn correlate<T: Element, const K: usize>(padded: &[T], columns: usize, taps: &[T
     }
 }
 
-fn run<T: Element>(kernel: usize, padded: &[T], columns: usize, taps: &[T], out: &mut [T], ow: usize, stride: usize) {
+fn run<T: Element>(
+    kernel: usize,
+    padded: &[T],
+    columns: usize,
+    taps: &[T],
+    out: &mut [T],
+    ow: usize,
+    stride: usize,
+) {
     match kernel {
         3 => vectorized(
             #[inline(always)]
@@ -164,7 +193,14 @@ fn input_gradient<T: Element>(p: &Plan, grad: &[T], weight: &[T]) -> Vec<T> {
 
 /// Add `sum over pixels of grad[y][x] padded[y s + ky][x s + kx]` to each tap, in float64 from plane to plane.
 #[inline(always)]
-fn accumulate<T: Element, const K: usize>(padded: &[T], columns: usize, grad: &[T], ow: usize, stride: usize, taps: &mut [f64]) {
+fn accumulate<T: Element, const K: usize>(
+    padded: &[T],
+    columns: usize,
+    grad: &[T],
+    ow: usize,
+    stride: usize,
+    taps: &mut [f64],
+) {
     let mut lanes = [[[T::zero(); LANES]; K]; K];
     for (y, line) in grad.chunks_exact(ow).enumerate() {
         let (whole, rest) = line.as_chunks::<LANES>();
@@ -231,7 +267,13 @@ impl CustomOp2 for Depthwise {
         "depthwise_conv2d"
     }
 
-    fn cpu_fwd(&self, x: &CpuStorage, xl: &Layout, w: &CpuStorage, wl: &Layout) -> Result<(CpuStorage, Shape)> {
+    fn cpu_fwd(
+        &self,
+        x: &CpuStorage,
+        xl: &Layout,
+        w: &CpuStorage,
+        wl: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
         let p = Plan::new(self.window, xl.shape(), wl.shape())?;
         let batch = xl.dims()[0];
         with_element!(x.dtype(), T => {
@@ -240,7 +282,13 @@ impl CustomOp2 for Depthwise {
         })
     }
 
-    fn bwd(&self, x: &Tensor, w: &Tensor, _: &Tensor, g: &Tensor) -> Result<(Option<Tensor>, Option<Tensor>)> {
+    fn bwd(
+        &self,
+        x: &Tensor,
+        w: &Tensor,
+        _: &Tensor,
+        g: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
         let p = Plan::new(self.window, x.shape(), w.shape())?;
         with_element!(x.dtype(), T => read::<T, _>(g, |g| {
             let input = match self.input {

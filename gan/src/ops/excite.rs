@@ -24,7 +24,8 @@ struct Scale;
 
 fn scaled<T: Element>(x: &[T], scale: &[T], plane: usize) -> Vec<T> {
     let mut out = vec![T::zero(); x.len()];
-    let planes = out.par_chunks_mut(plane).zip(x.par_chunks(plane)).zip(scale).with_min_len(min_planes(plane));
+    let planes =
+        out.par_chunks_mut(plane).zip(x.par_chunks(plane)).zip(scale).with_min_len(min_planes(plane));
     planes.for_each(|((out, x), s)| map2(out, x, x, |x, _| x * *s));
     out
 }
@@ -39,12 +40,24 @@ impl CustomOp2 for Scale {
         "scale_channels"
     }
 
-    fn cpu_fwd(&self, x: &CpuStorage, xl: &Layout, s: &CpuStorage, sl: &Layout) -> Result<(CpuStorage, Shape)> {
+    fn cpu_fwd(
+        &self,
+        x: &CpuStorage,
+        xl: &Layout,
+        s: &CpuStorage,
+        sl: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
         let (_, _, h, w) = xl.shape().dims4()?;
         with_element!(x.dtype(), T => stored(scaled::<T>(slice(x, xl)?, slice(s, sl)?, h * w), xl.shape()))
     }
 
-    fn bwd(&self, x: &Tensor, s: &Tensor, _: &Tensor, g: &Tensor) -> Result<(Option<Tensor>, Option<Tensor>)> {
+    fn bwd(
+        &self,
+        x: &Tensor,
+        s: &Tensor,
+        _: &Tensor,
+        g: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
         let (_, _, h, w) = x.dims4()?;
         with_element!(x.dtype(), T => read::<T, _>(g, |g| {
             let input = read::<T, _>(s, |s| Ok(scaled(g, s, h * w)))?;

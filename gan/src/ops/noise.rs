@@ -33,9 +33,8 @@ fn forward<T: Element>(x: &[T], weight: T, noise: &[T], channels: usize, plane: 
 
 fn weight_gradient<T: Element>(g: &[T], noise: &[T], channels: usize, plane: usize) -> T {
     let planes = g.par_chunks(plane).enumerate().with_min_len(min_planes(plane));
-    let sums: Vec<f64> = planes
-        .map(|(i, g)| sum2(g, &noise[i / channels * plane..][..plane], |g, n| g * n))
-        .collect();
+    let sums: Vec<f64> =
+        planes.map(|(i, g)| sum2(g, &noise[i / channels * plane..][..plane], |g, n| g * n)).collect();
     T::from_f64(sums.iter().sum())
 }
 
@@ -44,7 +43,13 @@ impl CustomOp2 for Noise {
         "add_noise"
     }
 
-    fn cpu_fwd(&self, x: &CpuStorage, xl: &Layout, w: &CpuStorage, wl: &Layout) -> Result<(CpuStorage, Shape)> {
+    fn cpu_fwd(
+        &self,
+        x: &CpuStorage,
+        xl: &Layout,
+        w: &CpuStorage,
+        wl: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
         let (_, c, h, width) = xl.shape().dims4()?;
         with_element!(x.dtype(), T => read::<T, _>(&self.0, |noise| {
             let weight = slice::<T>(w, wl)?[0];
@@ -52,7 +57,13 @@ impl CustomOp2 for Noise {
         }))
     }
 
-    fn bwd(&self, x: &Tensor, _: &Tensor, _: &Tensor, g: &Tensor) -> Result<(Option<Tensor>, Option<Tensor>)> {
+    fn bwd(
+        &self,
+        x: &Tensor,
+        _: &Tensor,
+        _: &Tensor,
+        g: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
         let (_, c, h, w) = x.dims4()?;
         with_element!(x.dtype(), T => {
             let sum = read::<T, _>(g, |g| read::<T, _>(&self.0, |n| Ok(weight_gradient(g, n, c, h * w))))?;

@@ -100,14 +100,22 @@ impl Adam {
     ///
     /// # Errors
     /// A moment without its pair or of the wrong length.
-    pub fn load(&mut self, tensors: &HashMap<String, Tensor>, prefix: &str, params: &Params, steps: u64) -> Result<()> {
+    pub fn load(
+        &mut self,
+        tensors: &HashMap<String, Tensor>,
+        prefix: &str,
+        params: &Params,
+        steps: u64,
+    ) -> Result<()> {
         self.steps = steps;
         self.moments.clear();
         for (name, var) in &params.parameters {
             let get = |part: &str| tensors.get(&format!("{prefix}{part}.{name}"));
             match (get("first"), get("second")) {
                 (None, None) => {}
-                (Some(a), Some(b)) if a.elem_count() == var.elem_count() && b.elem_count() == var.elem_count() => {
+                (Some(a), Some(b))
+                    if a.elem_count() == var.elem_count() && b.elem_count() == var.elem_count() =>
+                {
                     let m = Moments { first: a.to_vec1()?, second: b.to_vec1()? };
                     self.moments.insert(name.clone(), m);
                 }

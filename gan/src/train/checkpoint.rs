@@ -106,7 +106,8 @@ impl Trainer {
     pub fn restore(&mut self, run: &Path) -> Result<()> {
         let state = read_state(run)?;
         if state.settings != self.settings {
-            let differs = "its settings are not this run's: resume with the same ones, or train into another folder";
+            let differs =
+                "its settings are not this run's: resume with the same ones, or train into another folder";
             return Err(Error::format(folder(run), differs));
         }
         let tensors = read_tensors(run)?;

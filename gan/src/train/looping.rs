@@ -72,7 +72,7 @@ pub fn run(
         let report = trainer.step(data)?;
         let seconds = start.elapsed().as_secs_f64();
         let images = trainer.images_seen();
-        let StepReport { step, loss_g, loss_d, real: r, fake: f } = report;
+        let StepReport { step, loss_g, loss_d, real: r, fake: f, .. } = report;
         steps.row(&format!("{step},{images},{loss_g},{loss_d},{r},{f},{seconds:.4}"))?;
         on(Event::Step(report, seconds));
         if due(plan.sample_every, step) {
@@ -112,7 +112,8 @@ impl Table {
         };
         let step = |line: &str| line.split(',').next().and_then(|s| s.parse::<u64>().ok());
         // A line cut short by a crash has no line end: it is past the checkpoint, too.
-        let kept = old.split_inclusive('\n').filter(|l| l.ends_with('\n') && step(l).is_some_and(|s| s <= done));
+        let kept =
+            old.split_inclusive('\n').filter(|l| l.ends_with('\n') && step(l).is_some_and(|s| s <= done));
         let text = format!("{header}\n{}", kept.collect::<String>());
         fs::write(path, text).map_err(Error::io(path))?;
         let file = OpenOptions::new().append(true).open(path).map_err(Error::io(path))?;
@@ -130,6 +131,7 @@ impl Table {
 /// A file that cannot be read, a cell that is not a number.
 pub(crate) fn read_table(path: &Path) -> Result<Vec<Row>> {
     let text = fs::read_to_string(path).map_err(Error::io(path))?;
-    let parse = |line: &str| line.split(',').map(|c| c.parse::<f64>()).collect::<std::result::Result<Row, _>>();
+    let parse =
+        |line: &str| line.split(',').map(|c| c.parse::<f64>()).collect::<std::result::Result<Row, _>>();
     text.lines().skip(1).map(|l| parse(l).map_err(|e| Error::format(path, format!("{l}: {e}")))).collect()
 }

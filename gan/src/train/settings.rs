@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::config::GeneratorConfig;
 use crate::error::{Error, Result};
 
-/// Everything that decides a run's numbers except the images.
+/// Everything that decides a run's numbers; the images by their fingerprint.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Settings {
     /// The generator.
@@ -18,13 +18,15 @@ pub struct Settings {
     pub feature_size: usize,
     /// Adam's rate.
     pub learning_rate: f64,
+    /// Fingerprint of the images ([`crate::images::Dataset::fingerprint`]), so that a resumed run goes on with the same.
+    pub images: String,
 }
 
 impl Settings {
     /// Projected GAN's defaults: images smaller than 224 px are enlarged to it for the discriminator.
     pub fn new(generator: GeneratorConfig, batch: usize, seed: u64) -> Self {
         let feature_size = generator.resolution.max(224);
-        Self { generator, batch, seed, feature_size, learning_rate: 2e-4 }
+        Self { generator, batch, seed, feature_size, learning_rate: 2e-4, images: String::new() }
     }
 
     /// Check that such a run can be made.
@@ -43,7 +45,10 @@ impl Settings {
             )));
         }
         if !(self.learning_rate > 0.0 && self.learning_rate.is_finite()) {
-            return Err(Error::usage(format!("learning rate {}: choose a positive number", self.learning_rate)));
+            return Err(Error::usage(format!(
+                "learning rate {}: choose a positive number",
+                self.learning_rate
+            )));
         }
         Ok(())
     }

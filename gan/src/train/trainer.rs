@@ -1,5 +1,7 @@
 //! Both networks, their optimizers, and one step.
 
+use std::time::Instant;
+
 use candle_core::backprop::GradStore;
 use candle_core::{DType, Tensor};
 
@@ -34,6 +36,10 @@ pub struct StepReport {
     pub real: f64,
     /// Mean logit of generated images in the discriminator's half.
     pub fake: f64,
+    /// Seconds of the generator's half: both networks forward and back, the generator's update.
+    pub seconds_g: f64,
+    /// Seconds of the discriminator's half: images made and seen, real ones seen, the discriminator's update.
+    pub seconds_d: f64,
 }
 
 /// A run in memory.
@@ -83,8 +89,11 @@ impl Trainer {
     /// [`Error::Diverged`] when a loss is no longer a number.
     pub fn step(&mut self, data: &mut Dataset) -> Result<StepReport> {
         let real = data.batch(self.step, self.settings.batch, self.settings.seed)?;
+        let start = Instant::now();
         let loss_g = self.generator_step()?;
+        let seconds_g = start.elapsed().as_secs_f64();
         let (loss_d, real, fake) = self.discriminator_step(&real)?;
+        let seconds_d = start.elapsed().as_secs_f64() - seconds_g;
         if !(loss_g.is_finite() && loss_d.is_finite()) {
             return Err(Error::Diverged(format!(
                 "step {}: the loss is no longer a number (generator {loss_g}, discriminator {loss_d}): try a smaller \
@@ -94,7 +103,7 @@ impl Trainer {
         }
         self.step += 1;
         self.follow()?;
-        Ok(StepReport { step: self.step, loss_g, loss_d, real, fake })
+        Ok(StepReport { step: self.step, loss_g, loss_d, real, fake, seconds_g, seconds_d })
     }
 
     fn generator_step(&mut self) -> Result<f64> {
@@ -109,6 +118,19 @@ impl Trainer {
         drop((images, logits));
         self.adam_g.step(&self.generator.params, &gradients)?;
         scalar(&loss)
+    }
+
+    /// Seconds of the generator alone, forward and back in training mode, on a loss of its own.
+    ///
+    /// # Errors
+    /// From candle.
+    pub fn generator_alone(&self) -> Result<f64> {
+        let mut rng = stream(self.settings.seed, purpose::GENERATOR_STEP, self.step);
+        let z = self.generator.latents(self.settings.batch, &mut rng)?;
+        let start = Instant::now();
+        let images = self.generator.forward(&z, &mut Noise(rng), Pass::LEARN)?;
+        images.mean_all()?.backward()?;
+        Ok(start.elapsed().as_secs_f64())
     }
 
     /// Loss, mean logit of real and of generated images.

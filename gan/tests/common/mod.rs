@@ -49,7 +49,10 @@ pub fn check(name: &str, inputs: &[Tensor], f: impl Fn(&[Tensor]) -> Result<Tens
             let numeric = (at(STEP) - at(-STEP)) / (2.0 * STEP);
             // Truncation h^2 f'''/6 and cancellation eps |L| / h are both near 1e-10 for values of order one.
             let error = (numeric - analytic).abs();
-            assert!(error <= 2e-7 * (1.0 + analytic.abs()), "{name}: input {i}, element {j}: {analytic} against {numeric}");
+            assert!(
+                error <= 2e-7 * (1.0 + analytic.abs()),
+                "{name}: input {i}, element {j}: {analytic} against {numeric}"
+            );
         }
     }
     let single: Vec<Tensor> = inputs.iter().map(|t| t.to_dtype(DType::F32).unwrap()).collect();
