@@ -76,7 +76,7 @@ impl GeneratorConfig {
         }
         // Every width down to the last block's must be whole: the last one is ngf / 2 at 256 px, half of that twice on.
         let divisor = self.last_block() / 128;
-        if self.ngf == 0 || self.ngf % divisor != 0 || self.ngf > 1024 {
+        if self.ngf == 0 || !self.ngf.is_multiple_of(divisor) || self.ngf > 1024 {
             let (n, r) = (self.ngf, self.resolution);
             return Err(Error::usage(format!(
                 "ngf {n}: at {r} px choose a multiple of {divisor} up to 1024"

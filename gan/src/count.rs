@@ -88,7 +88,7 @@ pub(crate) fn discriminator_channels(start: usize, input: usize, size: usize) ->
 pub fn discriminators(size: usize) -> Count {
     let mut total = Count::default();
     for (scale, (start, input)) in FEATURE_SIZES.into_iter().zip(FEATURE_CHANNELS).enumerate() {
-        let (mut level, mut pixels) = (start, size / 2 >> scale);
+        let (mut level, mut pixels) = (start, (size / 2) >> scale);
         while level > 8 {
             pixels /= 2;
             let (ci, co) = (
@@ -110,7 +110,7 @@ pub fn mixing(size: usize) -> Count {
     let scaled = [64, 64, 128, 256];
     let mut total = Count::default();
     for i in 0..4 {
-        let pixels = size / 4 >> i;
+        let pixels = (size / 4) >> i;
         total += conv(channels[i], mixed[i], 1, pixels, true);
         total += conv(mixed[i], scaled[i], 1, 2 * pixels, true);
     }

@@ -88,9 +88,11 @@ fn counts_are_printed() {
     for n in ["105,684,175", "36,601,871", "59,978,063", "82,307,983", "49.667 G", "5.845 G", "10,331,328"] {
         assert!(text.contains(n), "{n}: {text}");
     }
-    let out =
-        program().args(["bench", "--count-only", "--lite", "--ngf", "128", "--resolution", "256", "--json"]);
-    let text = String::from_utf8(out.unwrap().stdout).unwrap();
+    let out = program()
+        .args(["bench", "--count-only", "--lite", "--ngf", "128", "--resolution", "256", "--json"])
+        .output()
+        .unwrap();
+    let text = String::from_utf8(out.stdout).unwrap();
     assert!(text.contains("79354307") && text.contains("33648195"), "{text}");
 }
 

@@ -102,7 +102,7 @@ mod tests {
 
     #[test]
     fn every_image_and_mirror_comes_once_a_pass() {
-        let images = (0..3u8).map(|i| vec![10 * i, 10 * i + 1, 10 * i + 2, 10 * i + 3].repeat(3)).collect();
+        let images = (0..3u8).map(|i| [10 * i, 10 * i + 1, 10 * i + 2, 10 * i + 3].repeat(3)).collect();
         let mut data = Dataset::new(images, 2);
         let mut seen: Vec<Vec<i64>> = Vec::new();
         for step in 0..3 {

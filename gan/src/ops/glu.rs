@@ -13,7 +13,7 @@ use crate::element::{Element, read, slice, stored, tensor, vectorized, with_elem
 /// # Errors
 /// An odd number of channels; tensors that are not of four dimensions, or not of float32 or float64.
 pub fn glu(x: &Tensor) -> Result<Tensor> {
-    if x.dims4()?.1 % 2 != 0 {
+    if !x.dims4()?.1.is_multiple_of(2) {
         bail!("GLU on an odd number of channels: {:?}", x.shape());
     }
     x.contiguous()?.apply_op1(Glu)

@@ -38,7 +38,7 @@ impl Settings {
         if self.batch < 2 {
             return Err(Error::usage("batch 1: batch norm needs at least 2 images"));
         }
-        if self.feature_size < 128 || self.feature_size % 32 != 0 {
+        if self.feature_size < 128 || !self.feature_size.is_multiple_of(32) {
             let s = self.feature_size;
             return Err(Error::usage(format!(
                 "feature size {s}: choose a multiple of 32 from 128 up (the four scales halve it five times)"
