@@ -34,6 +34,8 @@ struct Shelf {
     kept: usize,
     used: usize,
     peak: usize,
+    /// The most that were in use since [`Keeping::mark`].
+    marked: usize,
 }
 
 // SAFETY: the pointers are owned blocks that nobody else refers to; any thread may use or free them.
@@ -44,7 +46,7 @@ impl Shelf {
     fn take(&mut self, layout: Layout, inner: &impl GlobalAlloc) -> Option<*mut u8> {
         let size = layout.size();
         self.used += size;
-        self.peak = self.peak.max(self.used);
+        self.note_peak();
         let Some(at) = self.blocks[..self.len].iter().rposition(|b| b.layout == layout) else {
             self.give_back(self.used.saturating_add(self.kept).saturating_sub(self.limit()), inner);
             return None;
@@ -54,6 +56,11 @@ impl Shelf {
         self.len -= 1;
         self.kept -= size;
         Some(start)
+    }
+
+    fn note_peak(&mut self) {
+        self.peak = self.peak.max(self.used);
+        self.marked = self.marked.max(self.used);
     }
 
     fn put(&mut self, start: *mut u8, layout: Layout, inner: &impl GlobalAlloc) {
@@ -91,7 +98,22 @@ impl<A: GlobalAlloc> Keeping<A> {
     /// An empty shelf before `inner`.
     pub const fn new(inner: A) -> Self {
         let none = Block { start: null_mut(), layout: Layout::new::<()>() };
-        Self { inner, shelf: Mutex::new(Shelf { blocks: [none; SLOTS], len: 0, kept: 0, used: 0, peak: 0 }) }
+        Self {
+            inner,
+            shelf: Mutex::new(Shelf { blocks: [none; SLOTS], len: 0, kept: 0, used: 0, peak: 0, marked: 0 }),
+        }
+    }
+
+    /// Bytes of large blocks in use now; [`Keeping::most`] starts anew from here.
+    pub fn mark(&self) -> usize {
+        let mut shelf = self.shelf();
+        shelf.marked = shelf.used;
+        shelf.used
+    }
+
+    /// The most bytes of large blocks (128 KiB and more) that were in use at once since the last [`Keeping::mark`].
+    pub fn most(&self) -> usize {
+        self.shelf().marked
     }
 
     fn shelf(&self) -> MutexGuard<'_, Shelf> {
@@ -140,7 +162,7 @@ unsafe impl<A: GlobalAlloc> GlobalAlloc for Keeping<A> {
         if old != new {
             let mut shelf = self.shelf();
             shelf.used = (shelf.used + new).saturating_sub(old);
-            shelf.peak = shelf.peak.max(shelf.used);
+            shelf.note_peak();
         }
         // SAFETY: the caller's contract; the block came from `inner`.
         unsafe { self.inner.realloc(start, layout, size) }
