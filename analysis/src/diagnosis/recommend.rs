@@ -50,9 +50,9 @@ pub struct Recommendation {
     ///
     /// One path takes the steps as measured, another has them follow the spread by [`Recommendation::elasticity`],
     /// what this run's heads show. The interval holds both within a lag of maturity before and after `until_step`,
-    /// for the features act at times of their own, and beyond them what the predicted spread missed of the measured
-    /// one, [`Recommendation::missed`]. On five pairs of runs (docs/measurements.md) it held the measured spread at 44
-    /// of 45 probes; without the lag, at 28.
+    /// for the features act at times of their own (less than a lag where m is above 1/2), and beyond them what the predicted spread missed of the measured
+    /// one, [`Recommendation::missed`]. On six pairs of runs (docs/measurements.md) it held the measured spread at 53
+    /// of 54 probes; without the lag, at 35.
     pub spread_interval: Interval,
     /// By which power of the spread the steps `u e` of this run's heads grew, within layers and intervals; NaN (null)
     /// where that cannot be told (a single head a layer).
@@ -104,8 +104,10 @@ pub(super) fn recommend(
         ));
     }
     let (multiplier, feasible) = largest(kept).map_or_else(|| (lowest(peak), false), |m| (m, true));
-    // Features act at a time of their own: a slowed run may see it a lag earlier or later.
-    let slack = record.lag.unwrap_or_else(|| lag_steps(DEFAULT_LAG, total));
+    // Features act at a time of their own: a slowed run may see it a lag earlier or later, less where it is hardly
+    // slowed, for at m = 1 it is this run.
+    let lag = record.lag.unwrap_or_else(|| lag_steps(DEFAULT_LAG, total));
+    let slack = f64::from(lag) * (2.0 * (1.0 - multiplier)).min(1.0);
     let mut r = predict(paths, until, multiplier, slack);
     r.feasible = feasible;
     r.spread_limit = limit.exp();
@@ -116,7 +118,7 @@ pub(super) fn recommend(
 }
 
 /// What a multiplier would do until a probe; `slack` in steps.
-fn predict(paths: &HeadPaths, until: usize, multiplier: f64, slack: u32) -> Recommendation {
+fn predict(paths: &HeadPaths, until: usize, multiplier: f64, slack: f64) -> Recommendation {
     let elasticity = paths.elasticity(until).mean;
     let last = paths.steps.len() - 1;
     let taken = paths.slowed(last, multiplier, 0.0);
@@ -152,13 +154,14 @@ fn hull(a: Interval, b: Interval) -> Interval {
 }
 
 /// Smallest and largest value of a path within `slack` steps of a probe, straight between probes.
-fn around(steps: &[u32], path: &[f64], probe: usize, slack: u32) -> Interval {
-    let (from, to) = (steps[probe].saturating_sub(slack), steps[probe].saturating_add(slack));
-    let inside = (0..steps.len()).filter(|i| (from..=to).contains(&steps[*i])).map(|i| path[i]);
-    let at = |t: u32| {
-        let after = steps.partition_point(|s| *s < t);
+fn around(steps: &[u32], path: &[f64], probe: usize, slack: f64) -> Interval {
+    let step = |i: usize| f64::from(steps[i]);
+    let (from, to) = (step(probe) - slack, step(probe) + slack);
+    let inside = (0..steps.len()).filter(|i| (from..=to).contains(&step(*i))).map(|i| path[i]);
+    let at = |t: f64| {
+        let after = steps.partition_point(|s| f64::from(*s) < t);
         let (before, after) = (after.checked_sub(1)?, Some(after).filter(|i| *i < steps.len())?);
-        let part = f64::from(t - steps[before]) / f64::from(steps[after] - steps[before]);
+        let part = (t - step(before)) / (step(after) - step(before));
         Some(path[before] + part * (path[after] - path[before]))
     };
     // What is undefined later on says nothing.
