@@ -2,11 +2,11 @@
 
 use std::path::Path;
 
-use growthpath_figures::Figure;
-use growthpath_figures::common::arm_legend;
-use growthpath_figures::model::{Axis, Bar, Item, Marker, Panel};
+use growthpath_figures::arms::{ArmStyle, arm_styles};
+use growthpath_figures::model::{Axis, Bar, Item, LegendEntry, Marker, Panel};
 use growthpath_figures::scale::Scale;
-use growthpath_figures::style::{ArmStyle, arm_styles};
+use growthpath_figures::{Drawing, Format, Width};
+use serde_json::Value;
 
 use crate::error::{Error, Result};
 use crate::train::{Row, read_table};
@@ -59,16 +59,18 @@ fn images_axis() -> Axis {
     Axis::new("images seen (thousands)", Scale::Linear)
 }
 
-fn frame(title: &str, runs: &[Drawn]) -> (Figure, Vec<ArmStyle>) {
-    let names: Vec<&str> = runs.iter().map(|r| r.name.as_str()).collect();
+fn frame(title: &str, runs: &[Drawn]) -> (Drawing, Vec<ArmStyle>) {
+    // No configuration of growthpath's: the names decide.
+    let names: Vec<(&Value, &str)> = runs.iter().map(|r| (&Value::Null, r.name.as_str())).collect();
     let styles = arm_styles(&names);
-    let mut figure = Figure::new(title);
-    figure.legend = arm_legend(&names, &styles, true);
+    let mut figure = Drawing::new(title);
+    let entry = |(r, s): (&Drawn, &ArmStyle)| LegendEntry::line(&r.name, s.stroke());
+    figure.legend = runs.iter().zip(&styles).map(entry).collect();
     (figure, styles)
 }
 
 /// Both losses and both mean logits over images seen.
-pub fn losses(runs: &[Drawn]) -> Figure {
+pub fn losses(runs: &[Drawn]) -> Drawing {
     let (mut figure, styles) = frame("Losses and logits", runs);
     figure.columns = 2;
     figure.share_x = true;
@@ -89,7 +91,7 @@ pub fn losses(runs: &[Drawn]) -> Figure {
 }
 
 /// FD-lite1 and KID (with two standard errors) over images seen.
-pub fn distances(runs: &[Drawn]) -> Figure {
+pub fn distances(runs: &[Drawn]) -> Drawing {
     let (mut figure, styles) = frame("Distance to the training images", runs);
     figure.columns = 2;
     let mut fd = Panel::new("FD-lite1", images_axis(), Axis::new("Frechet distance", Scale::Linear));
@@ -108,7 +110,7 @@ pub fn distances(runs: &[Drawn]) -> Figure {
 }
 
 /// Seconds of a step of each run.
-pub fn speed(runs: &[Drawn]) -> Figure {
+pub fn speed(runs: &[Drawn]) -> Drawing {
     let (mut figure, styles) = frame("Time of a training step", runs);
     let names = runs.iter().map(|r| r.name.clone()).collect();
     let mut panel =
@@ -121,7 +123,7 @@ pub fn speed(runs: &[Drawn]) -> Figure {
         colour: style.colour,
         label: format!("{:.2} s", run.seconds()),
     });
-    panel.items.push(Item::Bars(bars.collect()));
+    panel.items.push(Item::Bars { bars: bars.collect(), lying: false });
     figure.legend.clear();
     figure.panels.push(panel);
     figure
@@ -131,8 +133,8 @@ pub fn speed(runs: &[Drawn]) -> Figure {
 ///
 /// # Errors
 /// A path that cannot be written.
-pub fn save(figure: &Figure, folder: &Path, name: &str) -> Result<()> {
+pub fn save(figure: &Drawing, folder: &Path, name: &str) -> Result<()> {
     std::fs::create_dir_all(folder).map_err(Error::io(folder))?;
-    figure.save_svg(folder.join(format!("{name}.svg")))?;
-    Ok(figure.save_png(folder.join(format!("{name}.png")))?)
+    figure.save(folder.join(format!("{name}.svg")), Format::Svg, Width::Page)?;
+    Ok(figure.save(folder.join(format!("{name}.png")), Format::Png, Width::Page)?)
 }

@@ -16,7 +16,7 @@ use crate::rows::Row;
 use crate::table::Table;
 
 enum Job {
-    Store(Buffers),
+    Store(Box<Buffers>),
     Wait(SyncSender<()>),
 }
 
@@ -46,7 +46,7 @@ impl Worker {
 
     /// Hands over rows. A thread that has died is noticed by [`Worker::failure`].
     pub fn store(&self, rows: Buffers) {
-        self.send(Job::Store(rows));
+        self.send(Job::Store(Box::new(rows)));
     }
 
     /// Returns when everything handed over so far is written, or has failed.
