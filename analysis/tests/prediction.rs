@@ -238,8 +238,10 @@ proptest! {
         let bound = energy_bound(&Moments::new(&prev.x).unwrap(), &shape.geometry).unwrap();
         for p in predict(&prev, &next, &shape.geometry).unwrap() {
             let e = factorize(&p, 1.0).unwrap().start.e;
-            // Equality is reached at width 1 without bias: allow the rounding of both sides.
-            prop_assert!(e <= bound * (1.0 + 1e-12), "{e} > {bound}");
+            // Equality is reached at width 1 without bias: allow the rounding of both sides, and that of a step taken
+            // as the difference of two projections that are so much larger.
+            let rounding = 1e-12 + 1e-15 / 10f64.powf(log_step);
+            prop_assert!(e <= bound * (1.0 + rounding), "{e} > {bound}");
         }
     }
 

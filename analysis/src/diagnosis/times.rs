@@ -17,7 +17,8 @@ const PATIENCE: usize = 5;
 ///
 /// Curves waver as they cross: a GPT's lower half went 0.910, 0.896, 0.908, 0.820, 0.919 within ten steps around 0.9.
 /// Where such steps are not measured, a bracket that took each measurement for its neighbourhood would miss what a
-/// denser record shows. Brackets are right as long as no unmeasured excursion is larger than this.
+/// denser record shows. Brackets are right as long as no unmeasured excursion is larger than this; for maturity, larger
+/// than the largest that was measured ([`deepest_dip`]).
 const MARGIN: f64 = 0.25;
 
 /// What one measurement of reliance shows at the asked confidence.
@@ -152,8 +153,11 @@ fn settled(curve: &HalfCurve, lag: u32, threshold: f64, total: u32) -> Time {
     let unsettled = values.iter().rposition(|v| !(*v > threshold));
     let low = unsettled.map_or(lag.saturating_sub(1), |i| steps[i]);
     let since = unsettled.map_or(0, |i| i + 1);
-    let clear = 1.0 - (1.0 - MARGIN) * (1.0 - threshold);
-    let sure = (since..values.len()).find(|i| values[*i] >= clear);
+    let quarter = 1.0 - (1.0 - MARGIN) * (1.0 - threshold);
+    let clear = quarter.max(threshold + deepest_dip(steps, &values[since..], since));
+    // From here on every measurement is clear of the threshold.
+    let wavering = values.iter().rposition(|v| !(*v >= clear));
+    let sure = Some(wavering.map_or(since, |i| since.max(i + 1))).filter(|i| *i < values.len());
     // Nothing can come after the last step.
     let last = values.len().checked_sub(1).filter(|i| *i >= since && steps[*i] >= total);
     let high = sure.or(last).map(|mut i| {
@@ -164,4 +168,15 @@ fn settled(curve: &HalfCurve, lag: u32, threshold: f64, total: u32) -> Time {
         steps[i]
     });
     Time { low: high.map_or(low, |h| low.min(h.saturating_sub(1))), high }
+}
+
+/// How far below the straight line between its neighbours the lowest measurement lies, `first` being the position of
+/// `values` in `steps`: what the curve may do between two measurements as well.
+fn deepest_dip(steps: &[u32], values: &[f64], first: usize) -> f64 {
+    let dip = |i: usize| {
+        let at = |i: usize| f64::from(steps[first + i]);
+        let part = (at(i) - at(i - 1)) / (at(i + 1) - at(i - 1));
+        values[i - 1] + part * (values[i + 1] - values[i - 1]) - values[i]
+    };
+    (1..values.len().saturating_sub(1)).map(dip).fold(0.0, f64::max)
 }

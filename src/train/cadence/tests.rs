@@ -116,7 +116,7 @@ fn without_telemetry_the_floor_takes_the_probes_share() {
     let blind = Cadence::new(&c);
     let seeing = Cadence::new(&config(300, 0.1));
     assert!(blind.plan().floor.len() > 2 * seeing.plan().floor.len());
-    assert!(blind.plan().floor.len() as f64 * blind.plan().costs.probe <= 0.58 * 30.0);
+    assert!(blind.plan().floor.len() as f64 * blind.plan().costs.probe <= super::plan::SHARES[0] * 30.0);
 }
 
 #[test]
