@@ -34,6 +34,19 @@ pub struct DriftSensitivity {
     total: f64,
 }
 
+/// One set of weights under the moments of one end, and its two Gram matrices for every head.
+struct Side<'a> {
+    factors: &'a SideFactors,
+    grams: Vec<(Mat<f64>, Mat<f64>)>,
+}
+
+impl Side<'_> {
+    /// `d_h <M,M>_S` of a head.
+    fn square(&self, head: usize) -> f64 {
+        inner(&self.grams[head].0, &self.grams[head].1)
+    }
+}
+
 impl DriftSensitivity {
     /// Works out the form for the interval from `prev` to `next`.
     ///
@@ -61,18 +74,17 @@ impl DriftSensitivity {
         forms: &Forms,
         factors: &CornerFactors,
     ) -> Self {
-        let sides: Vec<[(&SideFactors, Vec<(Mat<f64>, Mat<f64>)>); 2]> = [OLD, NEW]
-            .map(|w| {
-                [OLD, NEW].map(|x| {
-                    let side = &factors.0[x].own[w];
-                    (side, (0..geometry.heads).map(|h| side.grams(forms, h)).collect())
-                })
+        // [weights][features]
+        let sides: [[Side<'_>; 2]; 2] = [OLD, NEW].map(|w| {
+            [OLD, NEW].map(|x| {
+                let factors = &factors.0[x].own[w];
+                Side { factors, grams: (0..geometry.heads).map(|h| factors.grams(forms, h)).collect() }
             })
-            .into();
+        });
         // Growth of |M|_S^2 under each set of weights, over twice its logarithmic mean; none where it is undefined.
         let weight = |head: usize| -> Option<[(f64, f64); 2]> {
             let one = |w: usize| {
-                let [old, new] = [OLD, NEW].map(|x| inner(&sides[w][x].1[head].0, &sides[w][x].1[head].1));
+                let [old, new] = [OLD, NEW].map(|x| sides[w][x].square(head));
                 let scale = 2.0 * log_mean(old, new, new - old);
                 (1.0 / scale, (new - old) / scale)
             };
@@ -84,7 +96,8 @@ impl DriftSensitivity {
         let mut gradient = InputGradient::new(&prev.lengths(), prev.width());
         let mut total = 0.0;
         for (w, weights_at) in [(OLD, (&prev.wq, &prev.wk)), (NEW, (&next.wq, &next.wk))] {
-            let [(old, old_grams), (new, new_grams)] = &sides[w];
+            let [Side { factors: old, grams: old_grams }, Side { factors: new, grams: new_grams }] =
+                &sides[w];
             let (keys, queries) = (old.k.midpoint(&new.k), midpoint(&old.q, &new.q));
             let mut by_key = keys.zeros_like();
             let mut by_query = Mat::zeros(queries.nrows(), queries.ncols());

@@ -23,7 +23,7 @@ pub struct Settling {
 /// The settling of a record; none where the run kept no final cosines.
 pub(super) fn settling(record: &Record, threshold: f64) -> Option<Settling> {
     let curve = &record.final_cosine;
-    let below = curve.lower.iter().rposition(|v| !(*v > threshold));
+    let below = curve.lower.iter().rposition(|v| v.is_nan() || *v <= threshold);
     let first = below.map_or(0, |i| i + 1);
     let (&earliest, _) = curve.steps.split_first()?;
     let step = curve.steps.get(first).copied().unwrap_or(record.total);

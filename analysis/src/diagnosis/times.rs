@@ -101,7 +101,7 @@ impl<'a> Sharp<'a> {
         let before = first.unwrap_or(self.steps.len());
         // The last measurement that excludes everything before it: well below the threshold so far.
         let near = (1.0 - MARGIN) * self.threshold;
-        let clear = self.values[..before].iter().position(|v| !(*v <= near)).unwrap_or(before);
+        let clear = self.values[..before].iter().position(|v| v.is_nan() || *v > near).unwrap_or(before);
         let mut low = clear;
         // From there, steps measured one after another speak for themselves.
         while low < before && self.steps[low] <= low.checked_sub(1).map_or(0, |i| self.steps[i] + 1) {
@@ -150,13 +150,13 @@ impl<'a> Sharp<'a> {
 fn settled(curve: &HalfCurve, lag: u32, threshold: f64, total: u32) -> Time {
     let (steps, values) = (&curve.steps[..], &curve.lower[..]);
     // Comparisons with NaN are false: an undefined value is not settled.
-    let unsettled = values.iter().rposition(|v| !(*v > threshold));
+    let unsettled = values.iter().rposition(|v| v.is_nan() || *v <= threshold);
     let low = unsettled.map_or(lag.saturating_sub(1), |i| steps[i]);
     let since = unsettled.map_or(0, |i| i + 1);
     let quarter = 1.0 - (1.0 - MARGIN) * (1.0 - threshold);
     let clear = quarter.max(threshold + deepest_dip(steps, &values[since..], since));
     // From here on every measurement is clear of the threshold.
-    let wavering = values.iter().rposition(|v| !(*v >= clear));
+    let wavering = values.iter().rposition(|v| v.is_nan() || *v < clear);
     let sure = Some(wavering.map_or(since, |i| since.max(i + 1))).filter(|i| *i < values.len());
     // Nothing can come after the last step.
     let last = values.len().checked_sub(1).filter(|i| *i >= since && steps[*i] >= total);
