@@ -237,6 +237,9 @@ fn hostile(mut f: impl FnMut() -> f64) -> Material {
     m
 }
 
+/// A set of values by name and index.
+type Values = (&'static str, Box<dyn Fn(usize) -> f64>);
+
 #[test]
 fn constants_gaps_and_extremes_draw() {
     let odd = [
@@ -258,7 +261,7 @@ fn constants_gaps_and_extremes_draw() {
         k += 1;
         of(k)
     };
-    let sets: [(&str, Box<dyn Fn(usize) -> f64>); 6] = [
+    let sets: [Values; 6] = [
         ("zero", Box::new(|_| 0.0)),
         ("constant", Box::new(|_| -3.0)),
         ("odd", Box::new(move |k| odd[k % odd.len()])),

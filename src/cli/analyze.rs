@@ -162,7 +162,11 @@ fn prediction_table(a: &Analysis) -> String {
         .map(|(name, part)| {
             vec![
                 (*name).to_owned(),
-                format!("{:.5}", part.correlation),
+                if part.correlation.is_finite() {
+                    format!("{:.5}", part.correlation)
+                } else {
+                    "-".to_owned()
+                },
                 number(part.worst_cumulative),
                 part.worst_layer.map_or("-".into(), |l| l.to_string()),
             ]

@@ -57,31 +57,42 @@ pub fn run(args: &Args) -> Result<()> {
     if args.json { output::json(&c) } else { output::print(&text(&c)) }
 }
 
-fn columns(name: &str, g: &GroupComparison) -> Vec<String> {
+fn columns(name: &str, g: &GroupComparison, split: bool) -> Vec<String> {
     let s = &g.shapley;
+    // What is below rounding is nothing; what is interpolated too much is not shown.
+    let lever = |v: f64| {
+        if !split {
+            f64::NAN
+        } else if v.abs() < 1e-9 {
+            0.0
+        } else {
+            v
+        }
+    };
     let numbers = [
         g.measured_a.growth,
         g.measured_b.growth,
         g.measured_gap,
         g.predicted_gap,
-        s.start,
-        s.step_size,
-        s.update_geometry,
-        s.residual_energy,
-        s.coherence,
-        s.features,
+        lever(s.start),
+        lever(s.step_size),
+        lever(s.update_geometry),
+        lever(s.residual_energy),
+        lever(s.coherence),
+        lever(s.features),
     ];
     std::iter::once(name.to_owned()).chain(numbers.map(number)).collect()
 }
 
-fn levers(name: &str, g: &GroupComparison) -> Vec<String> {
+fn levers(name: &str, g: &GroupComparison, _split: bool) -> Vec<String> {
     let p = &g.measured_gap_parts;
     let numbers =
         [p.query, p.key, p.features, g.step_size_ratio, g.residual_energy_ratio, g.coherence_difference];
     std::iter::once(name.to_owned()).chain(numbers.map(number)).collect()
 }
 
-fn rows(c: &Comparison, of: fn(&str, &GroupComparison) -> Vec<String>) -> Vec<Vec<String>> {
+fn rows(c: &Comparison, of: fn(&str, &GroupComparison, bool) -> Vec<String>) -> Vec<Vec<String>> {
+    let of = |name: &str, g: &GroupComparison| of(name, g, c.split_is_trusted());
     let mut rows = vec![of("upper half", &c.groups.upper)];
     rows.extend(c.groups.lower.as_ref().map(|g| of("lower half", g)));
     rows.extend(c.layers.iter().rev().map(|l| of(&format!("  {}", l.layer), &l.comparison)));

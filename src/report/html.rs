@@ -198,17 +198,18 @@ pub fn page(m: &Material) -> Result<String> {
                     [Some(("upper", &c.groups.upper)), c.groups.lower.as_ref().map(|g| ("lower", g))];
                 for (layers, g) in groups.into_iter().flatten() {
                     let s = &g.shapley;
+                    let lever = |v: f64| if c.split_is_trusted() { v } else { f64::NAN };
                     let mut cells = vec![name.clone(), layers.to_string()];
                     cells.extend(
                         [
                             g.measured_gap,
                             g.predicted_gap,
-                            s.start,
-                            s.step_size,
-                            s.update_geometry,
-                            s.residual_energy,
-                            s.coherence,
-                            s.features,
+                            lever(s.start),
+                            lever(s.step_size),
+                            lever(s.update_geometry),
+                            lever(s.residual_energy),
+                            lever(s.coherence),
+                            lever(s.features),
                             g.step_size_ratio,
                             g.residual_energy_ratio,
                         ]

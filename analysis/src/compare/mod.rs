@@ -136,6 +136,14 @@ pub struct Comparison {
     pub notes: Vec<String>,
 }
 
+impl Comparison {
+    /// Whether the split between levers rests on recorded intervals: at most a quarter of them were cut, where it is
+    /// interpolated and may even change sign. Gaps and growths do not depend on it.
+    pub fn split_is_trusted(&self) -> bool {
+        4 * self.window.interpolated <= self.window.intervals
+    }
+}
+
 /// Splits the difference in predicted growth between two runs over the six paths of (5.4), beside the measured
 /// difference and the difference in validation loss.
 ///
@@ -207,9 +215,11 @@ fn caveats(whole: &GroupComparison, steps: &ComparedSteps) -> Vec<String> {
     }
     if steps.interpolated > 0 {
         notes.push(format!(
-            "{} of {} intervals were cut where only one run was probed: the split between factors is interpolated \
-             there; train the second run with --probe-like and the first's directory",
-            steps.interpolated, steps.intervals
+            "{} of {} intervals were cut where only one run was probed: the split between levers is interpolated there\
+             {}; train the second run with --probe-like and the first's directory",
+            steps.interpolated,
+            steps.intervals,
+            if 4 * steps.interpolated > steps.intervals { ", too much to be shown" } else { "" }
         ));
     }
     notes

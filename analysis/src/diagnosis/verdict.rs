@@ -98,7 +98,7 @@ fn commits(record: &Record, times: &Times, thresholds: &Thresholds) -> String {
             percent(thresholds.confidence)
         )
     } else {
-        "its reliance was not measured with a standard error".to_owned()
+        "its reliance was not measured from then on, with a standard error".to_owned()
     };
     format!(
         "upper half is not seen to commit (its sharpness passes {} {}; {why})",

@@ -136,7 +136,10 @@ fn table<R: Row>(a: &Run, b: &Run, out: &mut Vec<Agreement>) -> Result<()> {
     for (p, q) in Steps::<R>::of(a).zip(Steps::<R>::of(b)) {
         let (p, q) = (p?, q?);
         if p.len() != q.len() || p.iter().zip(&q).any(|(x, y)| x.key() != y.key()) {
-            return Err(mismatch(format!("other layers or heads at step {}", p[0].step())));
+            return Err(mismatch(format!(
+                "other rows at step {}: recorded at other steps, or of another shape",
+                p[0].step()
+            )));
         }
         step(&p, &q, &mut out[start..]);
     }

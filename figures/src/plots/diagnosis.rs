@@ -16,8 +16,11 @@ const COMMITTED: (Colour, Colour) = (Colour::hex(0xF6D5C6), Colour::hex(0xB5410A
 /// Bracket of the maturity and its edges.
 const MATURE: (Colour, Colour) = (Colour::hex(0xCFE3D3), Colour::hex(0x1E6B3A));
 
+/// Steps between which something happened; none where it did not.
+type Ends = Option<(f64, f64)>;
+
 /// States between which the upper half committed, and between which the lower half came to rest.
-pub fn times(d: &Diagnosis) -> (Option<(f64, f64)>, Option<(f64, f64)>) {
+pub fn times(d: &Diagnosis) -> (Ends, Ends) {
     let ends = |b: Bracket| (f64::from(if b.is_exact() { b.high } else { b.low }), f64::from(b.high));
     (d.commitment.map(ends), d.maturity.map(ends))
 }

@@ -5,9 +5,9 @@ use growthpath_analysis::read::LayerSplit;
 use super::common::{divider, divider_ink, factor, signed};
 use crate::colour::Colour;
 use crate::material::{Material, RunMaterial};
-use crate::model::{Axis, Drawing, Item, LegendEntry, Marker, Panel, stacked_bars};
+use crate::model::{Axis, Drawing, Fill, Item, LegendEntry, Marker, Panel, stacked_bars};
 use crate::scale::Scale;
-use crate::style::{INK, parts};
+use crate::style::{FAINT_INK, INK, parts};
 
 type Part = (&'static str, Colour, fn(&LayerSplit) -> f64);
 
@@ -30,6 +30,11 @@ pub fn draw(m: &Material) -> Vec<Drawing> {
     drawing.panel_height = 140.0;
     drawing.legend = PARTS.iter().map(|p| LegendEntry::patch(p.0, p.1)).collect();
     drawing.legend.push(LegendEntry::marker("net growth", Marker::HollowDiamond, INK));
+    if m.runs.iter().any(|r| r.analysis.accounting.long > 0) {
+        drawing
+            .legend
+            .push(LegendEntry::hatch("some interval grew by more than 1: probe more often", FAINT_INK));
+    }
     for run in &m.runs {
         let layers = &run.analysis.accounting.layers;
         let names = (0..layers.len()).map(|l| l.to_string()).collect();
@@ -38,6 +43,14 @@ pub fn draw(m: &Material) -> Vec<Drawing> {
         let values: Vec<Vec<f64>> = PARTS.iter().map(|p| layers.iter().map(p.2).collect()).collect();
         let stacked: Vec<(Colour, &[f64])> =
             PARTS.iter().zip(&values).map(|(p, v)| (p.1, v.as_slice())).collect();
+        // Layers of which some interval was too long for its split to be trusted.
+        let place = |l: usize| l as f64;
+        panel.items.extend(layers.iter().enumerate().filter(|(_, g)| g.long > 0).map(|(l, _)| Item::Span {
+            from: place(l) - 0.5,
+            to: place(l) + 0.5,
+            fill: Fill::Hatch(FAINT_INK),
+            label: String::new(),
+        }));
         panel.items.push(Item::Bars { bars: stacked_bars(&stacked, 0.8), lying: false });
         panel.items.push(Item::Scatter {
             points: layers.iter().enumerate().map(|(l, g)| (l as f64, g.growth)).collect(),

@@ -31,7 +31,12 @@ fn ends(g: &GroupComparison) -> (f64, f64) {
 
 /// One drawing a pair: a waterfall from the first arm's predicted growth to the second's, one panel a half.
 pub fn draw(m: &Material) -> Vec<Drawing> {
-    let compared = m.comparisons.iter().filter_map(|p| Some((p, p.comparison.as_ref().ok()?)));
+    // A split that is interpolated for the most part is not drawn: it may point the wrong way.
+    let compared = m
+        .comparisons
+        .iter()
+        .filter_map(|p| Some((p, p.comparison.as_ref().ok()?)))
+        .filter(|(_, c)| c.split_is_trusted());
     compared
         .map(|(pair, c)| {
             let names = (m.runs[pair.from].name.as_str(), m.runs[pair.to].name.as_str());
@@ -140,9 +145,16 @@ fn sentence(from: &str, to: &str, half: &str, g: &GroupComparison) -> String {
         .into_iter()
         .filter(|l| l.2.is_finite() && l.2 * gap > 0.0)
         .max_by(|a, b| a.2.abs().total_cmp(&b.2.abs()));
-    let how = match largest {
-        Some((name, _, part)) => format!(", most of it by the {name} ({})", signed(part)),
-        None => String::new(),
+    let against = levers(g)
+        .into_iter()
+        .filter(|l| l.2.is_finite() && l.2 * gap < 0.0)
+        .max_by(|a, b| a.2.abs().total_cmp(&b.2.abs()));
+    let part = |(name, _, part): Lever| format!("{name} ({})", signed(part));
+    let how = match (largest, against) {
+        // Parts that exceed the gap nearly cancel: neither alone is the reason.
+        (Some(l), Some(a)) if a.2.abs() > 0.5 * gap.abs() => format!(": {} against {}", part(l), part(a)),
+        (Some(l), _) => format!(", most of it by the {}", part(l)),
+        _ => String::new(),
     };
     let way = if gap < 0.0 { "less" } else { "more" };
     format!("{to} grew {:.2} ln {way} than {from} in the {half}{how}", gap.abs())

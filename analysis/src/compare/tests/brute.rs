@@ -134,9 +134,12 @@ fn check(group: &GroupComparison, a: &Plan, b: &Plan, keep: &dyn Fn(u16) -> bool
 }
 
 /// Every group of a comparison.
-fn groups<'a>(c: &'a Comparison, layers: u16) -> Vec<(&'a GroupComparison, Box<dyn Fn(u16) -> bool>)> {
+/// A group's numbers and which layers it holds.
+type Group<'a> = (&'a GroupComparison, Box<dyn Fn(u16) -> bool>);
+
+fn groups(c: &Comparison, layers: u16) -> Vec<Group<'_>> {
     let half = layers / 2;
-    let mut all: Vec<(&GroupComparison, Box<dyn Fn(u16) -> bool>)> =
+    let mut all: Vec<Group<'_>> =
         vec![(&c.comparison, Box::new(|_| true)), (&c.groups.upper, Box::new(move |l| l >= half))];
     all.extend(
         c.groups.lower.iter().map(|g| -> (_, Box<dyn Fn(u16) -> bool>) { (g, Box::new(move |l| l < half)) }),

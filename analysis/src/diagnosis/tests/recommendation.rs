@@ -82,9 +82,9 @@ proptest! {
         // Make the cells consistent: each ends where the recursion does.
         let mut cells = cells;
         for i in 1..cells.len() {
-            for h in 0..2 {
-                let before = cells[i - 1][h].ln_predicted;
-                let c = &mut cells[i][h];
+            let (earlier, later) = cells.split_at_mut(i);
+            for (last, c) in earlier[i - 1].iter().zip(&mut later[0]) {
+                let before = last.ln_predicted;
                 let x = c.step / before.exp();
                 let grown = (2.0 * x * c.c0 + x * x).max(-0.9);
                 c.c0 = if x > 0.0 { (grown - x * x) / (2.0 * x) } else { 0.0 };

@@ -22,7 +22,7 @@ impl Tamper for Announced {
         let pressure = rate(row.step, head) as f32;
         (row.wg_q, row.wg_k) = (-pressure, -pressure);
         row.entropy = -pressure;
-        row.dm_f = if row.step % 30 == 0 { 1.0 } else { f32::NAN };
+        row.dm_f = if row.step.is_multiple_of(30) { 1.0 } else { f32::NAN };
     }
 }
 

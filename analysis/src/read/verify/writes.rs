@@ -142,7 +142,12 @@ impl ShareWalk<'_> {
         let wanted = [1.0, 1.0, self.feature.mean(step, layer)];
         for ((check, (sum, size)), wanted) in self.checks.iter_mut().zip(&self.group.sums).zip(wanted) {
             let difference = (sum.total() - wanted).abs();
-            check.add(if difference == 0.0 { 0.0 } else { difference / size.total().max(wanted.abs()) }, at);
+            // Shares of one, and growths in ln: differences of float64 sums of that size round by this much at least.
+            let rounding = 1e-12;
+            check.add(
+                if difference <= rounding { 0.0 } else { difference / size.total().max(wanted.abs()) },
+                at,
+            );
         }
     }
 }
