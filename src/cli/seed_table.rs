@@ -9,7 +9,9 @@ use super::output::{number, table};
 pub fn text(s: &SeedSummary) -> String {
     let percent = format!("{:.0} % interval", 100.0 * s.level);
     let head = ["", "seeds", "mean", "standard error", &percent, "sign-flip p", "least p", "reading"];
-    let mut out = table(&head, &s.metrics.iter().map(row).collect::<Vec<_>>());
+    // Differences that are rounding in every comparison are none.
+    let differs = |m: &&SeedMetric| m.values.iter().any(|v| v.is_nan() || v.abs() > 1e-9);
+    let mut out = table(&head, &s.metrics.iter().filter(differs).map(row).collect::<Vec<_>>());
     out += &format!(
         "\nover {} seeds, {} of them pairs of runs of the same seed. Intervals are Student's t; where one covers zero the\n\
          difference is noise as far as these seeds tell (undecided). One interval in {:.0} misses by chance: among {} differences, some may.\n",
