@@ -156,8 +156,10 @@ fn settled(curve: &HalfCurve, lag: u32, threshold: f64, total: u32) -> Time {
     let quarter = 1.0 - (1.0 - MARGIN) * (1.0 - threshold);
     let clear = quarter.max(threshold + deepest_dip(steps, &values[since..], since));
     // From here on every measurement is clear of the threshold and close enough to the next one to speak for the steps
-    // between: training slows down on its own clock, so a gap may be as long as what came before it, and a lag more.
-    let far = |i: usize| steps.get(i + 1).is_some_and(|next| *next > (2 * steps[i]).saturating_add(lag));
+    // between: training slows down on its own clock, so a gap may be twice as long as what came before it, and a lag more.
+    let far = |i: usize| {
+        steps.get(i + 1).is_some_and(|next| *next > steps[i].saturating_mul(3).saturating_add(lag))
+    };
     let wavering = (0..values.len()).rposition(|i| values[i].is_nan() || values[i] < clear || far(i));
     let sure = Some(wavering.map_or(since, |i| since.max(i + 1))).filter(|i| *i < values.len());
     // Nothing can come after the last step.
