@@ -64,10 +64,13 @@ impl MetricChange {
 
 /// Logarithmic mean `(b - a)/ln(b/a)` of two positive numbers whose difference is known better than by subtraction.
 pub(crate) fn log_mean(a: f64, b: f64, difference: f64) -> f64 {
-    // ln(b/a) = 2 artanh(z), z = (b - a)/(b + a): stable when a and b agree to many digits.
+    // ln(b/a) = 2 artanh(z), z = (b - a)/(b + a): stable when a and b agree to many digits, and only then.
     let z = difference / (a + b);
-    let ratio = if z == 0.0 { 1.0 } else { z / z.atanh() };
-    0.5 * (a + b) * ratio
+    match z.abs() {
+        0.0 => 0.5 * (a + b),
+        near if near < 0.5 => 0.5 * (a + b) * z / z.atanh(),
+        _ => difference / (b / a).ln(),
+    }
 }
 
 impl Prediction {

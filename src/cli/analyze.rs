@@ -211,7 +211,7 @@ fn text(a: &Analysis, d: Option<&Diagnosis>) -> String {
     if a.accounting.long > 0 {
         out += &format!(
             "* {} of {} intervals (a head each) grew by more than {} in ln: too long for their split to be trusted;\n  \
-             probe more often there\n",
+             probe more often there (--probe-every, or a larger --probe-budget)\n",
             a.accounting.long, a.accounting.intervals, LONG_INTERVAL
         );
     }

@@ -84,15 +84,22 @@ fn columns(name: &str, g: &GroupComparison, split: bool) -> Vec<String> {
     std::iter::once(name.to_owned()).chain(numbers.map(number)).collect()
 }
 
-fn levers(name: &str, g: &GroupComparison, _split: bool) -> Vec<String> {
+fn levers(name: &str, g: &GroupComparison, split: bool) -> Vec<String> {
     let p = &g.measured_gap_parts;
-    let numbers =
-        [p.query, p.key, p.features, g.step_size_ratio, g.residual_energy_ratio, g.coherence_difference];
+    let lever = |v: f64| if split { v } else { f64::NAN };
+    let numbers = [
+        p.query,
+        p.key,
+        p.features,
+        lever(g.step_size_ratio),
+        lever(g.residual_energy_ratio),
+        lever(g.coherence_difference),
+    ];
     std::iter::once(name.to_owned()).chain(numbers.map(number)).collect()
 }
 
 fn rows(c: &Comparison, of: fn(&str, &GroupComparison, bool) -> Vec<String>) -> Vec<Vec<String>> {
-    let of = |name: &str, g: &GroupComparison| of(name, g, c.split_is_trusted());
+    let of = |name: &str, g: &GroupComparison| of(name, g, c.split_is_trusted);
     let mut rows = vec![of("upper half", &c.groups.upper)];
     rows.extend(c.groups.lower.as_ref().map(|g| of("lower half", g)));
     rows.extend(c.layers.iter().rev().map(|l| of(&format!("  {}", l.layer), &l.comparison)));

@@ -198,7 +198,7 @@ pub fn page(m: &Material) -> Result<String> {
                     [Some(("upper", &c.groups.upper)), c.groups.lower.as_ref().map(|g| ("lower", g))];
                 for (layers, g) in groups.into_iter().flatten() {
                     let s = &g.shapley;
-                    let lever = |v: f64| if c.split_is_trusted() { v } else { f64::NAN };
+                    let lever = |v: f64| if c.split_is_trusted { v } else { f64::NAN };
                     let mut cells = vec![name.clone(), layers.to_string()];
                     cells.extend(
                         [

@@ -28,10 +28,11 @@ impl Job {
     pub fn share_probe_times(jobs: &mut [Self]) {
         for i in 1..jobs.len() {
             let (earlier, rest) = jobs.split_at_mut(i);
-            let auto = |c: &TrainConfig| matches!(c.probe.times, ProbeTimes::Auto { .. });
+            // With QK-norm there are no probes to share.
+            let auto = |c: &TrainConfig| matches!(c.probe.times, ProbeTimes::Auto { .. }) && !c.model.qk_norm;
             let (seed, steps) = (rest[0].config.seed, rest[0].config.steps);
-            let first = earlier.iter().find(|j| j.config.seed == seed);
-            if let Some(first) = first.filter(|j| auto(&j.config) && j.config.steps == steps)
+            let alike = |j: &&Self| auto(&j.config) && j.config.seed == seed && j.config.steps == steps;
+            if let Some(first) = earlier.iter().find(alike)
                 && auto(&rest[0].config)
             {
                 rest[0].like = Some(first.folder.clone());

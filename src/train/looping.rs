@@ -13,7 +13,7 @@ use super::cadence::Cadence;
 use super::config::{ProbeTimes, TrainConfig};
 use super::device_step::Started;
 use super::dump::Dump;
-use super::measure::copies;
+use super::measure::{capture, copies};
 use super::moments::{Keeper, KeyMoments};
 use super::optimizer::{Optimizer, StepInfo};
 use super::probe::Prober;
@@ -167,6 +167,11 @@ pub fn resume(
         let probed = restored.probed.as_ref().unwrap_or(&s.model);
         p.restore(probed, at, &restored.state.eta)?;
         s.probed = if config.checkpoint_every > 0 { copies(probed)? } else { Vec::new() };
+    }
+    if step >= config.steps {
+        // Every step was done and the process ended before it said so: only the end is left to record.
+        s.valid_loss = Run::open(run)?.evals()?.last().map_or(f64::NAN, |e| e.loss);
+        s.last_moments = s.probe_batch.as_ref().map(|b| capture(&s.model, b, step)).transpose()?;
     }
     s.steps(step, on)
 }

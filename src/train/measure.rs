@@ -82,7 +82,7 @@ pub fn copies(model: &Decoder) -> Result<Vec<Tensor>> {
 }
 
 /// The key moments alone: a forward pass, no logits.
-fn capture(model: &Decoder, batch: &Batch, step: u32) -> Result<KeyMoments> {
+pub(super) fn capture(model: &Decoder, batch: &Batch, step: u32) -> Result<KeyMoments> {
     let forward = model.forward(&batch.inputs, batch.context, &Options::default())?;
     let moments = (0..model.config.layers)
         .into_par_iter()

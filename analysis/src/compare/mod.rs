@@ -117,6 +117,9 @@ pub struct Comparison {
     pub group: Layers,
     /// What was compared.
     pub window: ComparedSteps,
+    /// Whether the split between levers rests on recorded intervals: at most a quarter of them were cut. Beyond that
+    /// it is interpolated and may even change sign; gaps and growths do not depend on it.
+    pub split_is_trusted: bool,
     /// The numbers of the chosen layers.
     #[serde(flatten)]
     pub comparison: GroupComparison,
@@ -134,14 +137,6 @@ pub struct Comparison {
     pub differences: Vec<Difference>,
     /// What to keep in mind when reading the numbers.
     pub notes: Vec<String>,
-}
-
-impl Comparison {
-    /// Whether the split between levers rests on recorded intervals: at most a quarter of them were cut, where it is
-    /// interpolated and may even change sign. Gaps and growths do not depend on it.
-    pub fn split_is_trusted(&self) -> bool {
-        4 * self.window.interpolated <= self.window.intervals
-    }
 }
 
 /// Splits the difference in predicted growth between two runs over the six paths of (5.4), beside the measured
@@ -181,6 +176,7 @@ pub fn compare(a: &Run, b: &Run, layers: Layers, window: impl Into<StepRange>) -
         labels: Both { a: run_name(a), b: run_name(b) },
         group: layers,
         window: steps,
+        split_is_trusted: 4 * steps.interpolated <= steps.intervals,
         comparison: group(layers),
         groups: HalfComparison {
             upper: group(Layers::Upper),

@@ -25,12 +25,14 @@ pub(crate) fn relative(value: f64, wanted: f64, scale: f64) -> f64 {
 
 /// Part of `|S| |G_S|` that counts as rounding beside `|W| |G_W|`. The rows of a float32 G_S add up to zero only to
 /// rounding, and the gradient of the weights multiplies what is left by the rows' mean logits, which `sgs`, summed over
-/// centred rows, does not see. With the tolerance of 1e-3 that is 1e-6 of `|S| |G_S|`: eight float32 roundings.
+/// centred rows, does not see. With the tolerance of 1e-3 that is 1e-6 of `|S| |G_S|`: eight float32 roundings. Where rows
+/// are saturated, G_S is what cancelling leaves: smaller than its terms by the weight off the largest, 1 - top1.
 const LOGITS: f64 = 1e-3;
 
-/// `max(|W_Q| |G_Q|, |W_K| |G_K|)` from squared norms, and the logits' share of the rounding from `|S|^2` and `|G_S|^2`.
-pub(crate) fn scale([w_q2, g_q2, w_k2, g_k2]: [f64; 4], s2: f64, gs2: f64) -> f64 {
-    let logits = LOGITS * (s2 * gs2).sqrt();
+/// `max(|W_Q| |G_Q|, |W_K| |G_K|)` from squared norms, and the logits' share of the rounding from `|S|^2`, `|G_S|^2` and
+/// the mean largest attention weight.
+pub(crate) fn scale([w_q2, g_q2, w_k2, g_k2]: [f64; 4], s2: f64, gs2: f64, top1: f64) -> f64 {
+    let logits = LOGITS * (s2 * gs2).sqrt() / (1.0 - top1).max(1e-6);
     (w_q2 * g_q2).max(w_k2 * g_k2).sqrt() + if logits.is_finite() { logits } else { 0.0 }
 }
 

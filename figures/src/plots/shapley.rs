@@ -36,7 +36,7 @@ pub fn draw(m: &Material) -> Vec<Drawing> {
         .comparisons
         .iter()
         .filter_map(|p| Some((p, p.comparison.as_ref().ok()?)))
-        .filter(|(_, c)| c.split_is_trusted());
+        .filter(|(_, c)| c.split_is_trusted);
     compared
         .map(|(pair, c)| {
             let names = (m.runs[pair.from].name.as_str(), m.runs[pair.to].name.as_str());

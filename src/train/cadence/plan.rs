@@ -7,7 +7,7 @@ use crate::train::cost::Costs;
 use crate::train::lags::Lags;
 
 /// Shares of the budget: probes, reliance of the halves, reliance of heads and layers, captures for maturity.
-pub(super) const SHARES: [f64; 4] = [0.7, 0.18, 0.06, 0.06];
+pub(super) const SHARES: [f64; 4] = [0.68, 0.16, 0.06, 0.1];
 
 /// Part of the probes' and the captures' pot that may be spent at once; the rest comes in evenly over training, so that
 /// growth that resumes late finds something left.

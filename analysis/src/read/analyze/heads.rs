@@ -102,7 +102,7 @@ pub(super) fn read(run: &Run, grid: Grid, window: &Window) -> Result<HeadPass> {
             pass.rows += 1;
             pass.pressure[l].add(-0.5 * (wg_q[i] + wg_k[i]));
             let wanted = if qk_norm { 0.0 } else { sgs[i] };
-            let size = scale([w_q2[i], g_q2[i], w_k2[i], g_k2[i]], pairs * s_ms[i], gs2[i]);
+            let size = scale([w_q2[i], g_q2[i], w_k2[i], g_k2[i]], pairs * s_ms[i], gs2[i], top1[i]);
             for wg in [wg_q[i], wg_k[i]] {
                 pass.euler_worst = pass.euler_worst.max(relative(wg, wanted, size));
             }

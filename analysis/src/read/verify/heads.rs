@@ -125,7 +125,8 @@ impl Checks {
         let (d_q2, d_k2) = (wide(row.d_q2), wide(row.d_k2));
 
         let wanted = if self.qk_norm { 0.0 } else { wide(row.sgs) };
-        let size = scale([w_q2, g_q2, w_k2, g_k2], self.pairs * wide(row.s_ms), wide(row.gs2));
+        let size =
+            scale([w_q2, g_q2, w_k2, g_k2], self.pairs * wide(row.s_ms), wide(row.gs2), wide(row.top1));
         self.euler_q.add(relative(wide(row.wg_q), wanted, size), at);
         self.euler_k.add(relative(wide(row.wg_k), wanted, size), at);
 
