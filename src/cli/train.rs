@@ -104,6 +104,10 @@ pub fn run(args: &Args) -> Result<()> {
         (config, 0, label)
     };
     let device = pick(args.device, &config)?;
+    if !matches!(device, Device::Cpu) {
+        // run.json says what is recorded, and a device records no spectra: it would have to be waited for.
+        config.spectra_every = 0;
+    }
     if args.profile {
         profile_start(&device)?;
     }
@@ -224,13 +228,17 @@ fn thousands(n: usize) -> String {
 
 fn summary(c: &TrainConfig, o: &Outcome, args: &Args) -> String {
     let run = args.out.display();
+    // A resume from the last checkpoint has no step to time.
+    let speed = match o.tokens {
+        0 => String::new(),
+        n => format!("; {:.0} tokens/s", n as f64 / o.step_seconds),
+    };
     format!(
-        "validation loss {:.4} nats/token (perplexity {:.2}) after {} steps; {:.0} tokens/s\n{}\
+        "validation loss {:.4} nats/token (perplexity {:.2}) after {} steps{speed}\n{}\
          run: {run}\nnext: growthpath analyze {run} | growthpath plot {run} --figure all --out figures\n",
         o.valid_loss,
         o.valid_loss.exp(),
         c.steps,
-        o.tokens as f64 / o.step_seconds,
         probing(c, o),
     )
 }

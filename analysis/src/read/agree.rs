@@ -50,6 +50,12 @@ fn compared<R: Row>() -> impl Iterator<Item = &'static str> {
     R::COLUMNS.iter().filter(|c| c.role != Role::Key && c.name != "step_ms").map(|c| c.name)
 }
 
+/// Columns that both runs were asked to record: spectra of the update need not be, and a device records none.
+fn recorded(run: &Run, column: &str) -> bool {
+    let spectra = matches!(column, "dm_f" | "dm_top" | "dm_entropy");
+    !spectra || run.info().config.get("spectra_every").and_then(serde_json::Value::as_u64) != Some(0)
+}
+
 fn value<R: Row>(row: &R, column: &str) -> f64 {
     row.value(column).unwrap_or(f64::NAN)
 }
@@ -143,6 +149,7 @@ fn table<R: Row>(a: &Run, b: &Run, out: &mut Vec<Agreement>) -> Result<()> {
         }
         step(&p, &q, &mut out[start..]);
     }
+    out.retain(|o| recorded(a, o.column) && recorded(b, o.column));
     Ok(())
 }
 
