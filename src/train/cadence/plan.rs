@@ -9,9 +9,12 @@ use crate::train::lags::Lags;
 /// Shares of the budget: probes, reliance of the halves, reliance of heads and layers, captures for maturity.
 pub(super) const SHARES: [f64; 4] = [0.68, 0.16, 0.06, 0.1];
 
-/// Part of the probes' and the captures' pot that may be spent at once; the rest comes in evenly over training, so that
-/// growth that resumes late finds something left.
+/// Part of the probes' pot that may be spent at once; the rest comes in evenly over training, so that growth that resumes
+/// late finds something left.
 const AHEAD: f64 = 0.95;
+
+/// The same of the captures' pot: a lower half that is slow to settle must be seen all the way.
+const CAPTURES_AHEAD: f64 = 0.75;
 
 /// Part of the probes' pot that the sparse floor may take.
 const FLOOR: f64 = 0.3;
@@ -101,7 +104,7 @@ impl Plan {
             probes: pot(costs.probe, AHEAD),
             // Attention sharpens level by level: no need to hold back.
             halves: pot(costs.halves, 1.0),
-            captures: pot(costs.capture, AHEAD),
+            captures: pot(costs.capture, CAPTURES_AHEAD),
         };
         match &p.times {
             ProbeTimes::Never => {
