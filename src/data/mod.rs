@@ -4,14 +4,17 @@
 //! -> [`Batcher`]. Which tokens a step sees is a function of (seed, step) alone, so that a resumed run
 //! needs no saved state and two arms with one seed see the same data in the same order.
 
+pub mod batch;
 pub mod batcher;
 pub mod corpus;
 pub mod dataset;
 pub mod error;
+mod read_text;
 pub mod stream;
 pub mod tokenizer;
 
-pub use batcher::{Batch, Batcher};
+pub use batch::Batch;
+pub use batcher::Batcher;
 pub use corpus::{ByteClass, Corpus, EntropyRate};
 pub use dataset::{DataInfo, Dataset, Source, Stage};
 pub use error::{DataError, Result};

@@ -1,6 +1,6 @@
 //! A text as token ids.
 
-use super::batcher::Batch;
+use super::batch::Batch;
 use super::error::{DataError, Result};
 
 /// Token ids in the smallest integer that holds them.

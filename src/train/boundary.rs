@@ -7,9 +7,9 @@ use growthpath_trace::{EvalLossRow, EvalRow};
 
 use super::cadence::Due;
 use super::checkpoint::{self, Beside};
-use super::looping::{Event, Session};
 use super::probe::Prober;
 use super::reliance::mean_and_error;
+use super::session::{Event, Session};
 use crate::data::Batch;
 use crate::error::Result;
 use crate::model::Options;

@@ -3,19 +3,12 @@
 use std::time::Instant;
 
 use super::accelerator::Accelerator;
-use super::looping::{Event, Session};
+
 use super::optimizer::StepInfo;
 use super::record::Finished;
+use super::session::{Event, Session, Started};
 use crate::error::{Error, Result};
 use crate::model::StepStats;
-
-/// A step that was started and not yet read.
-pub(super) struct Started {
-    at: u32,
-    lr: f64,
-    multiplier: f64,
-    qk_lr: Vec<f32>,
-}
 
 impl Session<'_> {
     /// Start step `at` on the device and record the one before it.

@@ -2,47 +2,21 @@
 
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
-use std::time::Instant;
 
 use growthpath_trace::{Run, RunWriter, Status};
 
-use candle_core::Tensor;
-
-use super::accelerator::{Accelerator, Device};
+use super::accelerator::Device;
 use super::cadence::Cadence;
 use super::config::{ProbeTimes, TrainConfig};
-use super::device_step::Started;
-use super::dump::Dump;
 use super::measure::{capture, copies};
-use super::moments::{Keeper, KeyMoments};
-use super::optimizer::{Optimizer, StepInfo};
+use super::moments::Keeper;
+use super::optimizer::Optimizer;
 use super::probe::Prober;
+use super::session::{Event, Session, Speed};
 use super::{checkpoint, run_info, tokens};
-use crate::data::{Batch, Batcher, Dataset};
+use crate::data::Dataset;
 use crate::error::{Error, Result};
-use crate::model::{Decoder, LayerStats};
-
-/// One step, for a progress display.
-#[derive(Debug, Clone, Copy)]
-pub struct StepReport {
-    /// Steps done.
-    pub done: u32,
-    /// Loss of the step's batch, nats per token.
-    pub loss: f64,
-    /// Learning rate.
-    pub lr: f64,
-    /// Tokens a second over the last steps.
-    pub tokens_per_second: f64,
-}
-
-/// What the loop tells its caller.
-#[derive(Debug, Clone, Copy)]
-pub enum Event {
-    /// A step was done.
-    Step(StepReport),
-    /// A validation was done: steps done, nats per token.
-    Eval(u32, f64),
-}
+use crate::model::Decoder;
 
 /// How a run ended.
 #[derive(Debug, Clone)]
@@ -63,47 +37,6 @@ pub struct Outcome {
     pub tokens: u64,
     /// Kernel launches of a training step; 0 on the host.
     pub launches_a_step: u64,
-}
-
-/// A run in progress.
-pub(super) struct Session<'a> {
-    pub(super) config: &'a TrainConfig,
-    pub(super) data: &'a Dataset,
-    pub(super) run: &'a Path,
-    pub(super) model: Decoder,
-    pub(super) optimizer: Optimizer,
-    pub(super) prober: Option<Prober>,
-    pub(super) probe_batch: Option<Batch>,
-    pub(super) cadence: Cadence,
-    pub(super) keeper: Keeper,
-    /// Key moments at the end.
-    pub(super) last_moments: Option<KeyMoments>,
-    /// Parameters at the last probe, where a checkpoint may need them.
-    pub(super) probed: Vec<Tensor>,
-    pub(super) reliance_batch: Option<Batch>,
-    pub(super) eval_batch: Batch,
-    pub(super) batcher: Batcher,
-    pub(super) writer: RunWriter,
-    pub(super) valid_loss: f64,
-    pub(super) step_seconds: f64,
-    pub(super) probe_seconds: f64,
-    pub(super) dump: Option<Dump>,
-    pub(super) last: Option<Last>,
-    pub(super) speed: Speed,
-    /// Where the steps run, when not on the host; taken out while it works.
-    pub(super) device: Option<Box<dyn Accelerator>>,
-    /// Steps started on the device and not yet recorded.
-    pub(super) started: VecDeque<Started>,
-    /// When the device's last step was recorded; none after other work.
-    pub(super) clock: Option<Instant>,
-}
-
-/// The last step, for the message of a run that diverges.
-pub(super) struct Last {
-    pub(super) step: u32,
-    pub(super) loss: f64,
-    pub(super) info: StepInfo,
-    pub(super) layers: Vec<LayerStats>,
 }
 
 /// Train from scratch into the new directory `run`.
@@ -269,20 +202,5 @@ impl<'a> Session<'a> {
             tokens,
             launches_a_step: self.device.as_ref().map_or(0, |d| d.launches()),
         })
-    }
-}
-
-/// Tokens a second, smoothed over about ten steps.
-#[derive(Default)]
-pub(super) struct Speed {
-    rate: Option<f64>,
-}
-
-impl Speed {
-    pub(super) fn add(&mut self, tokens: f64, seconds: f64) -> f64 {
-        let now = tokens / seconds.max(1e-9);
-        let rate = self.rate.map_or(now, |r| 0.9 * r + 0.1 * now);
-        self.rate = Some(rate);
-        rate
     }
 }

@@ -6,9 +6,9 @@ use rayon::prelude::*;
 
 use super::cadence::Due;
 use super::capture::layer_state;
-use super::looping::Session;
 use super::moments::{KeyMoments, lower_maturity};
 use super::reliance;
+use super::session::Session;
 use crate::data::Batch;
 use crate::error::Result;
 use crate::model::{Decoder, Options};

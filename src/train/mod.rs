@@ -21,6 +21,7 @@ mod record;
 pub mod reliance;
 pub(crate) mod run_info;
 pub mod schedule;
+mod session;
 mod spectra;
 mod step;
 mod telemetry;
@@ -28,4 +29,5 @@ mod tokens;
 
 pub use accelerator::{Accelerator, Device};
 pub use config::TrainConfig;
-pub use looping::{Event, Outcome, StepReport, resume, train};
+pub use looping::{Outcome, resume, train};
+pub use session::{Event, StepReport};

@@ -5,8 +5,8 @@ use growthpath_kernels::attention::LogitGradStats;
 use growthpath_kernels::optimizer::SliceStats;
 use growthpath_trace::StepRow;
 
-use super::looping::{Event, Last, Session, StepReport};
 use super::optimizer::StepInfo;
+use super::session::{Event, Last, Session, StepReport};
 use super::telemetry::{head_rows, write_rows};
 use crate::error::{Error, Result};
 use crate::model::LayerStats;

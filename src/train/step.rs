@@ -3,8 +3,8 @@
 use std::time::Instant;
 
 use super::dump::Dump;
-use super::looping::{Event, Session};
 use super::record::Finished;
+use super::session::{Event, Session};
 use super::spectra::Before;
 use crate::error::Result;
 use crate::model::{LayerStats, Options};

@@ -36,7 +36,7 @@ impl Tokenizer {
     /// [`DataError::Missing`], [`DataError::Directory`], [`DataError::Io`], or
     /// [`DataError::TokenizerFile`] with the reason.
     pub fn from_file(path: &Path) -> Result<Self> {
-        let json = super::dataset::read_text(path)?;
+        let json = super::read_text::read_text(path)?;
         Self::from_json(&path.display().to_string(), &json)
     }
 
