@@ -27,6 +27,9 @@ pub enum Error {
     /// Training stopped because the loss or a gradient was no longer a number.
     #[error("{0}")]
     Diverged(String),
+    /// A study of which some runs did not finish.
+    #[error("{0}")]
+    Incomplete(String),
     /// From the fused operations.
     #[error(transparent)]
     Kernel(#[from] growthpath_kernels::Error),

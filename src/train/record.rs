@@ -3,7 +3,7 @@
 use growthpath_analysis::increment::Increment;
 use growthpath_kernels::attention::LogitGradStats;
 use growthpath_kernels::optimizer::SliceStats;
-use growthpath_trace::StepRow;
+use growthpath_trace::{HeadRow, StepRow};
 
 use super::optimizer::StepInfo;
 use super::session::{Event, Last, Session, StepReport};
@@ -56,16 +56,19 @@ impl Session<'_> {
             clip_scale: f.info.clip_scale as f32,
             step_ms: (f.seconds * 1e3) as f32,
         })?;
+        let mut spread = None;
         if !f.slots.is_empty() {
             let model = &self.config.model;
             let rows = head_rows(f.at, model, layers, f.logit_grads, f.slots, f.increments, f.qk_lr);
             self.cadence.observe(f.at, &rows);
+            spread = Some(halves(&rows, model.upper_half()));
             self.writer.heads(&rows)?;
             self.writer.writes(&write_rows(f.at, layers))?;
         }
         self.step_seconds += f.seconds;
         let tokens_per_second = self.speed.add(self.batcher.tokens_per_step() as f64, f.seconds);
-        on(Event::Step(StepReport { done: f.at + 1, loss: f.loss, lr: f.info.lr, tokens_per_second }));
+        let (loss, lr) = (f.loss, f.info.lr);
+        on(Event::Step(StepReport { done: f.at + 1, loss, lr, tokens_per_second, spread }));
         Ok(())
     }
 
@@ -82,4 +85,13 @@ impl Session<'_> {
             layers.concat()
         ))
     }
+}
+
+/// Geometric mean over heads of the spread below layer `upper`, and from there on; 1 for a half without layers.
+fn halves(rows: &[HeadRow], upper: usize) -> [f64; 2] {
+    [false, true].map(|wanted| {
+        let mine = rows.iter().filter(|r| (usize::from(r.layer) >= upper) == wanted);
+        let (sum, count) = mine.fold((0.0, 0), |(s, n), r| (s + f64::from(r.spread).ln(), n + 1));
+        (sum / f64::from(count.max(1))).exp()
+    })
 }
