@@ -91,7 +91,7 @@ echo '{}' > broken/gpt+slow-seed2/run.json
 bash broken/slurm/submit.sh
 drain
 grep -q "| gpt+slow | 2 | failed" broken/tables/runs.md
-test "$(grep -c ' complete ' broken/tables/runs.md)" -eq 3
+test "$(grep -c '| complete |' broken/tables/runs.md)" -eq 3
 grep -q "1 of 6 runs did not finish: gpt+slow-seed2" broken/slurm/logs/growthpath-collect-*.txt
 
 # Mended and submitted again: only what is missing is trained.

@@ -4,18 +4,27 @@
 # curve must be that of `export --to jsonl`.
 set -euo pipefail
 bin=$(realpath "$1")
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+venv=$root/target/tensorboard
 dir=$(mktemp -d)
 trap 'rm -rf "$dir"' EXIT
 cd "$dir"
-python3 -m venv venv
-venv/bin/pip install -q --disable-pip-version-check tensorboard
+if ! "$venv/bin/python" -c 'import numpy, tensorboard' 2>/dev/null; then
+    rm -rf "$venv"
+    if ! python3 -m venv "$venv" 2>/dev/null; then
+        rm -rf "$venv"
+        apt-get update -qq && apt-get install -y -qq python3-venv
+        python3 -m venv "$venv"
+    fi
+    "$venv/bin/pip" install -q --disable-pip-version-check numpy==2.4.6 tensorboard==2.21.0
+fi
 
 "$bin" train --size nano --set layers=2 --steps 60 --eval-every 20 --checkpoint-every 10 --out run --quiet > /dev/null &
 until [ -e run/manifest.json ]; do sleep 0.05; done
 "$bin" export run --to tensorboard --follow --every 0.1 --out tb/run
 wait
 "$bin" export run --to jsonl > curves.jsonl
-venv/bin/python - <<'PYTHON'
+"$venv/bin/python" - <<'PYTHON'
 import json
 
 import numpy as np

@@ -84,9 +84,8 @@ fn a_study_says_what_its_seeds_can_tell() {
         "slow against plain: ",
         "wild against plain: no seed in which both finished.",
         "Of 9 runs, 6 complete; 3 diverged",
-        "Sign-flip p: exact",
-        "below 0.05 from 6 seeds on",
-        "seed 2 (wild diverged at step",
+        "Sign-flip tests cannot go below 0.250",
+        "seed 2 (wild diverged after",
     ] {
         assert!(text.contains(words), "`{words}` is missing in\n{text}");
     }

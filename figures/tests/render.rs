@@ -182,7 +182,8 @@ fn names_are_kebab_case_unique_and_described() {
 fn seeds_are_grouped_by_arm_and_paired_by_seed() {
     let seeds = figure("seeds").unwrap();
     assert!(seeds.drawings(material()).is_empty(), "one seed has no band");
-    let [spread, loss] = &seeds.drawings(seeded())[..] else { panic!("two drawings") };
+    let drawings = seeds.drawings(seeded());
+    let [spread, loss] = &drawings[..] else { panic!("two drawings") };
     let arms = material().runs.len();
     assert_eq!((spread.panels.len(), loss.panels.len()), (arms, arms - 1));
     for panel in &spread.panels {

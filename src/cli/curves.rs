@@ -73,10 +73,11 @@ pub fn run(folder: &Path, to: CurveTarget, out: Option<&Path>, follow: Option<f6
                 };
                 match scalars.read(&run) {
                     Ok(samples) => sink.add(&samples)?,
+                    Err(e) if follow.is_none() => return Err(e),
                     Err(e) => drop(tail.later(e)?),
                 }
             }
-            Growth::Ended => break,
+            Growth::Ended(_) => break,
             Growth::Same => tail.wait(),
         }
         if follow.is_none() {

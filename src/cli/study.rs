@@ -189,7 +189,7 @@ pub fn run(args: &Args) -> Result<()> {
     let board = Board::new(&runs, args.quiet);
     if args.jobs == 1 {
         set_threads(args.threads)?;
-        runs::one_by_one(&mut runs, &out, args, &board)?;
+        runs::one_by_one(&mut runs, args, &board)?;
     } else {
         children::side_by_side(&runs, &snapshot, &out, args, &board)?;
     }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use growthpath_analysis::diagnosis::{Thresholds, diagnosis};
 use growthpath_analysis::read::series;
-use growthpath_trace::{Run, StepRow, Table};
+use growthpath_trace::{Run, Status, StepRow, Table};
 
 use self::screen::View;
 use super::output;
@@ -43,7 +43,7 @@ pub fn run(args: &Args) -> Result<()> {
         )));
     }
     let term = console::Term::stdout();
-    let mut shown = Shown { lines: 0, screen: term.is_term() && !args.once };
+    let mut shown = Shown { lines: 0, ended: false, screen: term.is_term() && !args.once };
     let mut tail = Tail::new(&args.run, Duration::from_secs_f64(args.every));
     loop {
         let started = Instant::now();
@@ -57,9 +57,12 @@ pub fn run(args: &Args) -> Result<()> {
                 }
                 Ok(Some(view)) => shown.show(&view, width(&term))?,
                 Ok(None) => {}
+                Err(e) if args.once => return Err(e),
                 Err(e) => drop(tail.later(e)?),
             },
-            Growth::Ended => return Ok(()),
+            // How it ended may have been said after its last rows.
+            Growth::Ended(_) if shown.ended => return Ok(()),
+            Growth::Ended(run) => return view(&run)?.map_or(Ok(()), |v| shown.show(&v, width(&term))),
             Growth::Same => {}
         }
         std::thread::sleep(started.elapsed() * SHARE);
@@ -76,12 +79,15 @@ fn width(term: &console::Term) -> usize {
 /// What stands on the screen.
 struct Shown {
     lines: usize,
+    /// Whether it says that the run has ended.
+    ended: bool,
     screen: bool,
 }
 
 impl Shown {
     /// In place on a terminal, a line each time elsewhere.
     fn show(&mut self, view: &View, width: usize) -> Result<()> {
+        self.ended = view.info.status != Status::Running;
         if !self.screen {
             return output::print(&screen::line(view));
         }

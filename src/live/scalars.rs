@@ -51,6 +51,14 @@ impl Scalars {
     /// # Errors
     /// A part that cannot be read.
     pub fn read(&mut self, run: &Run) -> Result<Vec<Sample>> {
+        // All or nothing: what was read before an error is read again.
+        let mut after = self.clone();
+        let samples = after.collect(run)?;
+        *self = after;
+        Ok(samples)
+    }
+
+    fn collect(&mut self, run: &Run) -> Result<Vec<Sample>> {
         let mut new = Samples::new();
         self.steps(run, &mut new)?;
         self.heads(run, &mut new)?;

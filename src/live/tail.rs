@@ -28,7 +28,7 @@ pub enum Growth {
     /// Nothing new.
     Same,
     /// Nothing new, and nothing will come: the run says that it has ended.
-    Ended,
+    Ended(Run),
 }
 
 impl Tail {
@@ -52,7 +52,7 @@ impl Tail {
             self.parts = Some(parts);
             return Ok(Growth::Grown(run));
         }
-        Ok(if run.info().status == Status::Running { Growth::Same } else { Growth::Ended })
+        Ok(if run.info().status == Status::Running { Growth::Same } else { Growth::Ended(run) })
     }
 
     /// Takes note of an error while reading: it is returned once too many came in a row.

@@ -146,10 +146,10 @@ impl RunResult {
         }
     }
 
-    /// How it ended, with the step where that says something: `diverged at 17`.
+    /// How it ended, with the step where that says something: `diverged after 17 steps`.
     pub fn state(&self) -> String {
         match (self.ended, &self.summary) {
-            (Ended::Diverged, Some(s)) => format!("diverged at step {}", s.steps),
+            (Ended::Diverged, Some(s)) => format!("diverged after {} steps", s.steps),
             (Ended::Unfinished | Ended::Failed, Some(s)) => {
                 format!("{} at step {} of {}", self.ended.word(), s.steps, s.planned)
             }

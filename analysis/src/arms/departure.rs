@@ -30,22 +30,17 @@ type Point = (u32, f64);
 /// Every signal of a run by its name.
 fn signals(run: &Run) -> Result<[(&'static str, Vec<Point>); 5]> {
     Ok([
-        ("training loss", column::<StepRow>(run, "loss", None, f64::max)?),
-        ("gradient norm", column::<StepRow>(run, "grad_norm", None, f64::max)?),
-        ("largest logit", column::<HeadRow>(run, "s_max", None, f64::max)?),
-        ("largest spread", column::<HeadRow>(run, "spread", None, f64::max)?),
-        ("largest FFN write", column::<WriteRow>(run, "energy", Some(("site", FFN)), f64::max)?),
+        ("training loss", column::<StepRow>(run, "loss", None)?),
+        ("gradient norm", column::<StepRow>(run, "grad_norm", None)?),
+        ("largest logit", column::<HeadRow>(run, "s_max", None)?),
+        ("largest spread", column::<HeadRow>(run, "spread", None)?),
+        ("largest FFN write", column::<WriteRow>(run, "energy", Some(("site", FFN)))?),
     ])
 }
 
-/// One number a step of a column: its values joined, of the rows in which another column has a value. A value that is not
+/// One number a step of a column: its largest value, of the rows in which another column has a value. A value that is not
 /// a number makes the step's infinite.
-fn column<R: Row>(
-    run: &Run,
-    name: &str,
-    only: Option<(&str, f64)>,
-    join: fn(f64, f64) -> f64,
-) -> Result<Vec<Point>> {
+fn column<R: Row>(run: &Run, name: &str, only: Option<(&str, f64)>) -> Result<Vec<Point>> {
     let names: Vec<&str> = std::iter::once(name).chain(only.map(|o| o.0)).collect();
     let mut points: Vec<Point> = Vec::new();
     for batch in run.stream_columns::<R>(&names, ..)? {
@@ -56,7 +51,7 @@ fn column<R: Row>(
             }
             let value = Some(batch.values[0][i]).filter(|v| v.is_finite()).unwrap_or(f64::INFINITY);
             match points.last_mut() {
-                Some(last) if last.0 == step => last.1 = join(last.1, value),
+                Some(last) if last.0 == step => last.1 = last.1.max(value),
                 _ => points.push((step, value)),
             }
         }

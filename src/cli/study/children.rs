@@ -7,10 +7,9 @@ use std::process::{Command, Stdio};
 use std::sync::{Condvar, Mutex, PoisonError};
 
 use super::board::Board;
-use super::runs::{StudyRun, done, remember_failure};
+use super::runs::{StudyRun, done, remember_failure, words};
 use super::{Args, lines};
 use crate::error::{Error, Result};
-use crate::train::Event;
 
 /// What became of each run so far.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,30 +76,23 @@ fn ready(runs: &[StudyRun], stages: &[Stage]) -> Option<usize> {
 fn one(run: &StudyRun, command: &dyn Fn(&StudyRun) -> Command, board: &Board) -> (String, bool) {
     let found = done(run);
     match watch(run, command(run), board) {
-        Ok(_) if found => ("done before".to_owned(), false),
-        Ok(Some(loss)) => (format!("validation loss {loss:.4}"), true),
-        Ok(None) => ("done".to_owned(), true),
+        Ok(()) => (words(run, None, found), !found),
         Err(why) => {
             let kept = remember_failure(run, &why).err();
             let beside = kept.map_or_else(String::new, |e| format!(" (not kept: {e})"));
-            (format!("failed: {}{beside}", why.lines().next().unwrap_or("")), true)
+            (words(run, Some(&why), found) + &beside, true)
         }
     }
 }
 
-/// Follows a process to its end: its last validation loss, or why it failed.
-fn watch(run: &StudyRun, mut command: Command, board: &Board) -> std::result::Result<Option<f64>, String> {
+/// Follows a process to its end; the error is why it failed.
+fn watch(run: &StudyRun, mut command: Command, board: &Board) -> std::result::Result<(), String> {
     let mut child = command.spawn().map_err(|e| format!("cannot be started: {e}"))?;
     let mut bar = board.run(run);
-    let mut loss = None;
     // Errors are a few lines; they wait in their pipe until the process ends.
     if let Some(out) = child.stdout.take() {
         for line in BufReader::new(out).lines().map_while(std::io::Result::ok) {
-            let Some(event) = lines::decode(&line) else { continue };
-            if let Event::Eval(_, l) = event {
-                loss = Some(l);
-            }
-            bar.on(event);
+            lines::decode(&line).into_iter().for_each(|event| bar.on(event));
         }
     }
     bar.clear();
@@ -111,7 +103,7 @@ fn watch(run: &StudyRun, mut command: Command, board: &Board) -> std::result::Re
     }
     let status = child.wait().map_err(|e| format!("cannot be waited for: {e}"))?;
     if status.success() {
-        return Ok(loss);
+        return Ok(());
     }
     let last = said.lines().rev().find(|l| l.contains("error: ")).or_else(|| said.lines().last());
     let why = last.map(|l| l.rsplit_once("error: ").map_or(l, |(_, why)| why).to_owned());

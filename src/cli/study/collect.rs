@@ -29,7 +29,7 @@ pub fn run(plan: &Plan, out: &Path, json: bool) -> Result<()> {
 fn text(results: &Results, out: &Path) -> String {
     let mut text = String::new();
     for sentence in tables::sentences(results) {
-        text += &format!("{sentence}\n");
+        text += &(crate::tables::wrapped(&sentence, 100).join("\n  ") + "\n");
     }
     for table in tables::first(results) {
         text += &format!("\n{}", table.text());

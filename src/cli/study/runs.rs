@@ -3,6 +3,8 @@
 
 use std::path::{Path, PathBuf};
 
+use growthpath_trace::{Run, Status, Table};
+
 use super::super::progress::note;
 use super::board::Board;
 use super::{Args, Loaded, keep_diverged, lines, parse_flags, train_job};
@@ -95,37 +97,37 @@ pub fn remember_failure(run: &StudyRun, why: &str) -> Result<()> {
 }
 
 /// Train every run that is not complete, in this process.
-pub fn one_by_one(runs: &mut [StudyRun], _out: &Path, args: &Args, board: &Board) -> Result<()> {
+pub fn one_by_one(runs: &mut [StudyRun], args: &Args, board: &Board) -> Result<()> {
     let mut loaded = None;
     for run in runs {
         let found = done(run);
         let mut bar = board.run(run);
-        let mut last = None;
-        let ended = attempt(run, &mut loaded, args, &mut |e| {
-            if let Event::Eval(_, loss) = e {
-                last = Some(loss);
-            }
-            bar.on(e);
-        });
+        let ended = attempt(run, &mut loaded, args, &mut |e| bar.on(e));
         bar.clear();
-        board.ended(run, &words(&ended, last, found), !found);
+        let failed = ended.err().map(|e| e.to_string());
+        board.ended(run, &words(run, failed.as_deref(), found), !found);
     }
     Ok(())
 }
 
 /// Whether a run has nothing left to train.
 pub fn done(run: &StudyRun) -> bool {
-    use growthpath_trace::{Run, Status};
     Run::open(&run.job.folder).is_ok_and(|r| matches!(r.info().status, Status::Complete | Status::Diverged))
 }
 
-fn words(ended: &Result<()>, loss: Option<f64>, found: bool) -> String {
-    match (ended, loss) {
-        (Err(e), _) => format!("failed: {}", e.to_string().lines().next().unwrap_or("")),
-        (Ok(()), _) if found => "done before".to_owned(),
-        (Ok(()), Some(loss)) => format!("validation loss {loss:.4}"),
-        (Ok(()), None) => "done".to_owned(),
+/// How a run ended, in words; `failed` is its error, `found` whether it was complete before.
+pub fn words(run: &StudyRun, failed: Option<&str>, found: bool) -> String {
+    if let Some(why) = failed {
+        return format!("failed: {}", why.lines().next().unwrap_or(""));
     }
+    let before = if found { ", done before" } else { "" };
+    let Ok(read) = Run::open(&run.job.folder) else { return format!("done{before}") };
+    if read.info().status == Status::Diverged {
+        let steps = read.step_span(Table::Steps).map_or(0, |(_, last)| last + 1);
+        return format!("diverged after {steps} steps{before}");
+    }
+    let loss = read.evals().ok().and_then(|e| e.last().map(|e| e.loss));
+    loss.map_or_else(|| format!("done{before}"), |l| format!("validation loss {l:.4}{before}"))
 }
 
 /// Train the one run of a name: a task of a job array, or a process of `--jobs`.

@@ -3,7 +3,7 @@
 use growthpath_analysis::read::Series;
 use growthpath_trace::{EvalRow, RunInfo, Status, StepRow};
 
-use crate::tables::number;
+use crate::tables::{number, wrapped};
 
 /// A run at one moment.
 pub struct View {
@@ -124,22 +124,6 @@ fn layers(s: &Series, newest: &dyn Fn(&[f64]) -> Vec<f64>) -> Vec<String> {
     lines
 }
 
-/// Words on lines of at most `width` columns.
-fn wrapped(text: &str, width: usize) -> Vec<String> {
-    let mut lines = vec![String::new()];
-    for word in text.split_whitespace() {
-        let line = lines.last().map_or(0, |l| l.chars().count());
-        if line > 0 && line + 1 + word.chars().count() > width {
-            lines.push(String::new());
-        }
-        if let Some(line) = lines.last_mut() {
-            *line += if line.is_empty() { "" } else { " " };
-            *line += word;
-        }
-    }
-    lines
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -151,11 +135,5 @@ mod tests {
         assert_eq!(spark(&[2.0, 2.0], 2.0, 2.0), "▅▅");
         assert_eq!(range(&[f64::NAN]), None);
         assert_eq!(range(&[3.0, 1.0, f64::NAN]), Some((1.0, 3.0)));
-    }
-
-    #[test]
-    fn text_wraps_at_words() {
-        assert_eq!(wrapped("one two three", 7), ["one two", "three"]);
-        assert_eq!(wrapped("incomprehensible", 4), ["incomprehensible"]);
     }
 }

@@ -42,6 +42,19 @@ pub fn losses(r: &Results) -> Table {
     t
 }
 
+/// The same in fewer columns, for a terminal.
+pub fn short(r: &Results) -> Table {
+    let wide = losses(r);
+    // Arm, seeds, loss, perplexity, verdict.
+    let cut = |row: &Vec<String>| row[..5].to_vec();
+    let mut t = Table { head: cut(&wide.head), rows: wide.rows.iter().map(cut).collect(), ..wide };
+    t.notes.clear();
+    for run in r.runs.iter().filter(|run| run.ended != Ended::Complete) {
+        t.notes.push(format!("{} seed {}: {}", run.arm, run.seed, run.state()));
+    }
+    t
+}
+
 fn verdicts(a: &ArmResult) -> String {
     let v = &a.summary.verdicts;
     let named = [

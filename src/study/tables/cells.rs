@@ -13,7 +13,14 @@ pub fn estimate(mean: f64, interval: &ConfidenceInterval) -> String {
         "-".to_owned()
     } else if interval.low.is_finite() && interval.high.is_finite() {
         let digits = digits(mean, interval);
-        format!("{mean:.digits$} [{:.digits$}, {:.digits$}]", interval.low, interval.high)
+        let show = |v: f64| match format!("{v:.digits$}") {
+            // Rounded to nothing, a sign says nothing.
+            zero if zero.starts_with('-') && !zero.contains(|c: char| ('1'..='9').contains(&c)) => {
+                zero[1..].to_owned()
+            }
+            text => text,
+        };
+        format!("{} [{}, {}]", show(mean), show(interval.low), show(interval.high))
     } else {
         number(mean)
     }
@@ -92,6 +99,7 @@ mod tests {
         assert_eq!(estimate(-0.5, &i(-3.0, 2.0)), "-0.5 [-3.0, 2.0]");
         assert_eq!(estimate(2.5, &i(f64::NAN, f64::NAN)), "2.500");
         assert_eq!(estimate(f64::NAN, &i(f64::NAN, f64::NAN)), "-");
+        assert_eq!(estimate(-0.0004, &i(-0.021, 0.0201)), "0.000 [-0.021, 0.020]");
         assert_eq!(p(0.0004), "<0.001");
         assert_eq!(p(f64::NAN), "-");
         assert_eq!(share(Some(Interval { low: 0.2, high: f64::INFINITY })), ">= 20.0 %");

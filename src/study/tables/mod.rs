@@ -16,6 +16,9 @@ use crate::error::{Error, Result};
 
 pub use reading::sentences;
 
+/// Columns of notes on a terminal.
+const WIDTH: usize = 100;
+
 /// A table for people.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Table {
@@ -40,7 +43,8 @@ impl Table {
     /// Aligned for a terminal.
     pub fn text(&self) -> String {
         let head: Vec<&str> = self.head.iter().map(String::as_str).collect();
-        let notes: String = self.notes.iter().map(|n| format!("{n}\n")).collect();
+        let notes = self.notes.iter().flat_map(|n| crate::tables::wrapped(n, WIDTH));
+        let notes: String = notes.map(|line| line + "\n").collect();
         format!("{}\n{}{notes}", self.title, crate::tables::table(&head, &self.rows))
     }
 }
@@ -61,9 +65,9 @@ pub fn all(results: &Results) -> Vec<Table> {
     tables.into_iter().filter(|t| !t.rows.is_empty()).collect()
 }
 
-/// The tables that answer first.
+/// The tables that answer first, for a terminal.
 pub fn first(results: &Results) -> Vec<Table> {
-    [arms::losses(results), pairs::differences(results)].into_iter().filter(|t| !t.rows.is_empty()).collect()
+    [arms::short(results), pairs::short(results)].into_iter().filter(|t| !t.rows.is_empty()).collect()
 }
 
 /// The whole study as one Markdown page.

@@ -61,6 +61,26 @@ pub fn differences(r: &Results) -> Table {
     t
 }
 
+/// The same in fewer columns, for a terminal.
+pub fn short(r: &Results) -> Table {
+    let wide = differences(r);
+    // Difference, seeds, loss, reading, Holm p, upper growth.
+    let cut = |row: &Vec<String>| [0, 1, 2, 3, 5, 8].map(|i| row[i].clone()).to_vec();
+    let mut t = Table { head: cut(&wide.head), rows: wide.rows.iter().map(cut).collect(), ..wide };
+    t.notes = vec![format!(
+        "noise: the interval covers zero. Holm p: paired t test, adjusted for {} pairs. Sign-flip tests cannot go below \
+         {:.3} with {} seeds{}.",
+        r.pairs.len(),
+        2.0 / 2f64.powi(r.seeds.len().min(60) as i32),
+        r.seeds.len(),
+        if r.seeds.len() < 6 { ": 0.05 takes 6" } else { "" }
+    )];
+    for p in r.pairs.iter().filter(|p| !p.left_out.is_empty()) {
+        t.notes.push(format!("{}: left out {}", name(p), p.left_out.join(", ")));
+    }
+    t
+}
+
 fn seeds(p: &PairResult, of: usize) -> String {
     if p.seeds.len() == of { of.to_string() } else { format!("{} of {of}", p.seeds.len()) }
 }
