@@ -90,7 +90,7 @@ pub fn frame(v: &View, width: usize) -> String {
     let room = width.saturating_sub(20).max(8);
     let newest = |curve: &[f64]| curve[curve.len().saturating_sub(room)..].to_vec();
     if let Some((low, high)) = range(&v.series.train_loss.values) {
-        lines.push(format!("loss     {}", spark(&newest(&v.series.train_loss.values), low, high)));
+        lines.push(format!("loss      {}", spark(&newest(&v.series.train_loss.values), low, high)));
     }
     lines.extend(layers(&v.series, &newest));
     lines.extend(wrapped(&format!("so far: {}", v.verdict), width));
@@ -116,9 +116,9 @@ fn layers(s: &Series, newest: &dyn Fn(&[f64]) -> Vec<f64>) -> Vec<String> {
             l if l + 1 == upper => " lower",
             _ => "",
         };
-        lines.push(format!("{layer:>3}{half:6}{} {}", spark(curve, low, high), number(last)));
+        lines.push(format!("{layer:>3}{half:7}{} {}", spark(curve, low, high), number(last)));
         if layer == upper && upper > 0 {
-            lines.push(format!("         {}", "-".repeat(curve.len())));
+            lines.push(format!("          {}", "-".repeat(curve.len())));
         }
     }
     lines

@@ -85,6 +85,18 @@ pub fn page(results: &Results) -> String {
     text
 }
 
+/// Removes tables of an earlier look that this one does not have.
+fn forget(folder: &Path, files: &[(PathBuf, String)]) -> Result<()> {
+    for entry in std::fs::read_dir(folder).map_err(Error::io(folder))? {
+        let path = entry.map_err(Error::io(folder))?.path();
+        let table = path.extension().is_some_and(|e| ["md", "tex", "csv"].iter().any(|known| e == *known));
+        if table && files.iter().all(|(f, _)| *f != path) {
+            std::fs::remove_file(&path).map_err(Error::io(&path))?;
+        }
+    }
+    Ok(())
+}
+
 /// Writes `study.json`, `results.md` and `tables/`: each table as Markdown, LaTeX (booktabs) and CSV as it is read, and the
 /// numbers behind them, one value a row, as `data-*.csv`.
 ///
@@ -103,6 +115,7 @@ pub fn write(results: &Results, out: &Path) -> Result<Vec<PathBuf>> {
     for (name, (head, rows)) in data::all(results) {
         files.push((folder.join(format!("data-{name}.csv")), formats::csv(&head, &rows)));
     }
+    forget(&folder, &files)?;
     for (path, text) in &files {
         // Whole or not at all: a reader of a study that is being written again never sees half a table.
         let temporary = path.with_extension("partial");
