@@ -13,7 +13,7 @@ use faer::Accum;
 use growthpath_kernels::activation::{self, Activation};
 use growthpath_kernels::attention::{self, Shape};
 use growthpath_kernels::cross_entropy::head_loss;
-use growthpath_kernels::norm::{self, NormKind};
+use growthpath_kernels::norm::{self, Norm};
 use growthpath_kernels::optimizer::{self, Moments, Rule, Segment, SliceStats, Update};
 use growthpath_kernels::rope::Rope;
 use growthpath_kernels::{embedding, gemm, linear};
@@ -152,13 +152,13 @@ fn size(b: &mut Bench, name: &str, shape: Shape, vocabulary: usize) {
     let (write, gain) = (matrix(n, d, 5), vector(d, 6));
     for (with, stats) in [("", true), (" no statistics", false)] {
         b.run(label(&format!("add_norm{with}")), Work::Bytes(4.0 * cells), || {
-            let r = norm::forward(NormKind::LayerNorm, 1e-5, &x, Some(&write), &gain, Some(&gain), stats);
+            let r = norm::forward(Norm::LayerNorm, 1e-5, &x, Some(&write), &gain, Some(&gain), stats);
             black_box(r.unwrap());
         });
     }
-    let saved = norm::forward(NormKind::LayerNorm, 1e-5, &x, Some(&write), &gain, Some(&gain), true).unwrap();
+    let saved = norm::forward(Norm::LayerNorm, 1e-5, &x, Some(&write), &gain, Some(&gain), true).unwrap();
     b.run(label("add_norm backward"), Work::Bytes(4.0 * cells), || {
-        black_box(norm::backward(NormKind::LayerNorm, &saved, &gain, &x, Some(&write), true).unwrap());
+        black_box(norm::backward(Norm::LayerNorm, &saved, &gain, &x, Some(&write), true).unwrap());
     });
 
     let (up, gated) = (matrix(n, 4 * d, 7), matrix(n, 8 * d, 8));

@@ -8,12 +8,13 @@ use super::cadence::Due;
 use super::capture::layer_state;
 use super::moments::{KeyMoments, lower_maturity};
 use super::reliance;
-use super::session::Session;
+use super::session::Trainer;
 use crate::data::Batch;
 use crate::error::Result;
+use crate::model::backend::Backend;
 use crate::model::{Decoder, Options};
 
-impl Session<'_> {
+impl<B: Backend> Trainer<'_, B> {
     /// Measure what is due with `done` steps done, and the key moments where they are needed.
     pub(super) fn measure(&mut self, done: u32, due: Due) -> Result<()> {
         let mut moments = None;

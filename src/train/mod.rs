@@ -1,6 +1,5 @@
 //! Training: the loop, the optimizer, interventions, telemetry, probes, checkpoints.
 
-mod accelerator;
 pub mod bench;
 mod boundary;
 pub mod cadence;
@@ -8,7 +7,7 @@ mod capture;
 pub mod checkpoint;
 pub mod config;
 pub mod cost;
-mod device_step;
+mod device;
 mod dump;
 pub mod intervention;
 pub mod lags;
@@ -27,7 +26,7 @@ mod step;
 mod telemetry;
 mod tokens;
 
-pub use accelerator::{Accelerator, Device};
 pub use config::TrainConfig;
+pub use device::Device;
 pub use looping::{Outcome, resume, train};
 pub use session::{Event, StepReport};

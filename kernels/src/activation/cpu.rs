@@ -171,13 +171,14 @@ fn input_width(act: Activation, f: usize) -> usize {
     if act.gated() { 2 * f } else { f }
 }
 
-pub(super) fn forward(
-    act: Activation,
-    f: usize,
-    u: &[f32],
-    a: &mut [f32],
-    stats: bool,
-) -> Option<HiddenStats> {
+/// Forward: see [`super::forward`].
+///
+/// # Shapes
+/// `u [N, f]`, or `[N, 2 f]` when gated; `a [N, f]`.
+///
+/// # Panics
+/// Slices of other lengths.
+pub fn forward(act: Activation, f: usize, u: &[f32], a: &mut [f32], stats: bool) -> Option<HiddenStats> {
     let n = a.len() / f;
     let partials: Vec<(f64, Vec<f32>)> = u
         .par_chunks(BLOCK * input_width(act, f))
@@ -201,7 +202,11 @@ pub(super) fn forward(
     })
 }
 
-pub(super) fn backward(act: Activation, f: usize, u: &[f32], d: &[f32], du: &mut [f32]) {
+/// Backward: `du` from `d [N, f]`, as long as `u`.
+///
+/// # Panics
+/// Slices of other lengths.
+pub fn backward(act: Activation, f: usize, u: &[f32], d: &[f32], du: &mut [f32]) {
     let w = input_width(act, f);
     u.par_chunks(BLOCK * w)
         .zip(d.par_chunks(BLOCK * f))

@@ -1,16 +1,18 @@
 //! Feed-forward activations, gated and ungated.
 
-mod cpu;
+pub mod cpu;
 #[cfg(feature = "cuda")]
 pub mod gpu;
 
 use candle_core::Tensor;
+use serde::{Deserialize, Serialize};
 
 use crate::error::{Result, shape_error};
 use crate::tensor::{expect_dims, matrix, read_as, scratch, wrap};
 
 /// The nonlinearity of a feed-forward block.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Activation {
     /// GELU, tanh form (GPT-2's `gelu_new`).
     Gelu,

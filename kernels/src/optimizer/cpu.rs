@@ -3,7 +3,8 @@
 use multiversion::multiversion;
 use rayon::prelude::*;
 
-use super::{Moments, Rule, Segment, SliceStats, Update};
+use super::{Moments, OP, Rule, Segment, SliceStats, Update, check};
+use crate::error::{Result, shape_error};
 use crate::simd::{LANES, copy, dot, fold, fold_max, padded};
 use crate::tensor::SharedMut;
 
@@ -12,7 +13,8 @@ const PIECE: usize = 8192;
 /// Elements whose sums stay in float32 before they join the float64 totals.
 const RUN: usize = 512;
 
-pub(super) fn sum_squares(g: &[f32]) -> f64 {
+/// Sum of squares, for the global gradient norm.
+pub fn sum_squares(g: &[f32]) -> f64 {
     g.par_chunks(PIECE).map(squares).collect::<Vec<f64>>().iter().sum()
 }
 
@@ -36,7 +38,38 @@ struct Coefficients {
     stats: bool,
 }
 
-pub(super) fn step(
+/// [`super::step`] over slices.
+///
+/// # Errors
+/// As [`super::step`].
+pub fn step(
+    u: &Update<'_>,
+    w: &mut [f32],
+    g: &[f32],
+    decay: bool,
+    segments: &[Segment],
+    moments: &mut Moments,
+    slots: &mut [SliceStats],
+) -> Result<()> {
+    let len = w.len();
+    if g.len() != len {
+        return Err(shape_error(OP, "gradient", &[g.len()], format!("[{len}]")));
+    }
+    let second = if matches!(u.rule, Rule::AdamW { .. }) { len } else { 0 };
+    if moments.m.len() != len || moments.v.len() != second {
+        let got = [moments.m.len(), moments.v.len()];
+        return Err(shape_error(OP, "moments", &got, format!("[{len}, {second}]: see Moments::zeros")));
+    }
+    check(u, len, segments, slots.len())?;
+    for (slot, p) in update(u, w, g, decay, segments, moments) {
+        if let Some(s) = slots.get_mut(slot) {
+            s.add(&p);
+        }
+    }
+    Ok(())
+}
+
+fn update(
     u: &Update<'_>,
     w: &mut [f32],
     g: &[f32],

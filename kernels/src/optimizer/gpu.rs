@@ -151,7 +151,7 @@ impl Table {
         let (gpu, partials) = (clip.gpu(), self.norm_partials.all());
         let grid = Grid::new([self.chunks.len(), 1, 1], 256);
         // SAFETY: the chunks lie in the arrays (checked when the table was made), whose lengths were checked.
-        unsafe { gpu.launch("grad_norm_partials_f32", grid, &[self.device.all().into(), partials.into()])? };
+        unsafe { gpu.launch("grad_norm_partials", grid, &[self.device.all().into(), partials.into()])? };
         let args = [partials.into(), clip.into(), int(OP, self.chunks.len())?.into(), limit.into()];
         // SAFETY: as above.
         unsafe { gpu.launch("grad_norm_finish", Grid::new([1, 1, 1], 256), &args) }
@@ -185,9 +185,9 @@ impl Table {
                     Arg::Float(correction(beta1) as f32),
                     Arg::Float(correction(beta2) as f32),
                 ];
-                ("adamw_f32", [&head[..], &rest].concat())
+                ("adamw", [&head[..], &rest].concat())
             }
-            Rule::Sgd { momentum } => ("sgd_f32", [&head[..], &[Arg::Float(momentum), decay]].concat()),
+            Rule::Sgd { momentum } => ("sgd", [&head[..], &[Arg::Float(momentum), decay]].concat()),
         };
         // SAFETY: as in `clip`.
         unsafe { clip.gpu().launch(kernel, Grid::new([self.chunks.len(), 1, 1], 256), &args) }

@@ -1,6 +1,6 @@
 //! AdamW and SGD over whole tensors in one pass, with the statistics of W_Q and W_K per head on the way.
 
-mod cpu;
+pub mod cpu;
 #[cfg(feature = "cuda")]
 pub mod gpu;
 
@@ -165,20 +165,9 @@ pub fn step(
     if grad.elem_count() != len {
         return Err(shape_error(OP, "gradient", grad.dims(), format!("{:?}", param.dims())));
     }
-    let second = if matches!(update.rule, Rule::AdamW { .. }) { len } else { 0 };
-    if moments.m.len() != len || moments.v.len() != second {
-        let got = [moments.m.len(), moments.v.len()];
-        return Err(shape_error(OP, "moments", &got, format!("[{len}, {second}]: see Moments::zeros")));
-    }
-    check(update, len, segments, slots.len())?;
-    let mut partials = Vec::new();
+    let mut outcome = Ok(());
     edit_from(OP, ("param", param), ("gradient", grad), |w, g| {
-        partials = cpu::step(update, w, g, decay, segments, moments);
+        outcome = cpu::step(update, w, g, decay, segments, moments, slots);
     })?;
-    for (slot, p) in partials {
-        if let Some(s) = slots.get_mut(slot) {
-            s.add(&p);
-        }
-    }
-    Ok(())
+    outcome
 }

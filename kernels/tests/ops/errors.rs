@@ -4,7 +4,7 @@ use candle_core::{DType, Device, Tensor};
 use growthpath_kernels::activation::{self, Activation};
 use growthpath_kernels::attention::{self, Attention, Shape};
 use growthpath_kernels::cross_entropy::head_loss;
-use growthpath_kernels::norm::{self, NormKind};
+use growthpath_kernels::norm::{self, Norm};
 use growthpath_kernels::optimizer::{self, Moments, Rule, Segment, SliceStats, Update};
 use growthpath_kernels::rope::Rope;
 use growthpath_kernels::{Result, embedding, linear, qk_norm, tensor};
@@ -56,7 +56,7 @@ fn linear_rejects_what_does_not_fit() {
 
 #[test]
 fn norm_rejects_what_does_not_fit() {
-    let kind = NormKind::LayerNorm;
+    let kind = Norm::LayerNorm;
     let (h, gain) = (zeros(&[3, 4]), zeros(&[4]));
     let run = |h: &Tensor, w: Option<&Tensor>, g: &Tensor, b: Option<&Tensor>| {
         norm::forward(kind, 1e-5, h, w, g, b, true)
@@ -79,8 +79,8 @@ fn norm_rejects_what_does_not_fit() {
         fails(back(&saved, &gain, &t, None), &["add_norm backward", "dx", why]);
         fails(back(&saved, &gain, &h, Some(&t)), &["add_norm backward", "d_residual", why]);
     }
-    saved.moments.pop();
-    fails(back(&saved, &gain, &h, None), &["add_norm backward", "moments"]);
+    saved.mean_rstd.pop();
+    fails(back(&saved, &gain, &h, None), &["add_norm backward", "mean_rstd"]);
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! All parameters in one array, likewise gradients and moments, so that one launch can reach every one.
 
 use growthpath_kernels::gpu::{Buffer, Elem, Gpu, Slice, reduce};
+use growthpath_kernels::optimizer::Moments;
 use growthpath_kernels::tensor;
 
 use crate::error::{Error, Result};
@@ -102,8 +103,30 @@ impl Weights {
         Ok(self.places.iter().map(|p| flat[p.start..p.start + p.len].to_vec()).collect())
     }
 
+    /// Copy the optimizer's state to the host.
+    pub(super) fn pull_state(&self, state: &mut [Moments]) -> Result<()> {
+        for (to, m) in state.iter_mut().zip(self.split(&self.m)?) {
+            to.m = m;
+        }
+        if let Some(v) = &self.v {
+            for (to, v) in state.iter_mut().zip(self.split(v)?) {
+                to.v = v;
+            }
+        }
+        Ok(())
+    }
+
+    /// Copy the optimizer's state to the device.
+    pub(super) fn push_state(&self, state: &[Moments]) -> Result<()> {
+        self.join(&self.m, &state.iter().map(|s| s.m.as_slice()).collect::<Vec<_>>())?;
+        match &self.v {
+            Some(v) => self.join(v, &state.iter().map(|s| s.v.as_slice()).collect::<Vec<_>>()),
+            None => Ok(()),
+        }
+    }
+
     /// Fill one array from values parameter by parameter.
-    pub(super) fn join(&self, array: &Buffer, values: &[&[f32]]) -> Result<()> {
+    fn join(&self, array: &Buffer, values: &[&[f32]]) -> Result<()> {
         let mut flat = vec![0f32; self.total];
         for (p, v) in self.places.iter().zip(values) {
             if v.len() != p.len {
