@@ -3,7 +3,7 @@
 #include "common.cuh"
 
 // A window of `rows` x `cols` elements with row stride `stride`, the same in all four arrays; 56 bytes, as the
-// library's #[repr(C)] twin. The library cuts tensors so that no chunk spans two slices, orders the chunks by slice
+// library's DeviceChunk. The library cuts tensors so that no chunk spans two slices, orders the chunks by slice
 // and gives chunks outside every slice the last place and slice = -1.
 struct Chunk {
     float* param;
@@ -15,6 +15,7 @@ struct Chunk {
     u32 decay; // 1: weight decay applies
     int slice;
 };
+static_assert(sizeof(Chunk) == 56, "the layout of the library's DeviceChunk");
 
 #define SLICE_STATS 7 // sum g^2, max |g|, sum w^2, sum d^2, <w,g>, <w,d>, <g,d>
 

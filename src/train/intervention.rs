@@ -75,6 +75,14 @@ impl Intervention {
         Ok(())
     }
 
+    /// Whether it slows queries and keys, be it in some layers.
+    pub fn slows_qk(&self) -> bool {
+        match self.target {
+            Target::UpperQk | Target::LowerQk | Target::AllQk => true,
+            Target::UpperVo => false,
+        }
+    }
+
     /// Whether a learning-rate group is slowed.
     pub fn covers(&self, config: &ModelConfig, group: Group) -> bool {
         let upper = |l: usize| l >= config.upper_half();

@@ -26,8 +26,8 @@ pub struct Optimizer {
 pub struct StepInfo {
     /// Learning rate before multipliers.
     pub lr: f64,
-    /// Multiplier of the intervention's target.
-    pub multiplier: f64,
+    /// Multiplier of the W_Q and W_K that the intervention slows; 1 where it slows none.
+    pub qk_multiplier: f64,
     /// Global gradient norm before clipping.
     pub grad_norm: f64,
     /// Factor that clipping applied.
@@ -52,9 +52,10 @@ impl Optimizer {
         }
     }
 
-    /// The schedule's and intervention's numbers for step `at`: learning rate and the target's multiplier.
+    /// The schedule's and intervention's numbers for step `at`: learning rate, and the multiplier of the W_Q and W_K
+    /// that the intervention slows (1 where it slows none).
     pub fn schedule(&mut self, config: &TrainConfig, at: u32) -> (f64, f64) {
-        let multiplier = match &config.intervention {
+        let qk_multiplier = match &config.intervention {
             Some(i) => {
                 let m = self.hold.multiplier(i, at, config.steps);
                 for l in 0..config.model.layers {
@@ -62,11 +63,11 @@ impl Optimizer {
                         self.multipliers[g.index()] = if i.covers(&config.model, g) { m as f32 } else { 1.0 };
                     }
                 }
-                m
+                if i.slows_qk() { m } else { 1.0 }
             }
             None => 1.0,
         };
-        (config.schedule.at(at, config.steps), multiplier)
+        (config.schedule.at(at, config.steps), qk_multiplier)
     }
 
     /// Which rule.

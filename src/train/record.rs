@@ -44,7 +44,7 @@ impl<B: Backend> Trainer<'_, B> {
             tokens: u64::from(f.at + 1) * self.batcher.tokens_per_step(),
             loss: f.stats.loss as f32,
             lr: f.info.lr as f32,
-            qk_mult: f.info.multiplier as f32,
+            qk_mult: f.info.qk_multiplier as f32,
             grad_norm: f.info.grad_norm as f32,
             clip_scale: f.info.clip_scale as f32,
             step_ms: (f.seconds * 1e3) as f32,

@@ -29,7 +29,7 @@ pub enum Telemetry {
 pub(super) struct InFlightStep {
     at: u32,
     lr: f64,
-    multiplier: f64,
+    qk_multiplier: f64,
     qk_lr: Vec<f32>,
     telemetry: Telemetry,
     started: Instant,
@@ -43,7 +43,7 @@ impl<B: Backend> Trainer<'_, B> {
         let started = Instant::now();
         let batch = self.batcher.batch(c.seed, u64::from(at));
         let dump = if c.dump_step == Some(at) { Some(self.dump_before(&batch)?) } else { None };
-        let (lr, multiplier) = self.optimizer.schedule(c, at);
+        let (lr, qk_multiplier) = self.optimizer.schedule(c, at);
         let stats = telemetry != Telemetry::Off;
         // Where steps overlap, the weights before and after one would have to be waited for: see --spectra-every.
         let spectra = stats && B::IN_FLIGHT == 0 && c.spectra_due(at);
@@ -54,7 +54,15 @@ impl<B: Backend> Trainer<'_, B> {
         if let Some(p) = &mut self.prober {
             qk_lr.iter().enumerate().for_each(|(l, lr)| p.add_step(l, f64::from(*lr)));
         }
-        self.in_flight.push_back(InFlightStep { at, lr, multiplier, qk_lr, telemetry, started, increments });
+        self.in_flight.push_back(InFlightStep {
+            at,
+            lr,
+            qk_multiplier,
+            qk_lr,
+            telemetry,
+            started,
+            increments,
+        });
         while self.in_flight.len() > B::IN_FLIGHT {
             self.finish_oldest(on)?;
         }
@@ -78,8 +86,12 @@ impl<B: Backend> Trainer<'_, B> {
         let (Some(s), Some(m)) = (self.in_flight.pop_front(), self.network.read()?) else {
             return Err(Error::usage("a step of the device was lost"));
         };
-        let info =
-            StepInfo { lr: s.lr, multiplier: s.multiplier, grad_norm: m.grad_norm, clip_scale: m.clip_scale };
+        let info = StepInfo {
+            lr: s.lr,
+            qk_multiplier: s.qk_multiplier,
+            grad_norm: m.grad_norm,
+            clip_scale: m.clip_scale,
+        };
         self.healthy(s.at, m.loss, info, &m.layers)?;
         let now = Instant::now();
         // Where steps overlap, a step's time runs from the end of the one before it.
