@@ -1,6 +1,6 @@
 //! A decoder on a backend: forward and reverse pass, written once, over activations that are reserved once.
 
-use growthpath_kernels::optimizer::{Moments, Update};
+use growthpath_kernels::optimizer::{OptimizerState, Update};
 
 use super::backend::{Backend, Normed};
 use super::decoder::Index;
@@ -195,7 +195,7 @@ impl<B: Backend> Network<B> {
         (tokens, targets, seq_len): (&[u32], &[u32], usize),
         update: &Update<'_>,
         clip: f64,
-        state: &mut [Moments],
+        state: &mut [OptimizerState],
     ) -> Result<()> {
         let before = self.backend.launches();
         self.backend.send(tokens, targets, seq_len)?;
@@ -240,7 +240,7 @@ impl<B: Backend> Network<B> {
     ///
     /// # Errors
     /// The state of another model.
-    pub fn push_state(&mut self, state: &[Moments]) -> Result<()> {
+    pub fn push_state(&mut self, state: &[OptimizerState]) -> Result<()> {
         self.backend.push_state(state)
     }
 

@@ -3,7 +3,7 @@
 use growthpath_kernels::activation::HiddenStats;
 use growthpath_kernels::attention::{LogitGradStats, LogitStats};
 use growthpath_kernels::norm::WriteStats;
-use growthpath_kernels::optimizer::SliceStats;
+use growthpath_kernels::optimizer::HeadUpdateStats;
 
 /// What the forward measured in one layer, kept while its activations are freed.
 #[derive(Debug, Clone, Default)]
@@ -32,7 +32,7 @@ pub struct StepStats {
     /// One entry a layer and head.
     pub logit_grads: Vec<Vec<LogitGradStats>>,
     /// One entry a slot of the optimizer.
-    pub slots: Vec<SliceStats>,
+    pub slots: Vec<HeadUpdateStats>,
 }
 
 impl LayerStats {

@@ -4,11 +4,11 @@ use candle_core::Tensor;
 use growthpath_analysis::Moments;
 use rayon::prelude::*;
 
+use super::ablation;
+use super::activations::layer_state;
 use super::cadence::Due;
-use super::capture::layer_state;
 use super::moments::{KeyMoments, lower_maturity};
-use super::reliance;
-use super::session::Trainer;
+use super::trainer::Trainer;
 use crate::data::Batch;
 use crate::error::Result;
 use crate::model::backend::Backend;
@@ -68,7 +68,7 @@ impl<B: Backend> Trainer<'_, B> {
         let Some(batch) = self.reliance_batch.take() else { return Ok(()) };
         let model = &self.config.model;
         let losses = |batch: &Batch, uniform: &[(usize, usize)]| self.losses(batch, uniform);
-        let rows = reliance::measure(model, &batch, losses, done, due);
+        let rows = ablation::measure(model, &batch, losses, done, due);
         self.reliance_batch = Some(batch);
         Ok(self.writer.reliance(&rows?)?)
     }

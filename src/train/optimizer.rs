@@ -1,6 +1,6 @@
 //! The optimizer over a decoder's parameters: clipping, groups, per-head sums.
 
-use growthpath_kernels::optimizer::{Moments, Rule, Update};
+use growthpath_kernels::optimizer::{OptimizerState, Rule, Update};
 
 use super::config::{Optimizer as OptimizerConfig, TrainConfig};
 use super::intervention::HoldState;
@@ -15,7 +15,7 @@ use crate::model::params::{Group, Params};
 pub struct Optimizer {
     rule: Rule,
     /// One entry a parameter.
-    pub moments: Vec<Moments>,
+    pub moments: Vec<OptimizerState>,
     multipliers: Vec<f32>,
     /// Where the intervention stands.
     pub hold: HoldState,
@@ -46,7 +46,7 @@ impl Optimizer {
         let layers = config.model.layers;
         Self {
             rule,
-            moments: params.vars.iter().map(|v| Moments::zeros(rule, v.elem_count())).collect(),
+            moments: params.vars.iter().map(|v| OptimizerState::zeros(rule, v.elem_count())).collect(),
             multipliers: vec![1.0; Group::count(layers)],
             hold: HoldState::default(),
         }

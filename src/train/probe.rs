@@ -9,7 +9,7 @@ use growthpath_analysis::{
 use growthpath_trace::{ProbeLayerRow, ProbeRow, ShareRow, WRITE_CONSTANT};
 use rayon::prelude::*;
 
-use super::capture::{all_writes, attention_gain, geometry, layer_state, stream_norm, stream_shares};
+use super::activations::{all_writes, attention_gain, geometry, layer_state, stream_norm, stream_shares};
 use crate::data::Batch;
 use crate::error::Result;
 use crate::model::config::Norm;

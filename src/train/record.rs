@@ -4,8 +4,8 @@ use growthpath_analysis::increment::Increment;
 use growthpath_trace::StepRow;
 
 use super::optimizer::StepInfo;
-use super::session::{Event, Last, StepReport, Trainer};
 use super::telemetry::{head_rows, write_rows};
+use super::trainer::{Event, Last, StepReport, Trainer};
 use crate::error::{Error, Result};
 use crate::model::backend::Backend;
 use crate::model::{LayerStats, StepStats};

@@ -1,7 +1,7 @@
 //! From the fused operations' side outputs to the rows of one step.
 
 use growthpath_analysis::increment::Increment;
-use growthpath_kernels::optimizer::SliceStats;
+use growthpath_kernels::optimizer::HeadUpdateStats;
 use growthpath_trace::{HeadRow, WriteRow};
 
 use crate::model::params::slot;
@@ -67,7 +67,7 @@ pub fn head_rows(
 }
 
 /// Cosine of a head's weights and minus their gradient; NaN where one of them is zero.
-fn pressure(s: &SliceStats) -> f32 {
+fn pressure(s: &HeadUpdateStats) -> f32 {
     (-s.wg / (s.w2.sqrt() * s.g2.sqrt())) as f32
 }
 

@@ -4,7 +4,7 @@ use rayon::prelude::*;
 
 use super::Shape;
 use super::accumulators::{backward as backward_row, forward as forward_row};
-use super::head::{QUERIES, Scratch, add_norms, load, load_output, scale, turn_back};
+use super::head::{QUERIES, Scratch, add_norms, load, load_output, rope_inverse, scale};
 use super::row::{Block, grad_block, softmax_block};
 use super::stats::{LogitGradStats, LogitStats};
 use super::tile::{Left, Right, over_keys, over_queries, scores};
@@ -171,10 +171,10 @@ fn backward_rows(
                     let by_key = |data| Left { data, row: 1, column: t };
                     over_queries(&mut w.dk, by_key(&w.dp), Right { data: q, stride: d }, n, first);
                     over_queries(&mut w.dv, by_key(&w.s), Right { data: d_o, stride: d }, n, first);
-                    turn_back(&mut w.dq[..n * d], d, dh, rope, first, scale(dh));
+                    rope_inverse(&mut w.dq[..n * d], d, dh, rope, first, scale(dh));
                     scatter(&w.dq[..n * d], d, b, h, first, 0);
                 }
-                turn_back(&mut w.dk[..len * d], d, dh, rope, 0, 1.0);
+                rope_inverse(&mut w.dk[..len * d], d, dh, rope, 0, 1.0);
                 scatter(&w.dk[..len * d], d, b, h, 0, 1);
                 scatter(&w.dv[..len * d], d, b, h, 0, 2);
                 sums

@@ -3,7 +3,7 @@
 use multiversion::multiversion;
 use rayon::prelude::*;
 
-use super::{Moments, OP, Rule, Segment, SliceStats, Update, check};
+use super::{HeadUpdateStats, OP, OptimizerState, Rule, Segment, Update, check};
 use crate::error::{Result, shape_error};
 use crate::simd::{LANES, copy, dot, fold, fold_max, padded};
 use crate::tensor::SharedMut;
@@ -48,8 +48,8 @@ pub fn step(
     g: &[f32],
     decay: bool,
     segments: &[Segment],
-    moments: &mut Moments,
-    slots: &mut [SliceStats],
+    moments: &mut OptimizerState,
+    slots: &mut [HeadUpdateStats],
 ) -> Result<()> {
     let len = w.len();
     if g.len() != len {
@@ -58,7 +58,12 @@ pub fn step(
     let second = if matches!(u.rule, Rule::AdamW { .. }) { len } else { 0 };
     if moments.m.len() != len || moments.v.len() != second {
         let got = [moments.m.len(), moments.v.len()];
-        return Err(shape_error(OP, "moments", &got, format!("[{len}, {second}]: see Moments::zeros")));
+        return Err(shape_error(
+            OP,
+            "moments",
+            &got,
+            format!("[{len}, {second}]: see OptimizerState::zeros"),
+        ));
     }
     check(u, len, segments, slots.len())?;
     for (slot, p) in update(u, w, g, decay, segments, moments) {
@@ -75,8 +80,8 @@ fn update(
     g: &[f32],
     decay: bool,
     segments: &[Segment],
-    moments: &mut Moments,
-) -> Vec<(usize, SliceStats)> {
+    moments: &mut OptimizerState,
+) -> Vec<(usize, HeadUpdateStats)> {
     let pieces: Vec<Segment> = segments
         .iter()
         .flat_map(|s| {
@@ -124,8 +129,8 @@ fn update(
     "x86_64+avx2+fma",
     "aarch64+neon"
 ))]
-fn piece(c: &Coefficients, w: &mut [f32], g: &[f32], m: &mut [f32], v: &mut [f32]) -> SliceStats {
-    let mut total = SliceStats::default();
+fn piece(c: &Coefficients, w: &mut [f32], g: &[f32], m: &mut [f32], v: &mut [f32]) -> HeadUpdateStats {
+    let mut total = HeadUpdateStats::default();
     let mut old = [0f32; RUN];
     for (i, w) in w.chunks_mut(RUN).enumerate() {
         let at = i * RUN..i * RUN + w.len();
@@ -201,7 +206,7 @@ impl Sums {
 }
 
 #[inline(always)]
-fn accumulate(old: &[f32], new: &[f32], g: &[f32], total: &mut SliceStats) {
+fn accumulate(old: &[f32], new: &[f32], g: &[f32], total: &mut HeadUpdateStats) {
     let zero = [0f32; LANES];
     let mut s = Sums { g2: zero, w2: zero, d2: zero, wg: zero, wd: zero, gd: zero, top: zero };
     let (oc, ot) = old.as_chunks::<LANES>();

@@ -2,7 +2,7 @@
 
 use bytemuck::{Pod, Zeroable};
 
-use super::{Rule, Segment, SliceStats, Update};
+use super::{HeadUpdateStats, Rule, Segment, Update};
 use crate::error::{Error, Result, shape_error};
 use crate::gpu::{Arg, Buffer, Elem, Gpu, Grid, Slice, int};
 
@@ -221,7 +221,7 @@ impl Table {
 }
 
 /// One slot's statistics from its totals.
-pub fn slice_stats(totals: [f32; STATS]) -> SliceStats {
+pub fn slice_stats(totals: [f32; STATS]) -> HeadUpdateStats {
     let [g2, _, w2, d2, wg, wd, gd] = totals.map(f64::from);
-    SliceStats { g2, g_max: totals[1], w2, d2, wg, wd, gd }
+    HeadUpdateStats { g2, g_max: totals[1], w2, d2, wg, wd, gd }
 }

@@ -6,7 +6,7 @@ use growthpath_kernels::activation::{self, Activation};
 use growthpath_kernels::attention::{self, Shape};
 use growthpath_kernels::cross_entropy::head_loss;
 use growthpath_kernels::norm::{self, Norm};
-use growthpath_kernels::optimizer::{self, Moments, Rule, Segment, SliceStats, Update};
+use growthpath_kernels::optimizer::{self, HeadUpdateStats, OptimizerState, Rule, Segment, Update};
 use growthpath_kernels::rope::Rope;
 use growthpath_kernels::{embedding, gemm, linear, qk_norm};
 
@@ -197,7 +197,7 @@ fn optimizer_and_embedding() {
             stats: true,
         };
         let param = tensor(&w, &[len]);
-        let (mut moments, mut slots) = (Moments::zeros(rule, len), [SliceStats::default()]);
+        let (mut moments, mut slots) = (OptimizerState::zeros(rule, len), [HeadUpdateStats::default()]);
         optimizer::step(&u, &param, &g, true, &segments, &mut moments, &mut slots).unwrap();
         keep(&mut out, "optimizer", &param);
         floats(&mut out, "second moment", &moments.v);

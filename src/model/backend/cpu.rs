@@ -3,7 +3,7 @@
 use std::mem;
 
 use growthpath_kernels::attention::Shape;
-use growthpath_kernels::optimizer::{Moments, Segment, SliceStats, Update};
+use growthpath_kernels::optimizer::{HeadUpdateStats, OptimizerState, Segment, Update};
 use growthpath_kernels::rope::Rope;
 use growthpath_kernels::{
     activation, attention, cross_entropy, embedding, linear, norm, optimizer, qk_norm, tensor,
@@ -360,7 +360,7 @@ impl Backend for Cpu {
         Ok(())
     }
 
-    fn update(&mut self, update: &Update<'_>, clip: f64, state: &mut [Moments]) -> Result<()> {
+    fn update(&mut self, update: &Update<'_>, clip: f64, state: &mut [OptimizerState]) -> Result<()> {
         let norm = self.grads.iter().map(|g| optimizer::cpu::sum_squares(g)).sum::<f64>().sqrt();
         let clip_scale = if clip > 0.0 && norm > clip { clip / norm } else { 1.0 };
         let mut stats = mem::take(&mut self.stats);
@@ -369,7 +369,7 @@ impl Backend for Cpu {
         if stats.loss.is_finite() && norm.is_finite() {
             let update = Update { clip_scale: clip_scale as f32, ..*update };
             let slots = if update.stats { 2 * self.config.layers * self.config.heads } else { 0 };
-            stats.slots = vec![SliceStats::default(); slots];
+            stats.slots = vec![HeadUpdateStats::default(); slots];
             let params = self.params.specs.iter().zip(&self.params.vars);
             for ((i, (spec, var)), state) in params.enumerate().zip(state) {
                 let (grad, segments) = (&self.grads[i], &self.segments[i]);
@@ -412,11 +412,11 @@ impl Backend for Cpu {
         Ok(())
     }
 
-    fn pull_state(&self, _: &mut [Moments]) -> Result<()> {
+    fn pull_state(&self, _: &mut [OptimizerState]) -> Result<()> {
         Ok(())
     }
 
-    fn push_state(&mut self, _: &[Moments]) -> Result<()> {
+    fn push_state(&mut self, _: &[OptimizerState]) -> Result<()> {
         Ok(())
     }
 

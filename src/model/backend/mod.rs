@@ -9,7 +9,7 @@ mod cpu;
 mod cuda;
 
 use growthpath_kernels::attention::Shape;
-use growthpath_kernels::optimizer::{Moments, Update};
+use growthpath_kernels::optimizer::{OptimizerState, Update};
 
 use super::ModelConfig;
 use super::params::Params;
@@ -163,7 +163,7 @@ pub trait Backend: Sized {
     /// Update every parameter with the gradients of the last backward, clipped to the global norm `clip` (0: not), and
     /// start the way of the step's statistics to the host. `state` is the optimizer's on the host: a backend that keeps
     /// its own leaves it as it is until [`Backend::pull_state`]. `update.clip_scale` is not read.
-    fn update(&mut self, update: &Update<'_>, clip: f64, state: &mut [Moments]) -> Result<()>;
+    fn update(&mut self, update: &Update<'_>, clip: f64, state: &mut [OptimizerState]) -> Result<()>;
     /// Number of updates whose statistics were not read yet.
     fn unread(&self) -> usize;
     /// Wait for the oldest unread update and read its statistics; none: all were read.
@@ -176,9 +176,9 @@ pub trait Backend: Sized {
     /// Bring the host's parameters up to date.
     fn pull(&self, params: &Params) -> Result<()>;
     /// Bring the host's optimizer state up to date.
-    fn pull_state(&self, state: &mut [Moments]) -> Result<()>;
+    fn pull_state(&self, state: &mut [OptimizerState]) -> Result<()>;
     /// Take the host's optimizer state over.
-    fn push_state(&mut self, state: &[Moments]) -> Result<()>;
+    fn push_state(&mut self, state: &[OptimizerState]) -> Result<()>;
 
     /// Kernel launches so far; 0 on the host.
     fn launches(&self) -> u64;

@@ -3,7 +3,7 @@
 use growthpath_kernels::attention::accumulators;
 use growthpath_kernels::attention::gpu::partials;
 use growthpath_kernels::gpu::{Buffer, Elem, Slice, reduce};
-use growthpath_kernels::optimizer::{Moments, Update};
+use growthpath_kernels::optimizer::{OptimizerState, Update};
 use growthpath_kernels::{activation, attention, cross_entropy, embedding, linear, norm, qk_norm};
 
 use super::super::{Affine, Backend, Normed, shape_of};
@@ -27,9 +27,9 @@ impl Cuda {
         let args = norm::gpu::Forward {
             h: self.active(write.map_or(&to.h, |w| w.0))?,
             write: write.map(|w| self.active(w.1)).transpose()?,
-            write_bias: self.weights.p_opt(write.and_then(|w| w.2))?,
-            gain: self.weights.p(norm.weight)?,
-            bias: self.weights.p_opt(norm.bias)?,
+            write_bias: self.weights.param_opt(write.and_then(|w| w.2))?,
+            gain: self.weights.param(norm.weight)?,
+            bias: self.weights.param_opt(norm.bias)?,
             out: if write.is_some() { Some(self.active(&to.h)?) } else { None },
             x: self.active(&to.x)?,
             mean_rstd: self.active(&to.mean_rstd)?,
@@ -48,8 +48,8 @@ impl Cuda {
     /// The products of a backward: `dW = dy^T x`, `dx = dy W`.
     fn products(&self, weight: usize, x: &Buffer, dy: &Buffer, dx: &Buffer) -> Result<()> {
         let (n, dy) = (self.shape.tokens(), self.active(dy)?);
-        linear::gpu::backward_weight(n, dy, self.active(x)?, self.weights.g(weight)?, false)?;
-        Ok(linear::gpu::backward_input(n, dy, self.weights.w(weight)?, self.active(dx)?)?)
+        linear::gpu::backward_weight(n, dy, self.active(x)?, self.weights.grad(weight)?, false)?;
+        Ok(linear::gpu::backward_input(n, dy, self.weights.matmul_weight(weight)?, self.active(dx)?)?)
     }
 }
 
@@ -77,7 +77,7 @@ impl Backend for Cuda {
     }
 
     fn embedding(&mut self, wte: usize, wpe: Option<usize>, h: &mut Buffer) -> Result<()> {
-        let (wte, wpe) = (self.weights.p(wte)?, self.weights.p_opt(wpe)?);
+        let (wte, wpe) = (self.weights.param(wte)?, self.weights.param_opt(wpe)?);
         Ok(embedding::gpu::forward(&self.batch, wte, wpe, self.active(h)?)?)
     }
 
@@ -87,7 +87,7 @@ impl Backend for Cuda {
     }
 
     fn linear(&mut self, p: Affine, x: &Buffer, y: &mut Buffer) -> Result<()> {
-        let (w, b) = (self.weights.w(p.weight)?, self.weights.p_opt(p.bias)?);
+        let (w, b) = (self.weights.matmul_weight(p.weight)?, self.weights.param_opt(p.bias)?);
         Ok(linear::gpu::forward(self.shape.tokens(), self.active(x)?, w, b, self.active(y)?)?)
     }
 
@@ -98,7 +98,7 @@ impl Backend for Cuda {
         out: &mut Buffer,
         rrms: &mut Buffer,
     ) -> Result<()> {
-        let gains = [self.weights.p(q)?, self.weights.p(k)?];
+        let gains = [self.weights.param(q)?, self.weights.param(k)?];
         let (out, rrms) = (self.active(out)?, self.active(rrms)?);
         Ok(qk_norm::gpu::forward(self.shape, self.active(qkv)?, gains, out, rrms)?)
     }
@@ -140,14 +140,14 @@ impl Backend for Cuda {
         let width = activation::gpu::energy_width(f);
         let energy = partials.hidden_energy.at(layer * rows * width, rows * width)?;
         let columns = partials.hidden_columns.at(layer * rows * f, rows * f)?;
-        let (up, bias, hidden) = (self.active(up)?, self.weights.p_opt(p.bias)?, self.active(hidden)?);
+        let (up, bias, hidden) = (self.active(up)?, self.weights.param_opt(p.bias)?, self.active(hidden)?);
         Ok(activation::gpu::forward(c.ffn, up, bias, f, hidden, energy, columns)?)
     }
 
     fn lm_head(&mut self, head: usize, x: &Buffer, dx: Option<&mut Buffer>) -> Result<()> {
         let (c, p) = (&self.config, &self.partials);
         let (n, d, v) = (self.shape.tokens(), c.width, padded_vocabulary(c.vocab));
-        let (x, weight) = (self.active(x)?, self.weights.w(head)?);
+        let (x, weight) = (self.active(x)?, self.weights.matmul_weight(head)?);
         let dx = dx.map(|dx| self.active(dx)).transpose()?;
         let stats = p.head_rows * cross_entropy::gpu::STATS;
         for (k, start) in (0..n).step_by(p.chunk).enumerate() {
@@ -160,7 +160,7 @@ impl Backend for Cuda {
             cross_entropy::gpu::rows(logits, c.vocab, targets, partial, losses, 1.0 / n as f32)?;
             if let Some(dx) = dx {
                 linear::gpu::backward_input(m, logits, weight, dx.at(start * d, m * d)?)?;
-                linear::gpu::backward_weight(m, logits, x, self.weights.g_padded(head)?, k > 0)?;
+                linear::gpu::backward_weight(m, logits, x, self.weights.grad_padded(head)?, k > 0)?;
             }
         }
         Ok(())
@@ -182,25 +182,25 @@ impl Backend for Cuda {
             d_residual: d_residual.map(|r| self.active(r)).transpose()?,
             h: self.active(&saved.h)?,
             mean_rstd: self.active(&saved.mean_rstd)?,
-            gain: w.p(norm.weight)?,
+            gain: w.param(norm.weight)?,
             dh: self.active(dh)?,
             d_gain: to_gain,
             d_bias: norm.bias.map(|_| to_bias),
         };
         norm::gpu::backward(self.config.norm, &args)?;
         let Some(bias) = norm.bias else {
-            return Ok(reduce::totals(to_gain, 1, d, 0, w.g(norm.weight)?)?);
+            return Ok(reduce::totals(to_gain, 1, d, 0, w.grad(norm.weight)?)?);
         };
-        if let Some(both) = w.g_pair(norm.weight, bias)? {
+        if let Some(both) = w.grad_pair(norm.weight, bias)? {
             return Ok(reduce::totals(p.gain.all(), 2, d, 0, both)?);
         }
-        reduce::totals(to_gain, 1, d, 0, w.g(norm.weight)?)?;
-        Ok(reduce::totals(to_bias, 1, d, 0, w.g(bias)?)?)
+        reduce::totals(to_gain, 1, d, 0, w.grad(norm.weight)?)?;
+        Ok(reduce::totals(to_bias, 1, d, 0, w.grad(bias)?)?)
     }
 
     fn linear_backward(&mut self, p: Affine, x: &Buffer, dy: &Buffer, dx: &mut Buffer) -> Result<()> {
         if let Some(bias) = p.bias {
-            let (to, partials) = (self.weights.g(bias)?, &self.partials);
+            let (to, partials) = (self.weights.grad(bias)?, &self.partials);
             let partial = partials.bias.at(0, partials.bias_rows * to.len())?;
             reduce::column_sums(self.active(dy)?, to.len(), partial)?;
             reduce::totals(partial, 1, to.len(), 0, to)?;
@@ -218,11 +218,11 @@ impl Backend for Cuda {
     ) -> Result<()> {
         let (c, partials, w) = (&self.config, &self.partials, &self.weights);
         let partial = partials.bias.at(0, partials.bias_rows * c.up_width())?;
-        let (columns, bias) = (p.bias.map(|_| partial), w.p_opt(p.bias)?);
+        let (columns, bias) = (p.bias.map(|_| partial), w.param_opt(p.bias)?);
         let (dy, u, du) = (self.active(d_hidden)?, self.active(up)?, self.active(d_up)?);
         activation::gpu::backward(c.ffn, dy, u, bias, c.hidden_width(), du, columns)?;
         if let Some(bias) = p.bias {
-            reduce::totals(partial, 1, c.up_width(), 0, w.g(bias)?)?;
+            reduce::totals(partial, 1, c.up_width(), 0, w.grad(bias)?)?;
         }
         self.products(p.weight, x, d_up, dx)
     }
@@ -256,23 +256,23 @@ impl Backend for Cuda {
     ) -> Result<()> {
         let (w, dh) = (&self.weights, self.config.head_dim());
         let (qkv, rrms) = (self.active(qkv)?, self.active(rrms)?);
-        let (d_out, d_qkv, gains) = (self.active(d_out)?, self.active(d_qkv)?, [w.p(q)?, w.p(k)?]);
+        let (d_out, d_qkv, gains) = (self.active(d_out)?, self.active(d_qkv)?, [w.param(q)?, w.param(k)?]);
         let (partial, both) = (self.partials.qk_gain.all(), self.partials.qk_gain_totals.all());
         qk_norm::gpu::backward(self.shape, d_out, qkv, rrms, gains, d_qkv, partial)?;
         // Query and key gains lie side by side in the partial rows, apart in the gradients.
         reduce::totals(partial, 1, 2 * dh, 0, both)?;
-        w.g(q)?.copy_from(both.at(0, dh)?)?;
-        Ok(w.g(k)?.copy_from(both.at(dh, dh)?)?)
+        w.grad(q)?.copy_from(both.at(0, dh)?)?;
+        Ok(w.grad(k)?.copy_from(both.at(dh, dh)?)?)
     }
 
     fn embedding_backward(&mut self, wte: usize, wpe: Option<usize>, tied: bool, dh: &Buffer) -> Result<()> {
         let (c, w, dh) = (&self.config, &self.weights, self.active(dh)?);
         if !tied {
-            w.g_padded(wte)?.zero()?;
+            w.grad_padded(wte)?.zero()?;
         }
-        embedding::gpu::backward(&self.batch, dh, w.g(wte)?)?;
+        embedding::gpu::backward(&self.batch, dh, w.grad(wte)?)?;
         if let Some(wpe) = wpe {
-            let (d_wpe, seq_len) = (w.g(wpe)?, self.shape.seq_len);
+            let (d_wpe, seq_len) = (w.grad(wpe)?, self.shape.seq_len);
             if seq_len < c.context {
                 d_wpe.zero()?;
             }
@@ -281,7 +281,7 @@ impl Backend for Cuda {
         Ok(())
     }
 
-    fn update(&mut self, update: &Update<'_>, clip: f64, _: &mut [Moments]) -> Result<()> {
+    fn update(&mut self, update: &Update<'_>, clip: f64, _: &mut [OptimizerState]) -> Result<()> {
         self.apply(update, clip as f32)
     }
 
@@ -305,11 +305,11 @@ impl Backend for Cuda {
         self.weights.pull(params)
     }
 
-    fn pull_state(&self, state: &mut [Moments]) -> Result<()> {
+    fn pull_state(&self, state: &mut [OptimizerState]) -> Result<()> {
         self.weights.pull_state(state)
     }
 
-    fn push_state(&mut self, state: &[Moments]) -> Result<()> {
+    fn push_state(&mut self, state: &[OptimizerState]) -> Result<()> {
         self.weights.push_state(state)
     }
 

@@ -5,11 +5,11 @@ use std::time::Instant;
 use growthpath_kernels::optimizer::sum_squares;
 use growthpath_trace::{EvalLossRow, EvalRow};
 
+use super::ablation::{mean_and_error, sequence_means};
 use super::cadence::Due;
 use super::checkpoint::{self, Beside};
 use super::probe::Prober;
-use super::reliance::{mean_and_error, sequence_means};
-use super::session::{Event, Trainer};
+use super::trainer::{Event, Trainer};
 use crate::data::Batch;
 use crate::error::Result;
 use crate::model::backend::Backend;
