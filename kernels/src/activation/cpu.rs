@@ -196,10 +196,9 @@ pub fn forward(act: Activation, f: usize, u: &[f32], a: &mut [f32], stats: bool)
     for (_, c) in &partials {
         columns.iter_mut().zip(c).for_each(|(s, v)| *s += f64::from(*v));
     }
-    Some(HiddenStats {
-        hidden_ms: partials.iter().map(|p| p.0).sum::<f64>() / (n * f) as f64,
-        hidden_common: columns.iter().map(|c| (c / n as f64).powi(2)).sum::<f64>() / f as f64,
-    })
+    let squares = partials.iter().map(|p| p.0).sum();
+    let common = columns.iter().map(|c| (c / n as f64).powi(2)).sum();
+    Some(HiddenStats::finish(n, f, squares, common))
 }
 
 /// Backward: `du` from `d [N, f]`, as long as `u`.

@@ -48,6 +48,13 @@ pub struct HiddenStats {
     pub hidden_common: f64,
 }
 
+impl HiddenStats {
+    /// From the sum of squares over `tokens` tokens and `width` hidden units, and the squared norm of the token mean.
+    pub fn finish(tokens: usize, width: usize, squares: f64, common: f64) -> Self {
+        Self { hidden_ms: squares / (tokens * width) as f64, hidden_common: common / width as f64 }
+    }
+}
+
 /// Forward.
 ///
 /// # Shapes

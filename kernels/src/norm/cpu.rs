@@ -89,14 +89,8 @@ pub fn forward_add(
         sums.iter_mut().zip(&p.sums).for_each(|(s, v)| *s += v);
         columns.iter_mut().zip(&p.columns).for_each(|(c, v)| *c += f64::from(*v));
     }
-    let n = n as f64;
-    Some(WriteStats {
-        energy: sums[0] / n,
-        dot: sums[1] / n,
-        h2_before: sums[2] / n,
-        h2_after: sums[3] / n,
-        common: columns.iter().map(|c| (c / n).powi(2)).sum(),
-    })
+    let common = columns.iter().map(|c| (c / n as f64).powi(2)).sum();
+    Some(WriteStats::finish(n, sums, common))
 }
 
 #[multiversion(targets(

@@ -35,6 +35,15 @@ pub struct WriteStats {
     pub h2_after: f64,
 }
 
+impl WriteStats {
+    /// From the sums over `tokens` tokens of `|w|^2`, `<w, h_before>`, `|h_before|^2`, `|h_after|^2`, and the squared norm
+    /// of the write's token mean.
+    pub fn finish(tokens: usize, sums: [f64; 4], common: f64) -> Self {
+        let [energy, dot, h2_before, h2_after] = sums.map(|s| s / tokens as f64);
+        Self { energy, common, dot, h2_before, h2_after }
+    }
+}
+
 /// Result of [`forward`]: also what [`backward`] needs.
 pub struct AddNorm {
     /// The stream after the write `[N, d]`.

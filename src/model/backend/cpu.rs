@@ -3,6 +3,7 @@
 use std::mem;
 
 use growthpath_kernels::attention::Shape;
+use growthpath_kernels::norm::WriteStats;
 use growthpath_kernels::optimizer::{HeadUpdateStats, OptimizerState, Segment, Update};
 use growthpath_kernels::rope::Rope;
 use growthpath_kernels::{
@@ -73,10 +74,45 @@ impl Cpu {
         &self.stats
     }
 
-    /// Lengths of `N x d`, `N x f` and `N x` the up projection's width.
-    fn lengths(&self) -> (usize, usize, usize) {
-        let (n, c) = (self.shape.tokens(), &self.config);
-        (n * c.width, n * c.hidden_width(), n * c.up_width())
+    /// The rows of the batch last sent.
+    fn rows<'a>(&self, x: &'a [f32]) -> &'a [f32] {
+        &x[..x.len() / self.most * self.shape.tokens()]
+    }
+
+    /// The same to write.
+    fn room<'a>(&self, x: &'a mut [f32]) -> &'a mut [f32] {
+        let len = x.len() / self.most * self.shape.tokens();
+        &mut x[..len]
+    }
+
+    /// Normalize `to.h`, after adding the write to the stream before it where there is one.
+    fn add_norm(
+        &self,
+        norm: Affine,
+        write: Option<(&[f32], &[f32])>,
+        to: &mut Normed<Vec<f32>>,
+    ) -> Result<Option<WriteStats>> {
+        let (gain, bias, c) =
+            (self.params.value(norm.weight)?, self.params.value_opt(norm.bias)?, &self.config);
+        let args = norm::cpu::Forward {
+            kind: c.norm,
+            eps: c.norm_eps as f32,
+            d: c.width,
+            gain: &gain,
+            bias: bias.as_deref(),
+            stats: self.measures,
+        };
+        let (x, mean_rstd) = (self.room(&mut to.x), self.room(&mut to.mean_rstd));
+        Ok(match write {
+            Some((h, write)) => {
+                let out = self.room(&mut to.h);
+                norm::cpu::forward_add(&args, self.rows(h), self.rows(write), out, x, mean_rstd)
+            }
+            None => {
+                norm::cpu::forward_plain(&args, self.rows(&to.h), x, mean_rstd);
+                None
+            }
+        })
     }
 }
 
@@ -127,7 +163,10 @@ impl Backend for Cpu {
     }
 
     fn begin(&mut self, stats: bool, uniform: &[(usize, usize)]) -> Result<()> {
-        let layers = self.config.layers;
+        let (layers, heads) = (self.config.layers, self.config.heads);
+        if let Some((l, h)) = uniform.iter().find(|(l, h)| *l >= layers || *h >= heads) {
+            return Err(Error::usage(format!("there is no head {h} in layer {l}")));
+        }
         self.measures = stats;
         self.uniform = uniform.to_vec();
         self.stats = StepStats {
@@ -139,34 +178,20 @@ impl Backend for Cpu {
     }
 
     fn embedding(&mut self, wte: usize, wpe: Option<usize>, h: &mut Vec<f32>) -> Result<()> {
-        let (nd, _, _) = self.lengths();
-        let (e, p) = (self.params.value(wte)?, self.params.value_opt(wpe)?);
-        embedding::cpu::forward(&self.tokens, self.shape.seq_len, &e, p.as_deref(), &mut h[..nd]);
+        let (e, p, h) = (self.params.value(wte)?, self.params.value_opt(wpe)?, self.room(h));
+        embedding::cpu::forward(&self.tokens, self.shape.seq_len, &e, p.as_deref(), h);
         Ok(())
     }
 
     fn norm(&mut self, norm: Affine, to: &mut Normed<Vec<f32>>) -> Result<()> {
-        let (nd, _, _) = self.lengths();
-        let (gain, bias) = (self.params.value(norm.weight)?, self.params.value_opt(norm.bias)?);
-        let c = &self.config;
-        let args = norm::cpu::Forward {
-            kind: c.norm,
-            eps: c.norm_eps as f32,
-            d: c.width,
-            gain: &gain,
-            bias: bias.as_deref(),
-            stats: false,
-        };
-        let mean_rstd = &mut to.mean_rstd[..2 * self.shape.tokens()];
-        norm::cpu::forward_plain(&args, &to.h[..nd], &mut to.x[..nd], mean_rstd);
+        self.add_norm(norm, None, to)?;
         Ok(())
     }
 
     fn linear(&mut self, p: Affine, x: &Vec<f32>, y: &mut Vec<f32>) -> Result<()> {
         let (w, b) = (self.params.value(p.weight)?, self.params.value_opt(p.bias)?);
         let (out, k) = self.params.matrix(p.weight);
-        let n = self.shape.tokens();
-        linear::cpu::forward(&mut y[..n * out], &x[..n * k], &w, b.as_deref(), k, out);
+        linear::cpu::forward(self.room(y), self.rows(x), &w, b.as_deref(), k, out);
         Ok(())
     }
 
@@ -177,10 +202,8 @@ impl Backend for Cpu {
         out: &mut Vec<f32>,
         rrms: &mut Vec<f32>,
     ) -> Result<()> {
-        let (nd, _, _) = self.lengths();
-        let gains = (self.params.value(q)?, self.params.value(k)?);
-        let rrms = &mut rrms[..2 * self.shape.tokens() * self.shape.heads];
-        qk_norm::cpu::forward(self.shape, &qkv[..3 * nd], [&gains.0, &gains.1], &mut out[..3 * nd], rrms);
+        let (q, k) = (self.params.value(q)?, self.params.value(k)?);
+        qk_norm::cpu::forward(self.shape, self.rows(qkv), [&q, &k], self.room(out), self.room(rrms));
         Ok(())
     }
 
@@ -191,16 +214,12 @@ impl Backend for Cpu {
         out: &mut Vec<f32>,
         lse: &mut Vec<f32>,
     ) -> Result<()> {
-        let ((nd, _, _), shape) = (self.lengths(), self.shape);
-        let (qkv, out, lse) = (&qkv[..3 * nd], &mut out[..nd], &mut lse[..shape.tokens() * shape.heads]);
+        let (shape, qkv, out, lse) = (self.shape, self.rows(qkv), self.room(out), self.room(lse));
         let stats = attention::cpu::forward(shape, qkv, self.rope.as_ref(), out, lse, self.measures);
         if let Some(stats) = stats {
             self.stats.layers[layer].logits = stats;
         }
         let heads: Vec<usize> = self.uniform.iter().filter(|u| u.0 == layer).map(|u| u.1).collect();
-        if let Some(h) = heads.iter().find(|h| **h >= shape.heads) {
-            return Err(Error::usage(format!("there is no head {h} in layer {layer}")));
-        }
         attention::average(shape, qkv, out, &heads);
         Ok(())
     }
@@ -215,21 +234,7 @@ impl Backend for Cpu {
         to: &mut Normed<Vec<f32>>,
     ) -> Result<()> {
         self.linear(p, x, write)?;
-        let (nd, _, _) = self.lengths();
-        let (gain, bias) = (self.params.value(norm.weight)?, self.params.value_opt(norm.bias)?);
-        let c = &self.config;
-        let args = norm::cpu::Forward {
-            kind: c.norm,
-            eps: c.norm_eps as f32,
-            d: c.width,
-            gain: &gain,
-            bias: bias.as_deref(),
-            stats: self.measures,
-        };
-        let mean_rstd = &mut to.mean_rstd[..2 * self.shape.tokens()];
-        let (h, write) = (&h[..nd], &write[..nd]);
-        let stats = norm::cpu::forward_add(&args, h, write, &mut to.h[..nd], &mut to.x[..nd], mean_rstd);
-        if let Some(stats) = stats {
+        if let Some(stats) = self.add_norm(norm, Some((h, write)), to)? {
             self.stats.layers[site / 2].writes[site % 2] = stats;
         }
         Ok(())
@@ -244,27 +249,25 @@ impl Backend for Cpu {
         hidden: &mut Vec<f32>,
     ) -> Result<()> {
         self.linear(p, x, up)?;
-        let ((_, nf, nu), c) = (self.lengths(), &self.config);
-        let (up, hidden) = (&up[..nu], &mut hidden[..nf]);
-        if let Some(stats) = activation::cpu::forward(c.ffn, c.hidden_width(), up, hidden, self.measures) {
+        let (ffn, f, hidden) = (self.config.ffn, self.config.hidden_width(), self.room(hidden));
+        if let Some(stats) = activation::cpu::forward(ffn, f, self.rows(up), hidden, self.measures) {
             self.stats.layers[layer].hidden = stats;
         }
         Ok(())
     }
 
     fn lm_head(&mut self, head: usize, x: &Vec<f32>, dx: Option<&mut Vec<f32>>) -> Result<()> {
-        let ((nd, _, _), n, v) = (self.lengths(), self.shape.tokens(), self.config.vocab);
+        let v = self.config.vocab;
         self.logits.resize(cross_entropy::cpu::logits_len(self.most, v), 0.0);
-        self.losses.resize(self.most, 0.0);
+        self.losses.resize(self.shape.tokens(), 0.0);
         if dx.is_some() && self.grads.is_empty() {
             self.grads = self.params.vars.iter().map(|v| vec![0.0; v.elem_count()]).collect();
         }
-        let weight = self.params.value(head)?;
-        let grads = dx.map(|dx| (&mut dx[..nd], &mut self.grads[head][..]));
-        let (logits, losses) = (&mut self.logits, &mut self.losses[..n]);
-        let (loss, max_logit) =
-            cross_entropy::cpu::head_loss(&x[..nd], &weight, v, &self.targets, logits, losses, grads);
-        (self.stats.loss, self.stats.max_logit) = (loss, max_logit);
+        let (weight, x, dx) = (self.params.value(head)?, self.rows(x), dx.map(|dx| self.room(dx)));
+        let grads = dx.map(|dx| (dx, &mut self.grads[head][..]));
+        let (logits, losses) = (&mut self.logits, &mut self.losses);
+        (self.stats.loss, self.stats.max_logit) =
+            cross_entropy::cpu::head_loss(x, &weight, v, &self.targets, logits, losses, grads);
         Ok(())
     }
 
@@ -276,25 +279,25 @@ impl Backend for Cpu {
         d_residual: Option<&Vec<f32>>,
         dh: &mut Vec<f32>,
     ) -> Result<()> {
-        let ((nd, _, _), n) = (self.lengths(), self.shape.tokens());
+        let dh = self.room(dh);
         let args = norm::cpu::Backward {
             kind: self.config.norm,
-            h: &saved.h[..nd],
-            mean_rstd: &saved.mean_rstd[..2 * n],
+            h: self.rows(&saved.h),
+            mean_rstd: self.rows(&saved.mean_rstd),
             gain: &self.params.value(norm.weight)?,
-            dx: &dx[..nd],
-            residual: d_residual.map(|r| &r[..nd]),
+            dx: self.rows(dx),
+            residual: d_residual.map(|r| self.rows(r)),
         };
         let (d_gain, d_bias) = both(&mut self.grads, norm);
-        norm::cpu::backward(&args, &mut dh[..nd], d_gain, d_bias);
+        norm::cpu::backward(&args, dh, d_gain, d_bias);
         Ok(())
     }
 
     fn linear_backward(&mut self, p: Affine, x: &Vec<f32>, dy: &Vec<f32>, dx: &mut Vec<f32>) -> Result<()> {
-        let (w, (out, k), n) =
-            (self.params.value(p.weight)?, self.params.matrix(p.weight), self.shape.tokens());
+        let (w, (out, k)) = (self.params.value(p.weight)?, self.params.matrix(p.weight));
+        let (x, dy, dx) = (self.rows(x), self.rows(dy), self.room(dx));
         let (dw, db) = both(&mut self.grads, p);
-        linear::cpu::backward(&mut dx[..n * k], dw, db, &dy[..n * out], &x[..n * k], &w, k, out);
+        linear::cpu::backward(dx, dw, db, dy, x, &w, k, out);
         Ok(())
     }
 
@@ -306,8 +309,8 @@ impl Backend for Cpu {
         d_up: &mut Vec<f32>,
         dx: &mut Vec<f32>,
     ) -> Result<()> {
-        let ((_, nf, nu), c) = (self.lengths(), &self.config);
-        activation::cpu::backward(c.ffn, c.hidden_width(), &up[..nu], &d_hidden[..nf], &mut d_up[..nu]);
+        let (ffn, f) = (self.config.ffn, self.config.hidden_width());
+        activation::cpu::backward(ffn, f, self.rows(up), self.rows(d_hidden), self.room(d_up));
         self.linear_backward(p, x, d_up, dx)
     }
 
@@ -318,11 +321,10 @@ impl Backend for Cpu {
         d_out: &Vec<f32>,
         d_qkv: &mut Vec<f32>,
     ) -> Result<()> {
-        let ((nd, _, _), shape, rope) = (self.lengths(), self.shape, self.rope.as_ref());
-        let (out, lse) = (&out[..nd], &lse[..shape.tokens() * shape.heads]);
-        let (d_out, d_qkv) = (&d_out[..nd], &mut d_qkv[..3 * nd]);
+        let (qkv, out, lse) = (self.rows(qkv), self.rows(out), self.rows(lse));
+        let (rope, d_out, d_qkv) = (self.rope.as_ref(), self.rows(d_out), self.room(d_qkv));
         self.stats.logit_grads[layer] =
-            attention::cpu::backward(shape, &qkv[..3 * nd], out, lse, rope, d_out, d_qkv);
+            attention::cpu::backward(self.shape, qkv, out, lse, rope, d_out, d_qkv);
         Ok(())
     }
 
@@ -333,12 +335,10 @@ impl Backend for Cpu {
         d_out: &Vec<f32>,
         d_qkv: &mut Vec<f32>,
     ) -> Result<()> {
-        let ((nd, _, _), shape) = (self.lengths(), self.shape);
         let gains = (self.params.value(q)?, self.params.value(k)?);
-        let (qkv, rrms) = (&qkv[..3 * nd], &rrms[..2 * shape.tokens() * shape.heads]);
-        let (d_out, d_qkv) = (&d_out[..3 * nd], &mut d_qkv[..3 * nd]);
+        let (qkv, rrms, d_out, d_qkv) = (self.rows(qkv), self.rows(rrms), self.rows(d_out), self.room(d_qkv));
         let d_gains = two(&mut self.grads, (q, k));
-        qk_norm::cpu::backward(shape, qkv, rrms, [&gains.0, &gains.1], d_out, d_qkv, d_gains);
+        qk_norm::cpu::backward(self.shape, qkv, rrms, [&gains.0, &gains.1], d_out, d_qkv, d_gains);
         Ok(())
     }
 
@@ -349,13 +349,13 @@ impl Backend for Cpu {
         tied: bool,
         dh: &Vec<f32>,
     ) -> Result<()> {
-        let (nd, _, _) = self.lengths();
+        let (dh, (seq_len, d)) = (self.rows(dh), (self.shape.seq_len, self.config.width));
         if !tied {
             self.grads[wte].fill(0.0);
         }
-        embedding::cpu::backward(&self.tokens, &dh[..nd], &mut self.grads[wte]);
+        embedding::cpu::backward(&self.tokens, dh, &mut self.grads[wte]);
         if let Some(wpe) = wpe {
-            embedding::cpu::positions(&dh[..nd], self.shape.seq_len, self.config.width, &mut self.grads[wpe]);
+            embedding::cpu::positions(dh, seq_len, d, &mut self.grads[wpe]);
         }
         Ok(())
     }
@@ -401,7 +401,7 @@ impl Backend for Cpu {
     }
 
     fn losses(&self) -> Result<Vec<f32>> {
-        Ok(self.losses[..self.shape.tokens()].to_vec())
+        Ok(self.losses.clone())
     }
 
     fn gradients(&self) -> Result<Vec<Vec<f32>>> {
