@@ -9,7 +9,7 @@ use growthpath_analysis::{
 use growthpath_trace::{ProbeLayerRow, ProbeRow, ShareRow, WRITE_CONSTANT};
 use rayon::prelude::*;
 
-use super::capture::{all_writes, attention_gain, geometry, layer_state, stream_norm, stream_shares};
+use super::activations::{all_writes, attention_gain, geometry, layer_state, stream_norm, stream_shares};
 use crate::data::Batch;
 use crate::error::Result;
 use crate::model::config::Norm;
@@ -115,7 +115,7 @@ impl Prober {
             None => {
                 for (l, probe) in now.layers.iter().enumerate() {
                     rows.heads.extend(first_rows(step, l, probe));
-                    rows.shares.extend(first_shares(&now, l)?);
+                    rows.shares.extend(first_shares(&now, l));
                 }
             }
         }
@@ -191,7 +191,7 @@ fn interval_shares(
         energy_share,
         drift_share,
     };
-    let stream = stream_shares(&now.forward, layer, &now.writes)?;
+    let stream = stream_shares(&now.forward, layer, &now.writes);
     let parts = energy.writes.iter().zip(&drift.writes).zip(&stream).enumerate();
     let mut rows: Vec<ShareRow> = parts.map(|(k, ((e, d), s))| row(k as u16, *s, *e, *d)).collect();
     rows.push(row(WRITE_CONSTANT, f64::NAN, energy.constant, drift.constant));
@@ -199,7 +199,7 @@ fn interval_shares(
 }
 
 /// At a run's first probe only the stream is known.
-fn first_shares(now: &Taken, layer: usize) -> Result<Vec<ShareRow>> {
+fn first_shares(now: &Taken, layer: usize) -> Vec<ShareRow> {
     let row = |(k, stream_share): (usize, f64)| ShareRow {
         step: now.step,
         layer: layer as u16,
@@ -208,7 +208,7 @@ fn first_shares(now: &Taken, layer: usize) -> Result<Vec<ShareRow>> {
         energy_share: f64::NAN,
         drift_share: f64::NAN,
     };
-    Ok(stream_shares(&now.forward, layer, &now.writes)?.into_iter().enumerate().map(row).collect())
+    stream_shares(&now.forward, layer, &now.writes).into_iter().enumerate().map(row).collect()
 }
 
 fn head_rows(step: u32, prev_step: u32, layer: usize, interval: &LayerInterval) -> Vec<ProbeRow> {
