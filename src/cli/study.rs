@@ -10,7 +10,7 @@ use growthpath_trace::{Run, RunLock, Status, disk};
 
 use super::device::{DeviceArg, pick};
 use super::output::{self, number, table};
-use super::progress::{Progress, note};
+use super::progress::note;
 use super::seed_table;
 use super::train::{load_data, resume_shown, set_threads, train_shown};
 use super::train_args::TrainArgs;
