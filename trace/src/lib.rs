@@ -45,7 +45,7 @@ mod part;
 mod range;
 mod read;
 pub mod rows;
-mod seal;
+pub mod seal;
 mod table;
 mod write;
 
