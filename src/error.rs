@@ -30,6 +30,16 @@ pub enum Error {
     /// A study of which some runs did not finish.
     #[error("{0}")]
     Incomplete(String),
+    /// A signal asked to stop (exit code 128 and its number).
+    #[error("{what}. Go on with: {mend}")]
+    Interrupted {
+        /// Its number.
+        signal: i32,
+        /// What was stopped, and where it stands.
+        what: String,
+        /// The command that goes on.
+        mend: String,
+    },
     /// From the fused operations.
     #[error(transparent)]
     Kernel(#[from] growthpath_kernels::Error),

@@ -11,6 +11,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use clap::{Parser, ValueEnum};
+use growthpath_trace::{RunLock, disk};
 
 use self::board::Board;
 use super::device::{DeviceArg, pick};
@@ -21,7 +22,8 @@ use super::train_args::TrainArgs;
 use crate::data::Dataset;
 use crate::error::{Error, Result};
 use crate::study::{Job, Plan, State, plan, state};
-use crate::train::{Event, resume, train};
+use crate::train::config::ProbeTimes;
+use crate::train::{Event, resume, stop, train};
 
 /// What trains a study's runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -105,6 +107,9 @@ type Loaded = Option<(String, Arc<Dataset>)>;
 /// Train what is not trained yet; texts that runs share are loaded once.
 pub fn train_all(jobs: &mut [Job], device: DeviceArg, quiet: bool) -> Result<()> {
     let mut loaded = None;
+    // Everything that can be known to be wrong is found before anything is written.
+    jobs.iter().try_for_each(Job::check)?;
+    stop::watch();
     Job::share_probe_times(jobs);
     for job in jobs {
         let mut bar = Progress::new(&job.label, job.config.steps, 0, quiet);
@@ -123,6 +128,7 @@ fn train_job(
     quiet: bool,
     on: &mut dyn FnMut(Event),
 ) -> Result<()> {
+    let own = job.config.probe.times.clone();
     job.settle_probe_times()?;
     let key = format!("{:?} {} {}", job.config.data, job.config.tokenizer, job.config.model.context);
     let data = match loaded {
@@ -135,13 +141,41 @@ fn train_job(
     *loaded = Some((key, Arc::clone(&data)));
     job.config.validate()?;
     let device = pick(device, &job.config)?;
-    match state(&job.folder, &job.config)? {
+    if let Some(signal) = stop::requested() {
+        return Err(stopped_between(signal));
+    }
+    match found(job, own)? {
         State::Done => return Ok(()),
-        State::Restart => std::fs::remove_dir_all(&job.folder).map_err(Error::io(&job.folder))?,
         State::New => {}
-        State::Resumable => return resume(&job.config, &data, &job.folder, &device, on).map(|_| ()),
+        State::Stopped(from) => {
+            for s in &from.skipped {
+                note(&format!("skipped {}: {}", s.dir.display(), s.why));
+            }
+            if from.from.is_some() {
+                return resume(&job.config, &data, &from, &device, on).map(|_| ());
+            }
+            // Stopped before its first checkpoint.
+            from.discard()?;
+        }
     }
     train(&job.config, &data, &job.folder, &job.label, &device, on).map(|_| ())
+}
+
+/// What is in a run's folder. One that was trained when the run whose probe times it shares had failed has times of its own.
+fn found(job: &mut Job, own: ProbeTimes) -> Result<State> {
+    let shared = match state(&job.folder, &job.config) {
+        Ok(found) => return Ok(found),
+        Err(e) => e,
+    };
+    let mut config = job.config.clone();
+    config.probe.times = own;
+    match state(&job.folder, &config) {
+        Ok(found) => {
+            job.config = config;
+            Ok(found)
+        }
+        Err(_) => Err(shared),
+    }
 }
 
 /// A diverged arm is a result of the study, not its end.
@@ -152,6 +186,21 @@ fn keep_diverged(label: &str, ended: Result<()>) -> Result<()> {
             Ok(())
         }
         other => other,
+    }
+}
+
+fn stopped_between(signal: i32) -> Error {
+    let what = format!("stopped by {} between two runs", stop::name(signal));
+    Error::Interrupted { signal, what, mend: String::new() }
+}
+
+/// What goes on with a whole study or demo, in place of what goes on with one of its runs.
+pub fn mended(e: Error, command: &str) -> Error {
+    match e {
+        Error::Interrupted { signal, what, .. } => {
+            Error::Interrupted { signal, what, mend: command.to_owned() }
+        }
+        e => e,
     }
 }
 
@@ -167,9 +216,12 @@ pub fn run(args: &Args) -> Result<()> {
     if args.collect {
         return collect::run(&plan, &out, args.json);
     }
+    stop::watch();
+    let again = format!("growthpath study {} --out {}", path.display(), out.display());
     if let Some(name) = &args.only {
         set_threads(args.threads)?;
-        return runs::only(&mut runs, name, &out, args);
+        let ended = runs::only(&mut runs, name, &out, args);
+        return ended.map_err(|e| mended(e, &format!("{again} --only {name}")));
     }
     if args.jobs == 0 {
         return Err(Error::usage("--jobs must be at least 1"));
@@ -181,18 +233,21 @@ pub fn run(args: &Args) -> Result<()> {
             out.display()
         )));
     }
-    runs::check(&runs)?;
+    runs.iter().try_for_each(|r| r.job.check())?;
+    disk::create_dirs(&out)?;
+    let _lock = RunLock::take(&out)?;
     let snapshot = plan.save(&out)?;
     if args.launcher == Launcher::Slurm {
         return slurm::write(&runs, &snapshot, &out, args);
     }
     let board = Board::new(&runs, args.quiet);
-    if args.jobs == 1 {
+    let ended = if args.jobs == 1 {
         set_threads(args.threads)?;
-        runs::one_by_one(&mut runs, args, &board)?;
+        runs::one_by_one(&mut runs, args, &board)
     } else {
-        children::side_by_side(&runs, &snapshot, &out, args, &board)?;
-    }
+        children::side_by_side(&runs, &snapshot, &out, args, &board)
+    };
     board.close();
+    ended.map_err(|e| mended(e, &format!("{again} --resume")))?;
     collect::run(&plan, &out, args.json)
 }

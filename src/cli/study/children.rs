@@ -8,8 +8,9 @@ use std::sync::{Condvar, Mutex, PoisonError};
 
 use super::board::Board;
 use super::runs::{StudyRun, done, remember_failure, words};
-use super::{Args, lines};
+use super::{Args, lines, stopped_between};
 use crate::error::{Error, Result};
+use crate::train::stop;
 
 /// What became of each run so far.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,13 +46,19 @@ pub fn side_by_side(runs: &[StudyRun], plan: &Path, out: &Path, args: &Args, boa
             });
         }
     });
-    Ok(())
+    match stop::requested() {
+        Some(signal) => Err(stopped_between(signal)),
+        None => Ok(()),
+    }
 }
 
 /// The next run that can start, marked as started; waits while others have to end first, none when all are taken.
 fn next(runs: &[StudyRun], stages: &Mutex<Vec<Stage>>, changed: &Condvar) -> Option<usize> {
     let mut now = stages.lock().unwrap_or_else(PoisonError::into_inner);
     loop {
+        if stop::requested().is_some() {
+            return None;
+        }
         if let Some(i) = ready(runs, &now) {
             now[i] = Stage::Started;
             return Some(i);
@@ -77,6 +84,8 @@ fn one(run: &StudyRun, command: &dyn Fn(&StudyRun) -> Command, board: &Board) ->
     let found = done(run);
     match watch(run, command(run), board) {
         Ok(()) => (words(run, None, found), !found),
+        // It was asked to stop, as this process was; it left a checkpoint and goes on from there.
+        Err(_) if stop::requested().is_some() => ("stopped".to_owned(), true),
         Err(why) => {
             let kept = remember_failure(run, &why).err();
             let beside = kept.map_or_else(String::new, |e| format!(" (not kept: {e})"));
@@ -89,10 +98,17 @@ fn one(run: &StudyRun, command: &dyn Fn(&StudyRun) -> Command, board: &Board) ->
 fn watch(run: &StudyRun, mut command: Command, board: &Board) -> std::result::Result<(), String> {
     let mut child = command.spawn().map_err(|e| format!("cannot be started: {e}"))?;
     let mut bar = board.run(run);
+    let mut told = false;
     // Errors are a few lines; they wait in their pipe until the process ends.
     if let Some(out) = child.stdout.take() {
         for line in BufReader::new(out).lines().map_while(std::io::Result::ok) {
             lines::decode(&line).into_iter().for_each(|event| bar.on(event));
+            if !told && stop::requested().is_some() {
+                told = true;
+                // A signal from a terminal reaches every process; one sent to this process alone is passed on. Where
+                // that fails the run ends in its own time.
+                let _ = Command::new("kill").args(["-TERM", &child.id().to_string()]).status();
+            }
         }
     }
     bar.clear();

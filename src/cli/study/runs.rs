@@ -56,27 +56,15 @@ pub fn of(plan: &Plan, out: &Path) -> Result<Vec<StudyRun>> {
     Ok(named.into_iter().zip(jobs).map(run).collect())
 }
 
-/// Find what makes no sense before hours of training, as far as it can be known without the text.
-pub fn check(runs: &[StudyRun]) -> Result<()> {
-    for run in runs {
-        let mut config = run.job.config.clone();
-        // The tokenizer decides the vocabulary; any will do here.
-        config.model.vocab = config.model.vocab.max(2);
-        config.validate().map_err(|e| match e {
-            Error::Usage(m) => Error::usage(format!("arm `{}`: {m}", run.job.label)),
-            e => e,
-        })?;
-    }
-    Ok(())
-}
-
 /// Train a run; its error is kept in a file for the tables, which a run that does not fail has not.
 fn attempt(run: &mut StudyRun, loaded: &mut Loaded, args: &Args, on: &mut dyn FnMut(Event)) -> Result<()> {
     forget_failure(run)?;
     let ended = train_job(&mut run.job, loaded, args.device, args.quiet, on);
     let ended = keep_diverged(&run.name, ended);
-    if let Err(e) = &ended {
-        remember_failure(run, &e.to_string())?;
+    match &ended {
+        // A run that was asked to stop has not failed.
+        Ok(()) | Err(Error::Interrupted { .. }) => {}
+        Err(e) => remember_failure(run, &e.to_string())?,
     }
     ended
 }
@@ -104,6 +92,9 @@ pub fn one_by_one(runs: &mut [StudyRun], args: &Args, board: &Board) -> Result<(
         let mut bar = board.run(run);
         let ended = attempt(run, &mut loaded, args, &mut |e| bar.on(e));
         bar.clear();
+        if let Err(e @ Error::Interrupted { .. }) = ended {
+            return Err(e);
+        }
         let failed = ended.err().map(|e| e.to_string());
         board.ended(run, &words(run, failed.as_deref(), found), !found);
     }
