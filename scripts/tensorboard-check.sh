@@ -20,7 +20,7 @@ if ! "$venv/bin/python" -c 'import numpy, tensorboard' 2>/dev/null; then
 fi
 
 "$bin" train --size nano --set layers=2 --steps 60 --eval-every 20 --checkpoint-every 10 --out run --quiet > /dev/null &
-until [ -e run/manifest.json ]; do sleep 0.05; done
+until [ -e run/run.json ] && [ -e run/manifest.json ]; do sleep 0.05; done
 "$bin" export run --to tensorboard --follow --every 0.1 --out tb/run
 wait
 "$bin" export run --to jsonl > curves.jsonl

@@ -95,7 +95,7 @@ fn a_run_is_followed_while_it_trains() {
         .args([&["train", "--out", "r", "--checkpoint-every=4"], FLAGS].concat())
         .stdout(Stdio::null());
     let mut train = train.spawn().unwrap();
-    while !dir.join("r/manifest.json").exists() {
+    while !(dir.join("r/run.json").exists() && dir.join("r/manifest.json").exists()) {
         assert!(train.try_wait().unwrap().is_none_or(|s| s.success()));
         std::thread::sleep(std::time::Duration::from_millis(2));
     }
