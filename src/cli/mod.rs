@@ -1,6 +1,6 @@
 //! The command line: one file a verb; this one holds the list, the exit codes and the error format.
 //!
-//! Exit codes: 0 done, 1 failed, 2 the command line or a value on it cannot be used.
+//! Exit codes: 0 done; 2 the command line or a value on it cannot be used; 1 everything else: files, divergence, a bug.
 
 mod analyze;
 mod bench;
@@ -12,6 +12,7 @@ mod device;
 mod export;
 mod inspect;
 mod losses;
+mod outcome;
 mod output;
 mod plot;
 mod progress;
@@ -27,8 +28,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
 
-use crate::data::DataError;
-use crate::error::{Error, Result};
+use crate::error::Result;
 
 /// Measure, predict and explain how attention grows during language-model pretraining.
 #[derive(Debug, Parser)]
@@ -103,22 +103,7 @@ pub fn main() -> ExitCode {
             return ExitCode::from(if e.use_stderr() { 2 } else { 0 });
         }
     };
-    match dispatch(cli) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(e) if output::is_broken_pipe(&e) => ExitCode::SUCCESS,
-        Err(e) => {
-            use std::io::Write;
-            let _ = writeln!(std::io::stderr(), "growthpath: error: {e}");
-            ExitCode::from(exit_code(&e))
-        }
-    }
-}
-
-fn exit_code(e: &Error) -> u8 {
-    match e {
-        Error::Usage(_) | Error::Data(DataError::TokenizerName { .. }) => 2,
-        _ => 1,
-    }
+    outcome::of(|| dispatch(cli))
 }
 
 /// Steps `A..B`, `A..` or `..B`.

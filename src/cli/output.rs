@@ -2,13 +2,16 @@
 
 use std::io::{ErrorKind, Write};
 
+use growthpath_trace::shown_lines;
+
 use crate::error::{Error, Result};
 pub use crate::tables::{number, table};
 
 /// Write text to standard output.
 pub fn print(text: &str) -> Result<()> {
     let mut out = std::io::stdout().lock();
-    out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(Error::io("standard output"))
+    // Whatever a file made its way in with: nothing that is printed steers the terminal.
+    out.write_all(shown_lines(text).as_bytes()).and_then(|()| out.flush()).map_err(Error::io("standard output"))
 }
 
 /// Write a value as indented JSON.

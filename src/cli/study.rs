@@ -6,13 +6,13 @@ use std::sync::Arc;
 use clap::Parser;
 use growthpath_analysis::compare::{Layers, compare, seeds};
 use growthpath_analysis::statistics::{CONFIDENCE, estimate, mean_interval};
-use growthpath_trace::{Run, Status};
+use growthpath_trace::{Run, Status, shown_path};
 
 use super::device::{DeviceArg, pick};
 use super::output::{self, number, table};
 use super::progress::{Progress, note};
 use super::seed_table;
-use super::train::{load_data, set_threads, train_shown};
+use super::train::{load_data, set_threads, settle_vocab, train_shown};
 use super::train_args::TrainArgs;
 use crate::data::Dataset;
 use crate::error::{Error, Result};
@@ -68,7 +68,7 @@ pub fn train_all(jobs: &mut [Job], device: DeviceArg, quiet: bool) -> Result<()>
         let key = format!("{:?} {} {}", job.config.data, job.config.tokenizer, job.config.model.context);
         let data = match &loaded {
             Some((k, d)) if *k == key => {
-                job.config.model.vocab = d.info().vocab_size;
+                settle_vocab(&mut job.config, d)?;
                 Arc::clone(d)
             }
             _ => Arc::new(load_data(&mut job.config, quiet)?),
@@ -77,7 +77,7 @@ pub fn train_all(jobs: &mut [Job], device: DeviceArg, quiet: bool) -> Result<()>
         job.config.validate()?;
         let device = pick(device, &job.config)?;
         match state(&job.folder, &job.config)? {
-            State::Done => note(&format!("{}: done", job.folder.display())),
+            State::Done => note(&format!("{}: done", shown_path(&job.folder))),
             State::Restart => {
                 std::fs::remove_dir_all(&job.folder).map_err(Error::io(&job.folder))?;
                 train_one(job, &data, &device, quiet)?;
@@ -110,10 +110,7 @@ pub fn run(args: &Args) -> Result<()> {
     let plan = Plan::read(&args.plan)?;
     let out = args.out.clone().unwrap_or_else(|| args.plan.with_extension(""));
     if out.exists() && !args.resume && out.read_dir().is_ok_and(|mut d| d.next().is_some()) {
-        return Err(Error::usage(format!(
-            "{}: exists already; go on with --resume or choose another --out",
-            out.display()
-        )));
+        return Err(Error::format(&out, "exists already; go on with --resume or choose another --out"));
     }
     let mut jobs = Vec::new();
     for seed in &plan.seeds {
@@ -182,7 +179,7 @@ fn summary(plan: &Plan, out: &Path) -> Result<String> {
             text += &seed_table::text(&seeds(&all, CONFIDENCE)?);
         }
     }
-    text += &format!("\nreport: {}\n", out.join("report.html").display());
+    text += &format!("\nreport: {}\n", shown_path(&out.join("report.html")));
     Ok(text)
 }
 

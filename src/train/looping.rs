@@ -78,12 +78,12 @@ pub fn resume(
     config.validate()?;
     let info = Run::open(run)?.info().clone();
     if info.status == Status::Complete {
-        return Err(Error::usage(format!("{}: the run is complete; nothing to resume", run.display())));
+        return Err(Error::usage(format!("{}: the run is complete; nothing to resume", growthpath_trace::shown_path(run))));
     }
     let Some((step, dir)) = checkpoint::latest(run) else {
         return Err(Error::usage(format!(
             "{}: has no checkpoint to resume from; start again with --checkpoint-every",
-            run.display()
+            growthpath_trace::shown_path(run)
         )));
     };
     let restored = checkpoint::load(&dir, config)?;

@@ -22,6 +22,7 @@ pub mod reliance;
 pub(crate) mod run_info;
 pub mod schedule;
 mod session;
+pub(crate) mod sizes;
 mod spectra;
 mod step;
 mod telemetry;

@@ -2,11 +2,12 @@
 
 use std::collections::HashMap;
 use std::fs::{self, File, TryLockError};
-use std::io::{Read, Write};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use crate::error::{Error, Result};
+use crate::input::{self, Refusal};
 
 /// Ending of files that are being written; a reader ignores them, the next writer removes them.
 pub const TEMPORARY: &str = "tmp";
@@ -40,20 +41,12 @@ pub fn sync_dir(dir: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Reads a whole file of at most `limit` bytes; the buffer never outgrows what the file really holds.
+/// Reads a whole regular file of at most `limit` bytes.
 pub fn read_whole(path: &Path, limit: u64) -> Result<Vec<u8>> {
-    let file = File::open(path).map_err(Error::io("open", path))?;
-    let size = file.metadata().map_err(Error::io("examine", path))?.len();
-    if size > limit {
-        return Err(Error::corrupt(
-            path,
-            format!("it has {size} bytes, more than the {limit} that one may have"),
-        ));
-    }
-    // The size is at most `limit`, and a file that grows meanwhile is cut off there.
-    let mut bytes = Vec::with_capacity(size as usize);
-    file.take(limit).read_to_end(&mut bytes).map_err(Error::io("read", path))?;
-    Ok(bytes)
+    input::read(path, limit).map_err(|refusal| match refusal {
+        Refusal::Io(source) => Error::Io { action: "read", path: path.to_owned(), source },
+        other => Error::corrupt(path, format!("it {other}")),
+    })
 }
 
 /// Holds a run directory for one writing process. The system lets go of it when the process ends, however it ends,

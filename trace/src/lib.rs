@@ -38,13 +38,18 @@
 mod column;
 mod disk;
 mod error;
+#[doc(hidden)]
+pub mod guard;
 mod info;
+pub mod input;
 mod manifest;
 mod part;
 mod range;
 mod read;
 pub mod rows;
+mod shown;
 mod table;
+mod version;
 mod write;
 
 pub use column::{Cell, CellType, Column, Role};
@@ -57,5 +62,6 @@ pub use rows::{
     EvalLossRow, EvalRow, HeadRow, MaturityRow, ProbeLayerRow, ProbeRow, RelianceRow, Row, SettlingRow,
     ShareRow, StepRow, WHOLE_LAYER, WRITE_CONSTANT, WriteRow,
 };
-pub use table::{Keep, Table};
+pub use shown::{LONGEST_LABEL, shown, shown_label, shown_lines, shown_path};
+pub use table::{Keep, Table, TableVisitor};
 pub use write::{RunWriter, WriterOptions};

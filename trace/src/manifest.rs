@@ -1,5 +1,6 @@
 //! `manifest.json`: which parts belong to the run. A part counts only once it is listed here.
 
+use std::collections::HashSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -12,6 +13,9 @@ use crate::table::Table;
 
 /// File name of the manifest in a run directory.
 pub(crate) const MANIFEST_FILE: &str = "manifest.json";
+
+/// Larger manifests are refused unread: some 600,000 parts, months of flushes.
+const MANIFEST_LIMIT: u64 = 128 << 20;
 
 /// One part: a Parquet file with some consecutive rows of a table.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -66,7 +70,7 @@ impl Manifest {
     /// each table's parts follow one another.
     pub fn read(dir: &Path) -> Result<Self> {
         let path = dir.join(MANIFEST_FILE);
-        let manifest: Self = read_json(&path)?;
+        let manifest: Self = read_json(&path, MANIFEST_LIMIT)?;
         let wrong =
             |part: &PartEntry, what: &str| Err(Error::corrupt(&path, format!("{}: {what}", part.name())));
         for part in &manifest.parts {
@@ -128,13 +132,14 @@ pub(crate) fn strays(dir: &Path, manifest: &Manifest) -> Result<Vec<PathBuf>> {
         if !folder.is_dir() {
             continue;
         }
+        let listed: HashSet<&str> = manifest.of(table).map(|p| p.file.as_str()).collect();
         for entry in fs::read_dir(&folder).map_err(Error::io("list", &folder))? {
             let entry = entry.map_err(Error::io("list", &folder))?;
             let name = entry.file_name();
             let Some(name) = name.to_str() else { continue };
             let part = name.strip_suffix(disk::TEMPORARY).and_then(|n| n.strip_suffix('.'));
             let leftover = part.is_some_and(|n| part_number(n).is_some());
-            let unlisted = part_number(name).is_some() && !manifest.of(table).any(|p| p.file == name);
+            let unlisted = part_number(name).is_some() && !listed.contains(name);
             if leftover || unlisted {
                 strays.push(entry.path());
             }
