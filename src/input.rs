@@ -9,18 +9,10 @@ use crate::error::{Error, Result};
 /// Largest JSON or TOML file that is read.
 pub const SMALL_FILE: u64 = 16 << 20;
 
-/// Refuses a file that is not regular or is larger than `limit` bytes; returns its size.
-///
-/// # Errors
-/// [`Error::Io`], or [`Error::Format`] with the reason.
-pub fn check(path: &Path, limit: u64) -> Result<u64> {
-    input::open(path, limit).map(|(_, size)| size).map_err(refused(path))
-}
-
 /// The text of a regular file of at most `limit` bytes.
 ///
 /// # Errors
-/// As [`check`]; bytes that are not UTF-8.
+/// [`Error::Io`]; [`Error::Format`] for a pipe, a device, a file that is larger, bytes that are not UTF-8.
 pub fn read_text(path: &Path, limit: u64) -> Result<String> {
     let bytes = input::read(path, limit).map_err(refused(path))?;
     String::from_utf8(bytes).map_err(|e| {

@@ -16,8 +16,7 @@ pub fn available() -> Option<u64> {
 
 /// What a container's limit leaves.
 fn of_group(folder: &Path) -> Option<u64> {
-    let number =
-        |name: &str| std::fs::read_to_string(folder.join(name)).ok()?.trim().parse::<u64>().ok();
+    let number = |name: &str| std::fs::read_to_string(folder.join(name)).ok()?.trim().parse::<u64>().ok();
     Some(number("memory.max")?.saturating_sub(number("memory.current")?))
 }
 

@@ -4,8 +4,8 @@ use std::ops::Range;
 use std::path::PathBuf;
 
 use growthpath_analysis::diagnosis::{Diagnosis, Thresholds, diagnosis};
-use growthpath_analysis::undamaged;
 use growthpath_analysis::read::{Analysis, LONG_INTERVAL, Lead, analyze, leads};
+use growthpath_analysis::undamaged;
 use serde::Serialize;
 
 use super::output::{self, number, table};

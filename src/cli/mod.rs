@@ -10,6 +10,7 @@ mod completions;
 mod demo;
 mod device;
 mod export;
+mod given;
 mod inspect;
 mod losses;
 mod outcome;

@@ -17,6 +17,10 @@ pub fn of(work: impl FnOnce() -> Result<()>) -> ExitCode {
     match catch_unwind(AssertUnwindSafe(work)) {
         Ok(Ok(())) => ExitCode::SUCCESS,
         Ok(Err(e)) if output::is_broken_pipe(&e) => ExitCode::SUCCESS,
+        Ok(Err(e @ Error::Interrupted { .. })) => {
+            say(&e.to_string());
+            ExitCode::from(code(&e))
+        }
         Ok(Err(e)) => {
             say(&format!("error: {e}"));
             ExitCode::from(code(&e))
@@ -47,12 +51,19 @@ fn report(info: &std::panic::PanicHookInfo<'_>) {
     }
 }
 
-/// 2 for a command line, or a value on it, that cannot be used; 1 for everything else.
+/// 128 and the signal that stopped it; 2 for a command line, or a value on it, that cannot be used; 1 for everything else.
 fn code(e: &Error) -> u8 {
     let usage = match e {
+        // As shells have it.
+        Error::Interrupted { signal, .. } => {
+            return 128_u8.saturating_add(u8::try_from(*signal).unwrap_or(0));
+        }
         Error::Usage(_) => true,
         Error::Data(e) => {
-            matches!(e, DataError::TokenizerName { .. } | DataError::VocabSize { .. } | DataError::Zero { .. })
+            matches!(
+                e,
+                DataError::TokenizerName { .. } | DataError::VocabSize { .. } | DataError::Zero { .. }
+            )
         }
         Error::Analysis(e) => matches!(
             e,

@@ -11,7 +11,9 @@ pub use crate::tables::{number, table};
 pub fn print(text: &str) -> Result<()> {
     let mut out = std::io::stdout().lock();
     // Whatever a file made its way in with: nothing that is printed steers the terminal.
-    out.write_all(shown_lines(text).as_bytes()).and_then(|()| out.flush()).map_err(Error::io("standard output"))
+    out.write_all(shown_lines(text).as_bytes())
+        .and_then(|()| out.flush())
+        .map_err(Error::io("standard output"))
 }
 
 /// Write a value as indented JSON.

@@ -3,12 +3,13 @@
 use std::path::{Path, PathBuf};
 
 use growthpath_analysis::read::{Agreement, Place, Verification, agreement, verify};
-use growthpath_trace::{Run, Table};
+use growthpath_trace::{Problem, ProblemKind, Run, Table};
 use serde::Serialize;
 
 use super::output::{self, table};
 use crate::error::{Error, Result};
-use crate::verify::{Completeness, completeness, tokens};
+use crate::train::damage;
+use crate::verify::{Completeness, completeness};
 
 /// Arguments of `growthpath verify`.
 #[derive(Debug, Clone, clap::Args)]
@@ -47,7 +48,12 @@ pub fn run(args: &Args) -> Result<()> {
     let mut v = verify(&run)?;
     let (complete, problems) = completeness(&run)?;
     v.integrity.problems.extend(problems);
-    v.integrity.problems.extend(tokens(&run));
+    let damage = damage(&run).into_iter();
+    v.integrity.problems.extend(damage.map(|(file, message)| Problem {
+        file,
+        kind: ProblemKind::Damaged,
+        message,
+    }));
     if args.json {
         output::json(&Whole { verification: &v, completeness: &complete })?;
     } else {
@@ -132,11 +138,18 @@ fn text(v: &Verification, complete: &Completeness) -> String {
     for p in &v.integrity.problems {
         out += &format!("problem: {}: {}\n", p.file, p.message);
     }
+    for s in &v.integrity.strays {
+        out += &format!(
+            "leftover: {s}: of a write that was cut short; readers ignore it, resuming removes it\n"
+        );
+    }
     for u in &v.unread {
         out += &format!("unread: {u}\n");
     }
     for s in &v.integrity.strays {
-        out += &format!("stray: {s}: left by a crash; the next writer removes it, other readers may trip over it\n");
+        out += &format!(
+            "stray: {s}: left by a crash; the next writer removes it, other readers may trip over it\n"
+        );
     }
     for n in &complete.notes {
         out += &format!("note: {n}\n");

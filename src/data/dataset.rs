@@ -127,7 +127,13 @@ impl Dataset {
             let ids = tokenizer.encode_long(&text.text, &mut |done, total| progress(stage, done, total))?;
             if ids.len() <= context {
                 let (name, tokens) = (text.name.clone(), ids.len());
-                return Err(DataError::TooShort { name, tokens, need: context.saturating_add(1), context, mend });
+                return Err(DataError::TooShort {
+                    name,
+                    tokens,
+                    need: context.saturating_add(1),
+                    context,
+                    mend,
+                });
             }
             Ok(TokenStream::new(ids))
         };
@@ -239,9 +245,8 @@ fn read(source: &Source) -> Result<(Text, Text, bool)> {
             Ok((part("training", *seed, *bytes), valid, false))
         }
         Source::Files { train, valid: Some(valid) } => {
-            let text = |path: &Path| -> Result<Text> {
-                Ok(Text { name: shown_path(path), text: read_text(path)? })
-            };
+            let text =
+                |path: &Path| -> Result<Text> { Ok(Text { name: shown_path(path), text: read_text(path)? }) };
             Ok((text(train)?, text(valid)?, false))
         }
         Source::Files { train, valid: None } => {

@@ -22,7 +22,11 @@ const MARKS: &[(&[u8], &str, &str)] = &[
     (b"\xff\xd8\xff", "a picture", "give a text file"),
     (b"\x7fELF", "a program", "give a text file"),
     (b"GGUF", "a GGUF model", "give a text file"),
-    (b"\xc3\xbf\xc3\xbe", "UTF-16 text that was converted as if it were Latin-1", "convert the original with iconv -f UTF-16 -t UTF-8"),
+    (
+        b"\xc3\xbf\xc3\xbe",
+        "UTF-16 text that was converted as if it were Latin-1",
+        "convert the original with iconv -f UTF-16 -t UTF-8",
+    ),
 ];
 
 /// Bytes looked at for NULs.

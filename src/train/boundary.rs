@@ -6,8 +6,6 @@ use growthpath_kernels::optimizer::sum_squares;
 use growthpath_trace::{EvalLossRow, EvalRow};
 
 use super::cadence::Due;
-use super::checkpoint::{self, Beside};
-use super::probe::Prober;
 use super::reliance::mean_and_error;
 use super::session::{Event, Session};
 use crate::data::Batch;
@@ -20,17 +18,33 @@ impl Session<'_> {
         let c = self.config;
         let due = self.cadence.decide(done);
         let measures = due.probe || due.reliance() || self.keeper.due(done);
-        let saves = c.checkpoint_due(done) || (c.checkpoint_probes && due.probe);
-        if !(measures || saves || c.eval_due(done)) {
+        let asked = c.checkpoint_due(done) || (c.checkpoint_probes && due.probe);
+        let automatic = !asked && self.safeguard.due();
+        if !(measures || asked || automatic || c.eval_due(done)) {
             return Ok(());
         }
-        if let Some(mut device) = self.device.take() {
-            let outcome = self.catch_up(&mut *device, saves, on);
-            self.device = Some(device);
-            outcome?;
-        }
-        let outcome = self.due(done, due, saves, on);
+        self.fetch(asked || automatic, on)?;
+        let outcome = if measures || asked || c.eval_due(done) {
+            self.due(done, due, asked, on).and_then(|()| self.save_if(automatic, done))
+        } else if self.finite()? {
+            self.save_if(automatic, done)
+        } else {
+            // The record must not depend on when such a checkpoint is due: the next step says what is wrong.
+            Ok(())
+        };
         self.clock = None; // what was due is no part of the next step's time
+        outcome
+    }
+
+    fn save_if(&mut self, automatic: bool, done: u32) -> Result<()> {
+        if automatic { self.save(done, true) } else { Ok(()) }
+    }
+
+    /// Bring the host up to date with the device, with the moments where they are to be saved.
+    pub(super) fn fetch(&mut self, moments: bool, on: &mut dyn FnMut(Event)) -> Result<()> {
+        let Some(mut device) = self.device.take() else { return Ok(()) };
+        let outcome = self.catch_up(&mut *device, moments, on);
+        self.device = Some(device);
         outcome
     }
 
@@ -46,24 +60,11 @@ impl Session<'_> {
             self.evaluate(done)?;
             on(Event::Eval(done, self.valid_loss));
         }
-        if saves {
-            self.writer.flush()?;
-            let last_probe = self.prober.as_ref().and_then(Prober::last_step);
-            let beside = Beside {
-                cadence: &self.cadence.state,
-                keeper: &self.keeper,
-                last_probe,
-                // At a probe the model itself is what was probed.
-                probed: if last_probe == Some(done) { &[] } else { &self.probed },
-                eta: self.prober.as_ref().map_or(&[], |p| p.eta()),
-            };
-            checkpoint::save(self.run, done, &self.model, &self.optimizer, self.data.tokenizer(), &beside)?;
-        }
-        Ok(())
+        if saves { self.save(done, false) } else { Ok(()) }
     }
 
     /// Whether every parameter and the loss on held-out text are numbers.
-    fn finite(&mut self) -> Result<bool> {
+    pub(super) fn finite(&mut self) -> Result<bool> {
         for v in &self.model.params.vars {
             if !sum_squares(v.as_tensor())?.is_finite() {
                 return Ok(false);

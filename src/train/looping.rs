@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 
-use growthpath_trace::{Run, RunWriter, Status};
+use growthpath_trace::{Run, RunWriter, Status, disk};
 
 use super::accelerator::Device;
 use super::cadence::Cadence;
@@ -11,9 +11,11 @@ use super::config::{ProbeTimes, TrainConfig};
 use super::measure::{capture, copies};
 use super::moments::Keeper;
 use super::optimizer::Optimizer;
+use super::place::{Place, Resume, check_data};
 use super::probe::Prober;
+use super::safeguard::Safeguard;
 use super::session::{Event, Session, Speed};
-use super::{checkpoint, run_info, tokens};
+use super::{checkpoint, run_info, stop, tokens};
 use crate::data::Dataset;
 use crate::error::{Error, Result};
 use crate::model::Decoder;
@@ -41,9 +43,12 @@ pub struct Outcome {
 
 /// Train from scratch into the new directory `run`.
 ///
+/// Everything that can be known to be wrong is found before the directory is created, and what fails before the first
+/// step leaves none behind.
+///
 /// # Errors
-/// A configuration or data that cannot be used, a directory that already holds a run, a disk that is full, or
-/// [`Error::Diverged`]; what was recorded before stays.
+/// A configuration or data that cannot be used, a directory that already holds a run, a disk that is full,
+/// [`Error::Diverged`] or [`Error::Interrupted`]; what was recorded before stays.
 pub fn train(
     config: &TrainConfig,
     data: &Dataset,
@@ -53,59 +58,72 @@ pub fn train(
     on: &mut dyn FnMut(Event),
 ) -> Result<Outcome> {
     config.validate()?;
+    check_data(config, data)?;
     let model = Decoder::new(config.model.clone(), config.seed, &candle_core::Device::Cpu)?;
     let optimizer = Optimizer::new(config, &model.params);
     let accelerator = device.accelerate(config, &model, optimizer.rule())?;
-    let writer = RunWriter::create(run, &run_info::describe(config, data, label, device)?)?;
-    let mut s = Session::new(config, data, run, model, optimizer, writer)?;
-    s.device = accelerator;
-    s.save_tokens()?;
-    s.boundary(0, on)?;
-    s.steps(0, on)
+    let info = run_info::describe(config, data, label, device)?;
+    let place = Place::take(run)?;
+    let writer = match RunWriter::create(run, &info) {
+        Ok(writer) => writer,
+        Err(e) => return Err(place.give_back(false, e.into())),
+    };
+    let begun = Session::new(config, data, run, model, optimizer, writer, None).and_then(|mut s| {
+        s.device = accelerator;
+        s.save_tokens()?;
+        let first = s.boundary(0, on);
+        if let Err(e @ Error::Diverged(_)) = first {
+            s.writer.finish(Status::Diverged)?;
+            return Ok(Err(e));
+        }
+        first.map(|()| Ok(s))
+    });
+    match begun {
+        Ok(s) => s?.steps(0, on),
+        Err(e) => Err(place.give_back(true, e)),
+    }
 }
 
-/// Go on from the newest checkpoint of `run`, to the same bits as a run that never stopped.
+/// Go on from a checkpoint, to the same bits as a run that never stopped.
 ///
 /// # Errors
-/// A run that is complete or has no checkpoint, and as [`train`].
+/// As [`train`]; a run without a checkpoint.
 pub fn resume(
     config: &TrainConfig,
     data: &Dataset,
-    run: &Path,
+    resume: &Resume,
     device: &Device,
     on: &mut dyn FnMut(Event),
 ) -> Result<Outcome> {
     config.validate()?;
-    let info = Run::open(run)?.info().clone();
-    if info.status == Status::Complete {
-        return Err(Error::usage(format!("{}: the run is complete; nothing to resume", growthpath_trace::shown_path(run))));
-    }
-    let Some((step, dir)) = checkpoint::latest(run) else {
-        return Err(Error::usage(format!(
-            "{}: has no checkpoint to resume from; start again with --checkpoint-every",
-            growthpath_trace::shown_path(run)
-        )));
+    let run = resume.run();
+    let Some(checkpoint::Found { step, dir }) = &resume.from else {
+        let run = growthpath_trace::shown_path(run);
+        return Err(Error::usage(format!("{run}: has no checkpoint to resume from")));
     };
-    let restored = checkpoint::load(&dir, config)?;
+    let step = *step;
+    let restored = checkpoint::load(dir, config)?;
     let accelerator = device.accelerate(config, &restored.model, restored.optimizer.rule())?;
     if let Some(d) = &accelerator {
         d.push_moments(&restored.optimizer.moments)?;
     }
     let writer = RunWriter::resume(run, step)?;
-    let mut s = Session::new(config, data, run, restored.model, restored.optimizer, writer)?;
+    let mut s = Session::new(config, data, run, restored.model, restored.optimizer, writer, Some(step))?;
     s.device = accelerator;
     s.cadence.state = restored.state.cadence;
-    s.keeper.restore(restored.state.moments, |at| checkpoint::moment(&restored.moments, &dir, at))?;
+    s.keeper.restore(restored.state.moments, |at| checkpoint::moment(&restored.moments, dir, at))?;
     if let (Some(p), Some(at)) = (&mut s.prober, restored.state.last_probe) {
         let probed = restored.probed.as_ref().unwrap_or(&s.model);
         p.restore(probed, at, &restored.state.eta)?;
-        s.probed = if config.checkpoint_every > 0 { copies(probed)? } else { Vec::new() };
+        s.probed = copies(probed)?;
     }
     if step >= config.steps {
         // Every step was done and the process ended before it said so: only the end is left to record.
         s.valid_loss = Run::open(run)?.evals()?.last().map_or(f64::NAN, |e| e.loss);
         s.last_moments = s.probe_batch.as_ref().map(|b| capture(&s.model, b, step)).transpose()?;
     }
+    // The run passes these steps once more; what is damaged would stay for good.
+    resume.skipped.iter().filter(|s| s.ours).try_for_each(|s| disk::remove_tree(&s.dir))?;
     s.steps(step, on)
 }
 
@@ -117,6 +135,7 @@ impl<'a> Session<'a> {
         model: Decoder,
         optimizer: Optimizer,
         writer: RunWriter,
+        saved: Option<u32>,
     ) -> Result<Self> {
         let p = &config.probe;
         let measuring = p.times != ProbeTimes::Never;
@@ -135,6 +154,7 @@ impl<'a> Session<'a> {
             dump: None,
             last: None,
             speed: Speed::default(),
+            safeguard: Safeguard::new(saved),
             device: None,
             started: VecDeque::new(),
             clock: None,
@@ -177,6 +197,9 @@ impl<'a> Session<'a> {
     fn steps(mut self, from: u32, on: &mut dyn FnMut(Event)) -> Result<Outcome> {
         let c = self.config;
         for at in from..c.steps {
+            if let Some(signal) = stop::requested() {
+                return Err(self.interrupt(at, signal, on)?);
+            }
             let outcome = self.step(at, on).and_then(|()| self.boundary(at + 1, on));
             match outcome {
                 Ok(()) => {}

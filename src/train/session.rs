@@ -14,6 +14,7 @@ use super::dump::Dump;
 use super::moments::{Keeper, KeyMoments};
 use super::optimizer::{Optimizer, StepInfo};
 use super::probe::Prober;
+use super::safeguard::Safeguard;
 use crate::data::{Batch, Batcher, Dataset};
 use crate::model::{Decoder, LayerStats};
 
@@ -52,7 +53,7 @@ pub(super) struct Session<'a> {
     pub(super) keeper: Keeper,
     /// Key moments at the end.
     pub(super) last_moments: Option<KeyMoments>,
-    /// Parameters at the last probe, where a checkpoint may need them.
+    /// Parameters at the last probe: a checkpoint before the next one needs them.
     pub(super) probed: Vec<Tensor>,
     pub(super) reliance_batch: Option<Batch>,
     pub(super) eval_batch: Batch,
@@ -64,6 +65,8 @@ pub(super) struct Session<'a> {
     pub(super) dump: Option<Dump>,
     pub(super) last: Option<Last>,
     pub(super) speed: Speed,
+    /// When a checkpoint that nobody asked for is due.
+    pub(super) safeguard: Safeguard,
     /// Where the steps run, when not on the host; taken out while it works.
     pub(super) device: Option<Box<dyn Accelerator>>,
     /// Steps started on the device and not yet recorded.

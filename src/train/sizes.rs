@@ -20,7 +20,10 @@ pub fn counted(config: &TrainConfig) -> Result<()> {
     let bad = |m: String| Err(Error::usage(m));
     let (m, wide) = (&config.model, |n: usize| n as u128);
     if m.layers > MOST || m.heads > MOST {
-        return bad(format!("{} layers of {} heads: at most {MOST} of {MOST} can be recorded", m.layers, m.heads));
+        return bad(format!(
+            "{} layers of {} heads: at most {MOST} of {MOST} can be recorded",
+            m.layers, m.heads
+        ));
     }
     let tokens = wide(config.batch).saturating_mul(wide(m.context));
     if tokens > MOST_TOKENS {
@@ -73,7 +76,7 @@ pub fn fit(config: &TrainConfig, on_host: bool) -> Result<()> {
     }
     let (what, most) = needs.into_iter().max_by_key(|n| n.1).unwrap_or(("it", all));
     Err(Error::usage(format!(
-        "{} layers of width {}, vocabulary {}, batch {}, context {}: {what} alone take {} and {} are free; choose smaller sizes",
+        "{} layers of width {}, vocabulary {}, batch {}, context {}: {what} alone take {} of memory and {} are free; choose smaller sizes",
         m.layers,
         m.width,
         m.vocab,

@@ -1,5 +1,4 @@
-//! What `growthpath verify` knows beyond the rows themselves: which rows the configuration asks for, and the files
-//! beside the tables.
+//! What `growthpath verify` knows beyond the rows themselves: which rows the configuration asks for.
 
 mod groups;
 mod replay;
@@ -74,7 +73,9 @@ fn differences(table: Table, wanted: &Groups, have: &Groups, expected: &Expected
     let tell = |message: String| Problem { file: table.name().to_owned(), kind: ProblemKind::Gap, message };
     let of = |key: &(u32, u32)| match table {
         Table::Maturity => format!("step {}, lag {}", key.0, key.1),
-        Table::Reliance => format!("step {}, {}", key.0, ["heads", "layers", "halves"][key.1.min(2) as usize]),
+        Table::Reliance => {
+            format!("step {}, {}", key.0, ["heads", "layers", "halves"][key.1.min(2) as usize])
+        }
         _ => format!("step {}", key.0),
     };
     let mut problems = Vec::new();
@@ -113,26 +114,6 @@ fn differences(table: Table, wanted: &Groups, have: &Groups, expected: &Expected
 
 /// Any number of rows, where the configuration does not say how many.
 const ANY: u64 = u64::MAX;
-
-/// Whether `tokens.safetensors` is what `run.json` says.
-pub fn tokens(run: &Run) -> Vec<Problem> {
-    let file = "tokens.safetensors";
-    let tell = |message: String| {
-        vec![Problem { file: file.to_owned(), kind: ProblemKind::Damaged, message }]
-    };
-    let Some(hash) = run.info().extra.get("tokens_blake3").and_then(serde_json::Value::as_str) else {
-        return Vec::new();
-    };
-    /// Token ids of the measured sequences: at most gigabytes.
-    const LIMIT: u64 = 16 << 30;
-    match growthpath_trace::input::read(&run.dir().join(file), LIMIT) {
-        Err(e) => tell(format!("cannot be read: {e}")),
-        Ok(bytes) if blake3::hash(&bytes).to_hex().as_str() != hash => {
-            tell("its contents do not have the hash that run.json lists".to_owned())
-        }
-        Ok(_) => Vec::new(),
-    }
-}
 
 /// Whether the run says that it ended as planned.
 fn complete(run: &Run) -> bool {

@@ -35,7 +35,10 @@ pub enum Error {
         path: PathBuf,
     },
     /// The run was recorded under a schema that this program does not read.
-    #[error("{} has schema version {found}, this program reads version {supported}: record the run again, or use the release that wrote it", shown_path(path))]
+    #[error(
+        "{} has schema version {found}, this program reads version {supported}: record the run again, or use the release that wrote it",
+        shown_path(path)
+    )]
     SchemaVersion {
         /// The file that says so.
         path: PathBuf,
@@ -70,6 +73,15 @@ pub enum Error {
         /// The directory.
         path: PathBuf,
     },
+    /// The directory that was being written has gone, and another one has its name.
+    #[error(
+        "{} was replaced by another directory while it was being written: this process records no more",
+        shown_path(path)
+    )]
+    Replaced {
+        /// The directory.
+        path: PathBuf,
+    },
     /// A file of the run is damaged, or is not what the manifest says.
     #[error("{} is damaged: {what}", shown_path(path))]
     Corrupt {
@@ -99,7 +111,11 @@ pub enum Error {
         last: String,
     },
     /// The record ends before the step to resume at.
-    #[error("{} cannot be resumed at step {step}: its record ends {}; use an earlier checkpoint", shown_path(path), ends(last))]
+    #[error(
+        "{} cannot be resumed at step {step}: its record ends {}; use an earlier checkpoint",
+        shown_path(path),
+        ends(last)
+    )]
     ResumeGap {
         /// The run directory.
         path: PathBuf,

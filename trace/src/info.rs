@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::disk;
 use crate::error::{Error, Result};
+use crate::seal;
 use crate::shown::shown_label;
 use crate::version::Versioned;
 
@@ -39,6 +40,9 @@ pub enum Status {
 pub struct RunInfo {
     /// [`SCHEMA_VERSION`] of the writer.
     pub schema_version: u32,
+    /// Names this run among all: its checkpoints carry it. Empty in runs of older programs.
+    #[serde(default)]
+    pub id: String,
     /// How the run stands.
     pub status: Status,
     /// Name of the arm or of the run, for figures and tables; may be empty.
@@ -95,6 +99,7 @@ impl RunInfo {
     pub fn new(config: serde_json::Value, steps_planned: u32, layers: u16, heads: u16) -> Self {
         Self {
             schema_version: SCHEMA_VERSION,
+            id: String::new(),
             status: Status::Running,
             label: String::new(),
             config,
@@ -125,7 +130,9 @@ impl RunInfo {
         if !path.is_file() {
             return Err(Error::NotARun { path: dir.to_owned() });
         }
-        let info: Self = read_json(&path, RUN_LIMIT)?;
+        let bytes = disk::read_whole(&path, RUN_LIMIT)?;
+        let info: Self = parse_json(&path, &bytes)?;
+        seal::check(&path, &bytes, !info.id.is_empty())?;
         Ok(info.shown())
     }
 
@@ -142,10 +149,37 @@ impl RunInfo {
         self
     }
 
-    /// Writes `run.json`, atomically.
+    /// Writes `run.json`, atomically and with its hash.
     pub(crate) fn write(&self, dir: &Path) -> Result<()> {
-        write_json(&dir.join(RUN_FILE), self)
+        let path = dir.join(RUN_FILE);
+        let text = serde_json::to_string_pretty(self);
+        let text = text.map_err(|source| Error::Json { path: path.clone(), source })?;
+        disk::write_whole(&path, seal::seal(&text).as_bytes())
     }
+
+    /// Changes the JSON of a run's `run.json`, atomically, and hashes it anew: for tools that mend a run by hand.
+    ///
+    /// # Errors
+    ///
+    /// As [`crate::Run::open`] for the file as it stands, except for its hash; [`Error::Io`].
+    pub fn rewrite(dir: &Path, change: impl FnOnce(&mut serde_json::Value)) -> Result<()> {
+        let path = dir.join(RUN_FILE);
+        let mut value: serde_json::Value = read_json(&path, RUN_LIMIT)?;
+        if let Some(fields) = value.as_object_mut() {
+            fields.remove(seal::FIELD);
+        }
+        change(&mut value);
+        let text = serde_json::to_string_pretty(&value);
+        let text = text.map_err(|source| Error::Json { path: path.clone(), source })?;
+        disk::write_whole(&path, seal::seal(&text).as_bytes())
+    }
+}
+
+/// A name that no other run has: made of the time, the process and the place.
+pub(crate) fn fresh_id(dir: &Path) -> String {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_nanos());
+    let text = format!("{now} {} {}", std::process::id(), dir.display());
+    blake3::hash(text.as_bytes()).to_hex()[..32].to_owned()
 }
 
 /// Seconds since 1970 UTC; 0 on a machine whose clock stands before that.
@@ -156,20 +190,16 @@ pub(crate) fn unix_now() -> u64 {
 /// Reads a JSON file of at most `limit` bytes that carries `schema_version`, refusing other versions before anything
 /// else.
 pub(crate) fn read_json<T: serde::de::DeserializeOwned>(path: &Path, limit: u64) -> Result<T> {
+    parse_json(path, &disk::read_whole(path, limit)?)
+}
+
+/// [`read_json`] of a file's bytes.
+fn parse_json<T: serde::de::DeserializeOwned>(path: &Path, bytes: &[u8]) -> Result<T> {
     let json = |source| Error::Json { path: path.to_owned(), source };
-    let bytes = disk::read_whole(path, limit)?;
-    let found: Versioned = serde_json::from_slice(&bytes).map_err(json)?;
+    let found: Versioned = serde_json::from_slice(bytes).map_err(json)?;
     if found.schema_version.0 != SCHEMA_VERSION.to_string() {
         let (path, found) = (path.to_owned(), found.schema_version.0);
         return Err(Error::SchemaVersion { path, found, supported: SCHEMA_VERSION });
     }
-    serde_json::from_slice(&bytes).map_err(json)
-}
-
-/// Writes a JSON file, atomically.
-pub(crate) fn write_json<T: Serialize>(path: &Path, value: &T) -> Result<()> {
-    let mut bytes =
-        serde_json::to_vec_pretty(value).map_err(|source| Error::Json { path: path.to_owned(), source })?;
-    bytes.push(b'\n');
-    disk::write_whole(path, &bytes)
+    serde_json::from_slice(bytes).map_err(json)
 }

@@ -36,17 +36,19 @@
 //! ```
 
 mod column;
-mod disk;
+pub mod disk;
 mod error;
 #[doc(hidden)]
 pub mod guard;
 mod info;
 pub mod input;
+mod lock;
 mod manifest;
 mod part;
 mod range;
 mod read;
 pub mod rows;
+mod seal;
 mod shown;
 mod table;
 mod version;
@@ -55,6 +57,7 @@ mod write;
 pub use column::{Cell, CellType, Column, Role};
 pub use error::{Error, Result};
 pub use info::{RunInfo, SCHEMA_VERSION, Status};
+pub use lock::RunLock;
 pub use manifest::PartEntry;
 pub use range::StepRange;
 pub use read::{ColumnStream, Columns, IntegrityReport, Problem, ProblemKind, RowStream, Run};
@@ -64,4 +67,4 @@ pub use rows::{
 };
 pub use shown::{LONGEST_LABEL, shown, shown_label, shown_lines, shown_path};
 pub use table::{Keep, Table, TableVisitor};
-pub use write::{RunWriter, WriterOptions};
+pub use write::{RunWriter, WriterOptions, is_unborn};

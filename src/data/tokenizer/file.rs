@@ -25,8 +25,7 @@ impl FileTokenizer {
         let refuse = |reason: String| DataError::TokenizerFile { name: name.to_string(), reason };
         super::ids::check(json).map_err(refuse)?;
         let open = || -> std::result::Result<_, String> {
-            let mut inner =
-                tokenizers::Tokenizer::from_bytes(json.as_bytes()).map_err(|e| e.to_string())?;
+            let mut inner = tokenizers::Tokenizer::from_bytes(json.as_bytes()).map_err(|e| e.to_string())?;
             inner.with_truncation(None).map_err(|e| e.to_string())?;
             inner.with_padding(None);
             let json = inner.to_string(false).map_err(|e| e.to_string())?;

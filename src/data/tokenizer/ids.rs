@@ -1,7 +1,7 @@
 //! Token ids of a tokenizer file, looked at before the library does: it sets memory aside for the largest.
 
-use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::Deserialize;
+use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 /// Ids are below this; published vocabularies end near 260,000.
 pub(super) const MOST_IDS: u64 = 1 << 22;
