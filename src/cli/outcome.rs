@@ -75,3 +75,20 @@ fn code(e: &Error) -> u8 {
     };
     if usage { 2 } else { 1 }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_follow_the_contract() {
+        let is =
+            |code: u8, got: ExitCode| assert_eq!(format!("{got:?}"), format!("{:?}", ExitCode::from(code)));
+        is(0, of(|| Ok(())));
+        is(2, of(|| Err(Error::usage("x"))));
+        is(1, of(|| Err(Error::format("file", "x"))));
+        is(2, of(|| Err(AnalysisError::UnknownLayers { given: "x".into() }.into())));
+        is(1, of(|| panic!("a bug made for this test")));
+        drop(std::panic::take_hook());
+    }
+}
