@@ -94,6 +94,24 @@ fn dispatch(cli: Cli) -> Result<()> {
     }
 }
 
+/// Do what `args` (without the program's name) ask for, as the program would, and return what it would print.
+///
+/// # Errors
+/// As the verb; an argument that cannot be parsed.
+pub fn captured(args: impl IntoIterator<Item = std::ffi::OsString>) -> Result<String> {
+    let all = std::iter::once("growthpath".into()).chain(args);
+    let cli = Cli::try_parse_from(all).map_err(|e| crate::Error::usage(e.to_string()))?;
+    output::captured(|| dispatch(cli))
+}
+
+/// The configuration that a list of training flags stands for, but for the vocabulary, which the tokenizer decides.
+///
+/// # Errors
+/// A flag that is unknown or cannot be used.
+pub fn training_configuration(flags: &[String]) -> Result<crate::train::TrainConfig> {
+    study::parse_flags(flags)?.resolve()
+}
+
 /// Parse the command line, do it, and turn the outcome into an exit code.
 pub fn main() -> ExitCode {
     let cli = match Cli::try_parse() {

@@ -33,7 +33,7 @@ pub fn counted(config: &TrainConfig) -> Result<()> {
         ));
     }
     let most = 1 << 32;
-    if [m.width, m.vocab, m.hidden, m.context, config.probe.length].iter().any(|n| wide(*n) > most) {
+    if [m.width, m.vocab, m.hidden, m.context].iter().any(|n| wide(*n) > most) {
         return bad(format!(
             "width {}, vocabulary {}, hidden width {}, context {}: none may exceed {most}",
             m.width, m.vocab, m.hidden, m.context
@@ -67,7 +67,7 @@ pub fn fit(config: &TrainConfig, on_host: bool) -> Result<()> {
     }
     if config.probe.times != ProbeTimes::Never {
         // One head's logits in float64.
-        needs.push(("a probe's logits", 8 * wide(config.probe.length).pow(2)));
+        needs.push(("a probe's logits", wide(config.probe.length).saturating_pow(2).saturating_mul(8)));
     }
     let Some(free) = available() else { return Ok(()) };
     let all: u128 = needs.iter().map(|n| n.1).fold(0, u128::saturating_add);

@@ -41,9 +41,9 @@ pub fn completeness(run: &Run) -> Result<(Completeness, Vec<Problem>)> {
             return Ok((found, Vec::new()));
         }
     };
-    if let Err(e) = config.validate() {
-        found.notes.push(format!("completeness: the configuration in run.json makes no sense: {e}"));
-        return Ok((found, Vec::new()));
+    if let Some(what) = contradiction(run, &config) {
+        let file = "run.json".to_owned();
+        return Ok((found, vec![Problem { file, kind: ProblemKind::Damaged, message: what }]));
     }
     let rule = run.info().extra.get(RULE_KEY).and_then(serde_json::Value::as_u64);
     let known = rule == Some(u64::from(RULE));
@@ -66,6 +66,17 @@ pub fn completeness(run: &Run) -> Result<(Completeness, Vec<Problem>)> {
         }
     }
     Ok((found, problems))
+}
+
+/// Why a stored configuration cannot be that of the run.
+fn contradiction(run: &Run, config: &TrainConfig) -> Option<String> {
+    if let Err(e) = config.validate() {
+        return Some(format!("its configuration makes no sense: {e}"));
+    }
+    let (info, m) = (run.info(), &config.model);
+    let told = [info.steps_planned as usize, info.layers.into(), info.heads.into()];
+    let asked = [config.steps as usize, m.layers, m.heads];
+    (told != asked).then(|| format!("it says {told:?} steps, layers and heads, its configuration {asked:?}"))
 }
 
 /// What one table lacks, has in another number, or has without being asked.

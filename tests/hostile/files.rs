@@ -41,8 +41,8 @@ fn pipes_devices_and_huge_files_are_refused_at_once() {
     symlink("/dev/zero", d.path("zero")).unwrap();
     symlink("/dev/zero", d.path("zero.json")).unwrap();
     // Larger than any memory, and takes no room.
-    std::fs::File::create(d.path("huge")).unwrap().set_len(1 << 50).unwrap();
-    std::fs::File::create(d.path("huge.json")).unwrap().set_len(1 << 50).unwrap();
+    std::fs::File::create(d.path("huge")).unwrap().set_len(1 << 42).unwrap();
+    std::fs::File::create(d.path("huge.json")).unwrap().set_len(1 << 42).unwrap();
     for (name, why) in [("pipe", "a pipe"), ("zero", "a device"), ("huge", "bytes")] {
         let data = if name == "huge" { "memory" } else { why };
         let json = format!("{name}.json");
@@ -73,7 +73,7 @@ fn parts_of_a_run_that_are_no_files_are_refused_at_once() {
             match kind {
                 "pipe" => fifo(&path),
                 "device" => symlink("/dev/zero", &path).unwrap(),
-                _ => std::fs::File::create(&path).unwrap().set_len(1 << 50).unwrap(),
+                _ => std::fs::File::create(&path).unwrap().set_len(1 << 42).unwrap(),
             }
             for verb in verbs {
                 refused(&d, 1, &["run"], &[verb, "run"]);

@@ -6,9 +6,11 @@
 mod against;
 mod codes;
 mod completeness;
+mod corpus;
 mod damage;
 mod extremes;
 mod files;
+mod mutation;
 mod rewrite;
 mod shown;
 mod sizes;
