@@ -16,8 +16,8 @@ fn a_difference_in_any_table_is_told() {
         let rows = Run::open(d.path("run")).unwrap().rows(table);
         assert!(rows > 0 && text.contains(&format!("{table} {rows}")), "{table}: {text}");
         // The first measured number of its middle row.
-        let columns = table.columns().iter().enumerate();
-        let (at, column) = columns.filter(|(_, c)| c.role != Role::Key && c.cell.is_float()).next().unwrap();
+        let mut columns = table.columns().iter().enumerate();
+        let (at, column) = columns.find(|(_, c)| c.role != Role::Key && c.cell.is_float()).unwrap();
         let other = format!("other-{table}");
         rewrite(&d.path("run"), &d.path(&other), |t, i, _, mut bits| {
             if t == table && i as u64 == rows / 2 {
