@@ -10,9 +10,10 @@ use growthpath_trace::Status;
 
 use super::checkpoint::{self, Beside};
 use super::probe::Prober;
-use super::session::{Event, Session};
 use super::stop;
+use super::trainer::{Event, Trainer};
 use crate::error::{Error, Result};
+use crate::model::backend::Backend;
 
 /// Minutes between automatic checkpoints unless [`set_interval`] says otherwise.
 pub const MINUTES: f64 = 5.0;
@@ -52,8 +53,8 @@ pub(super) struct Safeguard {
 }
 
 impl Safeguard {
-    pub(super) fn new(saved: Option<u32>) -> Self {
-        Self { since: Instant::now(), cost: Duration::ZERO, saved }
+    pub(super) fn new() -> Self {
+        Self { since: Instant::now(), cost: Duration::ZERO, saved: None }
     }
 
     pub(super) fn due(&self) -> bool {
@@ -63,7 +64,7 @@ impl Safeguard {
     }
 }
 
-impl Session<'_> {
+impl<B: Backend> Trainer<'_, B> {
     /// Make every row durable, then the state after `done` steps; older automatic checkpoints go.
     pub(super) fn save(&mut self, done: u32, automatic: bool) -> Result<()> {
         let started = Instant::now();
@@ -91,7 +92,7 @@ impl Session<'_> {
     /// Stop after `done` steps because of `signal`: everything is made durable, and said how to go on.
     pub(super) fn interrupt(mut self, done: u32, signal: i32, on: &mut dyn FnMut(Event)) -> Result<Error> {
         if self.safeguard.saved != Some(done) {
-            self.fetch(true, on)?;
+            self.catch_up(true, on)?;
             if self.finite()? {
                 self.save(done, true)?;
             }

@@ -70,7 +70,10 @@ impl Dir {
     /// Start a command; its messages go to the file `name.log`.
     pub fn start(&self, name: &str, args: &[&str]) -> Child {
         let log = std::fs::File::create(self.path(&format!("{name}.log"))).unwrap();
-        self.command(args).stdout(Stdio::null()).stderr(log).spawn().unwrap()
+        // Whoever runs the tests may ignore signals, and children inherit that.
+        let mut command = Command::new("env");
+        command.arg("--default-signal=HUP,INT,TERM").arg(assert_cmd::cargo::cargo_bin("growthpath"));
+        command.current_dir(self.0.path()).args(args).stdout(Stdio::null()).stderr(log).spawn().unwrap()
     }
 
     pub fn log(&self, name: &str) -> String {

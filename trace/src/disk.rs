@@ -80,12 +80,12 @@ pub fn write_whole_with<E: From<Error>>(
 }
 
 /// Lets `fill` fill a new folder, then puts it at `path` with everything in it flushed to disk; a folder that is there
-/// already is replaced. Parents are created.
+/// already is replaced. The folder around it is created, not those around that.
 ///
 /// # Errors
 /// Those of `fill`, and [`Error::Io`] in its type; the old folder stays then.
 pub fn write_folder<E: From<Error>>(path: &Path, fill: impl FnOnce(&Path) -> Result<(), E>) -> Result<(), E> {
-    create_dirs(parent(path))?;
+    create_dir(parent(path))?;
     let (temporary, ()) = beside(path, |p| fs::create_dir(p))?;
     let put = || -> Result<(), E> {
         fill(&temporary)?;
@@ -123,18 +123,23 @@ pub fn create_dirs(path: &Path) -> Result<Vec<PathBuf>> {
         .map(Path::to_owned)
         .collect();
     missing.reverse();
-    let create = |dir: &PathBuf| {
-        match fs::create_dir(dir) {
-            Err(e) if e.kind() != ErrorKind::AlreadyExists => return Err(Error::io("create", dir)(e)),
-            _ => {}
-        }
-        sync_dir(parent(dir))
-    };
-    missing.iter().try_for_each(create).inspect_err(|_| remove_empty(&missing))?;
+    missing.iter().try_for_each(|dir| create_dir(dir)).inspect_err(|_| remove_empty(&missing))?;
     if path.as_os_str().is_empty() || path.is_dir() {
         return Ok(missing);
     }
     Err(Error::io("create", path)(ErrorKind::NotADirectory.into()))
+}
+
+/// Creates a folder durably where there is none; the folder around it must be there.
+///
+/// # Errors
+/// [`Error::Io`].
+pub fn create_dir(path: &Path) -> Result<()> {
+    match fs::create_dir(path) {
+        Ok(()) => sync_dir(parent(path)),
+        Err(e) if e.kind() == ErrorKind::AlreadyExists => Ok(()),
+        Err(e) => Err(Error::io("create", path)(e)),
+    }
 }
 
 /// Removes folders that [`create_dirs`] created, innermost first, as far as they are empty.
@@ -252,6 +257,10 @@ mod tests {
         assert!(write_whole_with(&file, fails).is_err());
         assert_eq!((fs::read(&file).unwrap(), names(dir.path())), (b"old".to_vec(), vec!["f".to_owned()]));
         let folder = dir.path().join("a/b");
+        assert!(
+            write_folder::<Error>(&folder.join("c"), |_| Ok(())).is_err(),
+            "a folder was created around it"
+        );
         write_folder::<Error>(&folder, |d| write_whole(&d.join("x"), b"1")).unwrap();
         assert!(write_folder(&folder, fails).is_err());
         assert_eq!(

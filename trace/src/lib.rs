@@ -48,7 +48,7 @@ mod part;
 mod range;
 mod read;
 pub mod rows;
-mod seal;
+pub mod seal;
 mod shown;
 mod table;
 mod version;

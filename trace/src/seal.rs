@@ -1,4 +1,4 @@
-//! The hash that `run.json` carries of itself.
+//! The hash that a JSON file such as `run.json` carries of itself.
 //!
 //! Its first field, `blake3`, is the blake3 of the file's bytes with the field's 64 digits put to zeros.
 
@@ -7,7 +7,7 @@ use std::path::Path;
 use crate::error::{Error, Result};
 
 /// Name of the field.
-pub(crate) const FIELD: &str = "blake3";
+pub const FIELD: &str = "blake3";
 
 /// What the file begins with; the digits follow.
 const START: &str = "{\n  \"blake3\": \"";
@@ -16,7 +16,7 @@ const START: &str = "{\n  \"blake3\": \"";
 const DIGITS: usize = 64;
 
 /// A pretty-printed JSON object with its hash in front, ready to be written.
-pub(crate) fn seal(json: &str) -> String {
+pub fn seal(json: &str) -> String {
     let rest = json.strip_prefix('{').unwrap_or(json);
     let zeros = format!("{START}{}\",{rest}\n", "0".repeat(DIGITS));
     let hash = blake3::hash(zeros.as_bytes()).to_hex();
@@ -27,7 +27,7 @@ pub(crate) fn seal(json: &str) -> String {
 ///
 /// # Errors
 /// [`Error::Corrupt`] if they differ, or if none is there though one is `wanted`.
-pub(crate) fn check(path: &Path, bytes: &[u8], wanted: bool) -> Result<()> {
+pub fn check(path: &Path, bytes: &[u8], wanted: bool) -> Result<()> {
     let digits = START.len()..START.len() + DIGITS;
     let Some(stated) = bytes.get(digits.clone()).filter(|_| bytes.starts_with(START.as_bytes())) else {
         return match wanted {

@@ -103,7 +103,7 @@ pub fn save(
     disk::write_folder(&target, |part| {
         write_model(part, model, tokenizer)?;
         write_state(part, step, optimizer, beside)?;
-        write_json(&part.join(seal::FILE), &Seal::of(part, beside.run, step, beside.automatic)?)
+        Seal::of(part, beside.run, step, beside.automatic)?.write(part)
     })?;
     Ok(target)
 }

@@ -5,6 +5,7 @@ use std::fs::{self, File};
 use std::io::{BufReader, Read};
 use std::path::Path;
 
+use growthpath_trace::{disk, seal};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
@@ -32,9 +33,8 @@ pub struct Sealed {
     pub blake3: String,
 }
 
-/// The contents of `checkpoint.json`.
+/// The contents of `checkpoint.json`, beside its own hash.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Seal {
     /// `id` of the run in `run.json`.
     pub run: String,
@@ -57,6 +57,16 @@ impl Seal {
         Ok(Self { run: run.to_owned(), step, automatic, files })
     }
 
+    /// Write it beside the files.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn write(&self, dir: &Path) -> Result<()> {
+        let path = dir.join(FILE);
+        let text = serde_json::to_string_pretty(self).map_err(|e| Error::format(&path, e.to_string()))?;
+        Ok(disk::write_whole(&path, seal::seal(&text).as_bytes())?)
+    }
+
     /// Read the seal of a checkpoint, without looking at its files.
     ///
     /// # Errors
@@ -69,6 +79,10 @@ impl Seal {
             return Err(no("is not the seal of a checkpoint"));
         }
         let text = fs::read_to_string(&path).map_err(|e| no(&format!("cannot be read ({e})")))?;
+        seal::check(&path, text.as_bytes(), true).map_err(|e| match e {
+            growthpath_trace::Error::Corrupt { path, what } => Error::format(path, what),
+            e => e.into(),
+        })?;
         serde_json::from_str(&text).map_err(|e| no(&format!("is not the seal of a checkpoint ({e})")))
     }
 

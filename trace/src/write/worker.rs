@@ -152,7 +152,7 @@ pub(super) fn write_part<R: Row>(dir: &Path, rows: &[R], number: u64, zstd_level
         blake3: blake3::hash(&bytes).to_hex().to_string(),
     };
     let folder = dir.join(table.name());
-    disk::create_dirs(&folder)?;
+    disk::create_dir(&folder)?;
     disk::write_whole(&entry.path(dir), &bytes)?;
     Ok(entry)
 }
