@@ -5,7 +5,7 @@ use std::ops::Range;
 use growthpath_analysis::compare::{Comparison, Layers, compare};
 use growthpath_analysis::diagnosis::{Diagnosis, Thresholds, diagnosis};
 use growthpath_analysis::read::{Analysis, Series, analyze, series_in};
-use growthpath_trace::Run;
+use growthpath_trace::{Run, Status, Table};
 use serde_json::Value;
 
 use crate::arms::{ArmStyle, arm_styles};
@@ -27,6 +27,8 @@ pub struct RunMaterial {
     pub diagnosis: Option<Diagnosis>,
     /// What was run.
     pub config: Value,
+    /// Steps done when the run ceased to be finite, if it did: its last numbers are no results.
+    pub diverged: Option<u32>,
 }
 
 /// Two runs compared.
@@ -72,6 +74,8 @@ impl Material {
                 series: series_in(run, window.clone(), POINTS)?,
                 diagnosis: diagnosis(run, &Thresholds::default()).ok(),
                 config: run.info().config.clone(),
+                diverged: (run.info().status == Status::Diverged)
+                    .then(|| run.step_span(Table::Steps).map_or(0, |(_, last)| last + 1)),
             });
         }
         let steps = window.unwrap_or(0..u32::MAX);

@@ -12,16 +12,20 @@ mod dump;
 mod hooks;
 pub mod intervention;
 pub mod lags;
+mod limits;
 mod looping;
 mod measure;
 pub mod moments;
 mod optimizer;
+mod place;
 mod probe;
 mod record;
 pub(crate) mod run_info;
+pub mod safeguard;
 pub mod schedule;
 mod spectra;
 mod step;
+pub mod stop;
 mod telemetry;
 mod tokens;
 mod trainer;
@@ -29,4 +33,12 @@ mod trainer;
 pub use config::TrainConfig;
 pub use device::Device;
 pub use looping::{Outcome, resume, train};
+pub use place::Resume;
 pub use trainer::{Event, StepReport};
+
+/// Everything wrong with what a run keeps beside its tables: the file, and what it is.
+pub fn damage(run: &growthpath_trace::Run) -> Vec<(String, String)> {
+    let mut all = checkpoint::problems(run);
+    all.extend(tokens::problem(run).map(|what| (tokens::FILE.to_owned(), what)));
+    all
+}

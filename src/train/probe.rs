@@ -91,7 +91,8 @@ impl Prober {
         let options = Options { keep_writes: true, ..Options::default() };
         let forward = model.forward(&self.batch.inputs, self.batch.context, &options)?;
         let layers = 0..model.config.layers;
-        let states = layers.clone().map(|l| layer_state(model, &forward, l)).collect::<Result<Vec<_>>>()?;
+        let states = layers.clone().into_par_iter().map(|l| layer_state(model, &forward, l));
+        let states = states.collect::<Result<Vec<_>>>()?;
         let gains = layers.map(|l| attention_gain(model, l)).collect::<Result<Vec<_>>>()?;
         let writes = all_writes(&forward, model.config.layers - 1)?;
         Ok(Taken { step, layers: prepare_layers(states, self.geometry)?, forward, writes, gains })
