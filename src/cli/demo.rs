@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Instant;
 
-use growthpath_trace::{Run, RunLock, disk};
+use growthpath_trace::{Run, RunLock, disk, shown_path};
 
 use super::device::DeviceArg;
 use super::output;
@@ -108,8 +108,8 @@ pub fn run(args: &Args) -> Result<()> {
     let page = page.canonicalize().unwrap_or(page);
     output::print(&format!(
         "{summary}\nfigures: {}\n{:.0} s in all. Open the report: {}\n",
-        figures.display(),
+        shown_path(&figures),
         started.elapsed().as_secs_f64(),
-        page.display()
+        shown_path(&page)
     ))
 }

@@ -41,11 +41,12 @@ impl Progress {
         if let Ok(style) = style {
             bar.set_style(style);
         }
-        bar.set_prefix(label.to_string());
+        let label = growthpath_trace::shown_label(label);
+        bar.set_prefix(label.clone());
         bar.set_position(u64::from(done));
         bar.reset_eta();
         let watched = watched(quiet) || quiet;
-        Self { bar, watched, steps, label: label.to_string(), last: None, spread: None }
+        Self { bar, watched, steps, label, last: None, spread: None }
     }
 
     /// Take note of what the loop says.
@@ -98,5 +99,5 @@ fn attention(spread: Option<[f64; 2]>) -> String {
 
 /// Say something on standard error beside the bars.
 pub fn note(text: &str) {
-    let _ = writeln!(std::io::stderr(), "{text}");
+    let _ = writeln!(std::io::stderr(), "{}", growthpath_trace::shown_lines(text));
 }

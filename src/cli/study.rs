@@ -11,13 +11,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use clap::{Parser, ValueEnum};
-use growthpath_trace::{RunLock, disk};
+use growthpath_trace::{RunLock, disk, shown_path};
 
 use self::board::Board;
 use super::device::{DeviceArg, pick};
 use super::output;
 use super::progress::{Progress, note};
-use super::train::{load_data, set_threads};
+use super::train::{load_data, set_threads, settle_vocab};
 use super::train_args::TrainArgs;
 use crate::data::Dataset;
 use crate::error::{Error, Result};
@@ -133,7 +133,7 @@ fn train_job(
     let key = format!("{:?} {} {}", job.config.data, job.config.tokenizer, job.config.model.context);
     let data = match loaded {
         Some((k, d)) if *k == key => {
-            job.config.model.vocab = d.info().vocab_size;
+            settle_vocab(&mut job.config, d)?;
             Arc::clone(d)
         }
         _ => Arc::new(load_data(&mut job.config, quiet)?),
@@ -217,7 +217,7 @@ pub fn run(args: &Args) -> Result<()> {
         return collect::run(&plan, &out, args.json);
     }
     stop::watch();
-    let again = format!("growthpath study {} --out {}", path.display(), out.display());
+    let again = format!("growthpath study {} --out {}", shown_path(path), shown_path(&out));
     if let Some(name) = &args.only {
         set_threads(args.threads)?;
         let ended = runs::only(&mut runs, name, &out, args);
@@ -228,10 +228,7 @@ pub fn run(args: &Args) -> Result<()> {
     }
     let kept = args.resume || args.launcher == Launcher::Slurm;
     if out.exists() && !kept && out.read_dir().is_ok_and(|mut d| d.next().is_some()) {
-        return Err(Error::usage(format!(
-            "{}: exists already; go on with --resume or choose another --out",
-            out.display()
-        )));
+        return Err(Error::format(&out, "exists already; go on with --resume or choose another --out"));
     }
     runs.iter().try_for_each(|r| r.job.check())?;
     disk::create_dirs(&out)?;
