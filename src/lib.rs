@@ -8,6 +8,7 @@ pub mod cli;
 pub mod data;
 mod error;
 mod input;
+pub mod live;
 mod memory;
 pub mod model;
 pub mod report;

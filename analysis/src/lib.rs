@@ -23,6 +23,7 @@
 //! together, per layer and head; logits are post-scale.
 
 pub mod accounting;
+pub mod arms;
 pub mod bound;
 pub mod compare;
 pub mod diagnosis;

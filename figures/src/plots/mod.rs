@@ -9,6 +9,7 @@ mod growth_bound;
 mod growth_shares;
 mod loss;
 mod prediction;
+mod seeds;
 mod shapley;
 mod spread_heatmap;
 mod tightness;
@@ -43,6 +44,7 @@ pub const FIGURES: &[Figure] = &[
     Figure { name: "write-energy", about: "energy of every residual write by layer and site over steps", draw: write_energy::draw },
     Figure { name: "prediction", about: "predicted against measured growth: query weights, key weights, features", draw: prediction::draw },
     Figure { name: "growth-bound", about: "growth by the weights under its bound, and the share of coherent growth", draw: growth_bound::draw },
+    Figure { name: "seeds", about: "arms over seeds: spread of both halves and loss against the first arm, with 95 % bands", draw: seeds::draw },
     Figure { name: "tightness", about: "logit change over its two bounds over steps", draw: tightness::draw },
 ];
 
