@@ -36,6 +36,7 @@ pub mod maturity;
 pub mod moments;
 pub mod paths;
 pub mod prediction;
+pub mod probe_rows;
 pub mod read;
 pub mod spectral;
 pub mod statistics;
