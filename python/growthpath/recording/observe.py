@@ -9,7 +9,7 @@ import torch
 from . import attention, streams
 from .attention import Call
 from .intercept import Watch
-from .layers import Layer, plain
+from .layers import Layer
 from .sums import Sums
 
 
@@ -109,6 +109,7 @@ class LayerObserver:
         if sequences:
             output.register_hook(lambda g: self.add(attention.call_sums(call, g, sequences)))
         self.owner.scales[self.index] = call.scale
+        self.owner.rounded |= call.query.dtype in (torch.bfloat16, torch.float16)
         if call.query.requires_grad:
             query = call.query
             query.register_hook(
@@ -190,6 +191,8 @@ class Observer:
         self.layers, self.sample, self.problem = layers, sample, problem
         self.forwards = 0
         self.saw: set[int] = set()
+        self.rounded = False
+        """Whether queries were stored in 16 bits."""
         self.scales: dict[int, float] = {}
         self.observers = [LayerObserver(self, i, l) for i, l in enumerate(layers)]
         self.handles: list = []

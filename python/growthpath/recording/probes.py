@@ -184,7 +184,8 @@ class Prober:
                 q, k = (rotate(v, self.structure.rotary.base, self.structure.rotary.dims) for v in (q, k))
             ours = (q @ k.transpose(-1, -2)) * layer.head_dim**-0.5
             theirs = call.logits(0, 1)[0].double().cpu()
-            gap = float(((ours - theirs).norm((1, 2)) / theirs.norm((1, 2)).clamp_min(1e-12)).max())
+            size = lambda s: s.flatten(1).norm(dim=1)
+            gap = float((size(ours - theirs) / size(theirs).clamp_min(1e-12)).max())
             if not gap < self._tolerance(call.query.dtype):
                 return f"{layer.name}: W_Q, W_K and the known rotation do not give its logits (relative difference {gap:.1e})"
         return None

@@ -80,7 +80,7 @@ class Recorder:
         self.eta = [0.0] * len(self.layers)
         self.counts: Counter[str] = Counter()
         self.writer = None
-        self.closed = False
+        self.closed = self.rounded = False
         for note in self.structure.notes:
             self.problem(note)
         tokens = None if probe_tokens is None else check_tokens(probe_tokens)
@@ -111,19 +111,27 @@ class Recorder:
         self.patches = Patches(self)
         self.patches.install()
         self.clock = time.perf_counter()
-        self._measure()
-        self._arm()
+        try:
+            self._measure()
+            self._arm()
+        except BaseException:
+            self._release()
+            raise
+
+    def _release(self) -> None:
+        """Takes every hook back."""
+        self.closed = True
+        self._disarm()
+        for handle in self.handles:
+            handle.remove()
+        self.patches.remove()
 
     def close(self, status: str | None = None) -> None:
         """Takes a last probe, writes what is left and the coverage, and takes every hook back. ``status``: ``complete``,
         ``interrupted`` or ``diverged``; by default complete where as many steps were done as announced."""
         if self.closed:
             return
-        self.closed = True
-        self._disarm()
-        for handle in self.handles:
-            handle.remove()
-        self.patches.remove()
+        self._release()
         if self.prober is not None and self.step > 0 and self.schedule.last_probe != self.step:
             self._measure(last=True)
         if self.writer is None:
@@ -254,7 +262,6 @@ class Recorder:
             self._step_row(loss, now - self.clock)
         if self.observer is not None:
             self._observed()
-        self.scale_used = self.scale
         self.step += 1
         self._disarm()
         self._forget()
@@ -323,6 +330,7 @@ class Recorder:
                 # (2.1) speaks of W_Q's head alone, or of logits without a cap.
                 columns["sgs"][i] = float("nan")
         blocks = [ranks.reduce(o.stream_sums, device) if o.stream_sums else None for o in observer.observers]
+        self.rounded |= observer.rounded
         self.counts["layers seen"] += len(observer.saw)
         self.counts["steps recorded"] += 1
         if self.writer is not None:
@@ -409,6 +417,7 @@ class Recorder:
             "probe": self.schedule.describe(tokens),
         }
         own.update(config)
+        self.config = own
         info = {
             "label": label,
             "config": own,
@@ -446,4 +455,9 @@ class Recorder:
         ending: dict[str, Any] = {"extra": {"coverage": self.coverage()}}
         if not self.schedule.steps:
             ending["steps_planned"] = self.step
+        if self.rounded:
+            # Autocast: what is stored in 16 bits rounds by 2^-9, and the checks must allow for it.
+            ending["config"] = self.config | {"precision": "bf16"}
+        if self.counts["writes recorded"] < self.counts["steps recorded"]:
+            ending["telemetry_every"] = None
         return ending
