@@ -80,3 +80,20 @@ pub(crate) fn batch_pairs(run: &Run) -> Option<f64> {
     let context = config.get("model")?.get("context")?.as_f64()?;
     Some(batch * context * (context + 1.0) / 2.0)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn heads_that_share_a_key_add_up() {
+        let mut group = KeyGroup::default();
+        assert_eq!(group.add(2, 0, 1.0, 3.0), None);
+        assert_eq!(group.add(2, 1, 0.5, 3.0), Some((1.5, 6.0)));
+        // A missing head leaves its group undefined, the next one is whole again.
+        assert!(group.add(2, 3, 1.0, 1.0).is_none_or(|(sgs, _)| sgs.is_nan()));
+        assert_eq!(group.add(2, 4, 1.0, 1.0), None);
+        assert_eq!(group.add(2, 5, 1.0, 1.0), Some((2.0, 2.0)));
+        assert_eq!(KeyGroup::default().add(1, 7, 0.25, 1.0), Some((0.25, 1.0)));
+    }
+}
