@@ -11,6 +11,23 @@ from conftest import tokens, verified  # noqa: E402
 from families import FAMILIES, NOT_BILINEAR, build, loop  # noqa: E402
 
 
+def spreads(model):
+    """Spreads of the logits that the model itself computes on the probe tokens, layer by layer."""
+    from growthpath.recording import resolve
+    from growthpath.recording.attention import logit_sums
+    from growthpath.recording.capture import Capture, quiet
+
+    capture = Capture(resolve(model))
+    with quiet(model), capture.installed():
+        model(torch.as_tensor(tokens(2, 32, 64, 9))[:, :-1])
+    out = []
+    for seen in capture.seen:
+        call = seen.calls[0]
+        totals = logit_sums(call.logits(0, 2), call.allowed(0, 2), True)[0].totals
+        out.append((totals["centred"] / totals["pairs"]).sqrt())
+    return torch.cat(out).numpy()
+
+
 @pytest.mark.parametrize("name", FAMILIES)
 @pytest.mark.filterwarnings("ignore:growthpath")
 def test_family(name, tmp_path):
@@ -28,7 +45,8 @@ def test_family(name, tmp_path):
         assert NOT_BILINEAR[name] in coverage["probes"] and run.probe.num_rows == 0
         return
     assert coverage["probes"] == coverage["shares"] == "on"
-    # The probe's spread, from W_Q, W_K and rotation, is that of the model's own logits: the prediction knows no logits.
+    at_start = run.probe.to_pandas().query("step == 0")["spread"].to_numpy()
+    assert np.allclose(at_start, spreads(build(name)), rtol=1e-4)
     prediction = run.analyze()["prediction"]
     assert prediction["total"]["correlation"] > 0.9, prediction
     assert run.evals.num_rows == 4 and run.reliance.num_rows > 0

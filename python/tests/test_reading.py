@@ -31,7 +31,7 @@ def test_other_libraries_take_the_tables(reference):
     mean = heads["spread"].to_numpy().mean()
     assert np.isclose(heads.to_pandas()["spread"].mean(), mean)
     assert np.isclose(polars.from_arrow(heads)["spread"].mean(), mean)
-    assert np.isclose(duckdb.sql("select avg(spread) from heads").fetchone()[0], mean)
+    assert np.isclose(duckdb.sql("select avg(spread) from heads").fetchall()[0][0], mean)
     assert isinstance(heads.to_pandas(), pandas.DataFrame)
 
 

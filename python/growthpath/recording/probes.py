@@ -11,6 +11,8 @@ from .. import _native
 from .capture import Capture, Forward, default_forward, float32, losses, projections, quiet
 from .layers import Layer, Structure, plain
 
+MOST_HEADS = 400
+"""Models with more heads are measured by layers and halves: a forward pass a head would take too long."""
 WHOLE = 65535
 """`head` of a reliance row that speaks of a whole layer or half."""
 
@@ -196,8 +198,9 @@ class Prober:
         layers, heads = len(self.structure.layers), list(range(self.structure.heads))
         whole = lambda which: {l: heads for l in which}
         jobs: list[tuple[int, int, int, dict[int, list[int]]]] = []
-        if detail:
+        if detail and layers * len(heads) <= MOST_HEADS:
             jobs += [(0, l, h, {l: [h]}) for l in range(layers) for h in heads]
+        if detail:
             jobs += [(1, l, WHOLE, whole([l])) for l in range(layers)]
         if layers >= 2:
             jobs += [(2, 0, WHOLE, whole(range(layers // 2))), (2, 1, WHOLE, whole(range(layers // 2, layers)))]
