@@ -8,7 +8,7 @@ use growthpath_analysis::{
 use growthpath_trace::{ProbeLayerRow, ProbeRow, ShareRow};
 use rayon::prelude::*;
 
-use super::capture::{all_writes, attention_gain, geometry, layer_state, stream_norm, stream_shares};
+use super::activations::{all_writes, attention_gain, geometry, layer_state, stream_norm, stream_shares};
 use crate::data::Batch;
 use crate::error::Result;
 use crate::model::config::Norm;
@@ -90,7 +90,8 @@ impl Prober {
         let options = Options { keep_writes: true, ..Options::default() };
         let forward = model.forward(&self.batch.inputs, self.batch.context, &options)?;
         let layers = 0..model.config.layers;
-        let states = layers.clone().map(|l| layer_state(model, &forward, l)).collect::<Result<Vec<_>>>()?;
+        let states = layers.clone().into_par_iter().map(|l| layer_state(model, &forward, l));
+        let states = states.collect::<Result<Vec<_>>>()?;
         let gains = layers.map(|l| attention_gain(model, l)).collect::<Result<Vec<_>>>()?;
         let writes = all_writes(&forward, model.config.layers - 1)?;
         Ok(Taken { step, layers: prepare_layers(states, self.geometry)?, forward, writes, gains })
@@ -113,11 +114,8 @@ impl Prober {
             None => {
                 for (l, probe) in now.layers.iter().enumerate() {
                     rows.heads.extend(first_rows(step, l, probe));
-                    rows.shares.extend(first_share_rows(
-                        step,
-                        l,
-                        &stream_shares(&now.forward, l, &now.writes)?,
-                    ));
+                    let stream = stream_shares(&now.forward, l, &now.writes);
+                    rows.shares.extend(first_share_rows(step, l, &stream));
                 }
             }
         }
@@ -163,6 +161,6 @@ fn interval_shares(
     let energy = EnergySensitivity::of(change).shares_of_stream(&norm_before, &before)?;
     let drift =
         DriftSensitivity::of(change).parts_of_stream((&norm_before, &before), (&norm_after, &after))?;
-    let stream = stream_shares(&now.forward, layer, &now.writes)?;
+    let stream = stream_shares(&now.forward, layer, &now.writes);
     Ok(share_rows(now.step, layer, &stream, &energy, &drift))
 }
