@@ -174,7 +174,8 @@ def test_attention_that_is_written_out(tmp_path):
         rec.close()
     run = growthpath.open(tmp_path / "eager")
     verified(run.path)
-    same(fused, run, "heads", 1e-4, leave={"q_rms", "k_rms", "qk_cos", "max_distance"})
+    # The gradient of b_K is nothing but rounding, and AdamW makes steps of it: wd_k and its like differ by a few 1e-4.
+    same(fused, run, "heads", 1e-3, leave={"q_rms", "k_rms", "qk_cos", "max_distance"})
 
 
 def test_a_mapping_by_hand(plain, tmp_path):
