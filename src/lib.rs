@@ -7,6 +7,7 @@
 pub mod cli;
 pub mod data;
 mod error;
+mod hint;
 pub mod model;
 pub mod report;
 pub mod study;

@@ -3,12 +3,14 @@
 //! Exit codes: 0 done, 1 failed, 2 the command line or a value on it cannot be used.
 
 mod analyze;
+mod analyze_text;
 mod bench;
 mod check_device;
 mod compare;
 mod completions;
 mod demo;
 mod device;
+mod examples;
 mod export;
 mod inspect;
 mod losses;
@@ -22,10 +24,11 @@ mod study;
 mod train;
 mod train_args;
 mod verify;
+mod words;
 
 use std::process::ExitCode;
 
-use clap::{CommandFactory, Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::data::DataError;
 use crate::error::{Error, Result};
@@ -34,7 +37,8 @@ use crate::error::{Error, Result};
 #[derive(Debug, Parser)]
 #[command(name = "growthpath", version, propagate_version = true, subcommand_required = true)]
 #[command(
-    after_help = "Start with `growthpath demo`: four small models, their figures and a report in minutes."
+    after_help = "Start with `growthpath demo`: four small models, their figures and a report in minutes.\n\
+                  Examples of every verb: growthpath VERB --help"
 )]
 pub struct Cli {
     /// The verb.
@@ -89,13 +93,14 @@ fn dispatch(cli: Cli) -> Result<()> {
         Command::Export(a) => export::run(&a),
         Command::Bench(a) => bench::run(&a),
         Command::CheckDevice(a) => check_device::run(&a),
-        Command::Completions(a) => completions::run(&a, Cli::command()),
+        Command::Completions(a) => completions::run(&a, examples::with_examples(Cli::command())),
     }
 }
 
 /// Parse the command line, do it, and turn the outcome into an exit code.
 pub fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
+    let matches = examples::with_examples(Cli::command()).try_get_matches();
+    let cli = match matches.and_then(|m| Cli::from_arg_matches(&m)) {
         Ok(cli) => cli,
         Err(e) => {
             // Help and version are not errors; a closed pipe behind them is nobody's fault.
@@ -118,6 +123,15 @@ fn exit_code(e: &Error) -> u8 {
     match e {
         Error::Usage(_) | Error::Data(DataError::TokenizerName { .. }) => 2,
         _ => 1,
+    }
+}
+
+/// Two run numbers, `A:B`.
+fn pair(text: &str) -> std::result::Result<(usize, usize), String> {
+    let numbers = text.split_once(':').and_then(|(a, b)| Some((a.parse().ok()?, b.parse().ok()?)));
+    match numbers {
+        Some((a, b)) if a != b => Ok((a, b)),
+        _ => Err(format!("`{text}` is not two different run numbers such as 1:2")),
     }
 }
 

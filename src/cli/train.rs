@@ -8,6 +8,7 @@ use growthpath_trace::Run;
 use super::device::{DeviceArg, pick};
 use super::output;
 use super::progress::{Progress, note};
+use super::words::shell;
 use super::train_args::{TrainArgs, data_source, tokenizer};
 use crate::data::{Dataset, Stage};
 use crate::error::{Error, Result};
@@ -65,7 +66,7 @@ pub fn load_data(config: &mut TrainConfig, quiet: bool) -> Result<Dataset> {
     let mut on = |stage: Stage, done: u64, all: u64| {
         if !said && !quiet && started.elapsed().as_secs() >= 1 {
             said = true;
-            note(&format!("preparing text: {stage:?} ({done} of {all} bytes)"));
+            note(&format!("{stage}: {:.1} of {:.1} MB", done as f64 / 1e6, all as f64 / 1e6));
         }
     };
     let spec = tokenizer(&config.tokenizer)?;
@@ -99,6 +100,10 @@ pub fn run(args: &Args) -> Result<()> {
         let from = checkpoint::latest(&args.out).map_or(0, |c| c.0);
         (config, from, run.info().label.clone())
     } else {
+        // Before any text is read: tokenizing takes a while.
+        if args.out.join("run.json").exists() {
+            return Err(growthpath_trace::Error::AlreadyARun { path: args.out.clone() }.into());
+        }
         let config = args.train.resolve()?;
         let label = args.label.clone().unwrap_or_else(|| config.label());
         (config, 0, label)
@@ -227,7 +232,7 @@ fn thousands(n: usize) -> String {
 }
 
 fn summary(c: &TrainConfig, o: &Outcome, args: &Args) -> String {
-    let run = args.out.display();
+    let run = shell(&args.out);
     // A resume from the last checkpoint has no step to time.
     let speed = match o.tokens {
         0 => String::new(),
@@ -235,11 +240,12 @@ fn summary(c: &TrainConfig, o: &Outcome, args: &Args) -> String {
     };
     format!(
         "validation loss {:.4} nats/token (perplexity {:.2}) after {} steps{speed}\n{}\
-         run: {run}\nnext: growthpath analyze {run} | growthpath plot {run} --figure all --out figures\n",
+         run: {}\nnext:\n  growthpath analyze {run}\n  growthpath report {run}\n  growthpath plot {run} --out figures\n",
         o.valid_loss,
         o.valid_loss.exp(),
         c.steps,
         probing(c, o),
+        args.out.display(),
     )
 }
 
@@ -250,9 +256,9 @@ fn probing(c: &TrainConfig, o: &Outcome) -> String {
     }
     let steps = f64::from(c.steps);
     let mut text = format!(
-        "probes, maturity and reliance: {:.1} s, {:.0} % of the time; counted from the shapes, {:.1} % of the training's arithmetic",
-        o.probe_seconds,
+        "probes, maturity and reliance: {:.0} % of the time ({:.1} s); counted from the shapes, {:.1} % of the training's arithmetic",
         100.0 * o.probe_seconds / (o.probe_seconds + o.step_seconds),
+        o.probe_seconds,
         100.0 * o.probe_steps / steps,
     );
     if let ProbeTimes::Auto { budget, .. } | ProbeTimes::Like { budget, .. } = &c.probe.times {
