@@ -66,7 +66,8 @@ pub fn run(args: &Args) -> Result<()> {
     } else {
         let signals = leads.as_deref().map_or(String::new(), signals::text);
         let qk_norm = run.info().config.pointer("/model/qk_norm").and_then(|v| v.as_bool()) == Some(true);
-        let shown = analyze_text::Shown { a: &analysis, d: diagnosis.as_ref(), qk_norm, verbose: args.verbose };
+        let shown =
+            analyze_text::Shown { a: &analysis, d: diagnosis.as_ref(), qk_norm, verbose: args.verbose };
         output::print(&(shown.text() + &signals))
     }
 }

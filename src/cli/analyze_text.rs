@@ -22,7 +22,10 @@ pub struct Shown<'a> {
 type Term = (&'static str, &'static str);
 
 const GROWTH_TERMS: [Term; 6] = [
-    ("growth", "ln of the spread's ratio between the window's ends, mean over heads; x: the same as a factor"),
+    (
+        "growth",
+        "ln of the spread's ratio between the window's ends, mean over heads; x: the same as a factor",
+    ),
     (
         "queries, keys, features",
         "what the change of W_Q, of W_K and of the attention inputs made of the growth; they add up to it (3.1). \
@@ -30,19 +33,28 @@ const GROWTH_TERMS: [Term; 6] = [
     ),
     ("spread", "RMS of a head's row-centred logits at the end; 0 is uniform attention"),
     ("entropy", "attention entropy over ln(row length) at the end; 1 is uniform attention"),
-    ("turning", "1 - cosine between the logits of one probe and the next: the pattern changed rather than grew (3.2)"),
-    ("*", "some interval grew by more than 1 in ln: too long for its split to be trusted; probe more often (3.3)"),
+    (
+        "turning",
+        "1 - cosine between the logits of one probe and the next: the pattern changed rather than grew (3.2)",
+    ),
+    (
+        "*",
+        "some interval grew by more than 1 in ln: too long for its split to be trusted; probe more often (3.3)",
+    ),
 ];
 
 const VERDICT_TERMS: [Term; 4] = [
-    ("commits", "the upper half is sharp and the loss relies on it; settles: the lower half's maturity stays high (8)"),
+    (
+        "commits",
+        "the upper half is sharp and the loss relies on it; settles: the lower half's maturity stays high (8)",
+    ),
     ("A..B", "known only to lie after step A and at step B at the latest"),
     ("undecided", "brackets that overlap: which came first was not measured finely enough"),
     ("premature", "the upper half commits before the lower half settles"),
 ];
 
 const WRITE_TERMS: [Term; 5] = [
-    ("|w|^2", "mean squared norm of a layer's write to the stream; /|h|^2: over that of the stream before it"),
+    ("|w|^2", "mean squared norm of a layer's write to the stream; over |h|^2: of the stream before it"),
     ("common", "fraction of a write's energy that all tokens share"),
     ("maturity", "cosine of the layer's key moment with the one a lag earlier"),
     ("distinct", "fraction of the input's energy that tells tokens apart"),
@@ -52,7 +64,10 @@ const WRITE_TERMS: [Term; 5] = [
 const CHECK_TERMS: [Term; 4] = [
     ("correlation", "of predicted with measured parts, over intervals and heads (4.2)"),
     ("cumulative error", "largest |predicted - measured| growth of a layer over the window, in ln"),
-    ("tightness", "how close a step's logit change came to its bound: from the keys' scatter (6.2), from norms (6.1)"),
+    (
+        "tightness",
+        "how close a step's logit change came to its bound: from the keys' scatter (6.2), from norms (6.1)",
+    ),
     ("coherent share", "growth by the weights over the most that their steps allowed (6.3)"),
 ];
 
@@ -74,13 +89,19 @@ impl Shown<'_> {
         let split = a.accounting.intervals > 0;
         out += if split { "\nGrowth by layer\n" } else { "\nAttention by layer, at the end\n" };
         out += &if split { self.growth_table() } else { self.spread_table() };
-        let mut terms: Vec<Term> = match split {
-            true => GROWTH_TERMS[..if a.accounting.long > 0 { 6 } else { 5 }].to_vec(),
-            false => GROWTH_TERMS[2..4].to_vec(),
-        };
+        let mut terms: Vec<Term> = Vec::new();
+        if self.d.is_some() {
+            terms.extend(VERDICT_TERMS);
+        }
+        terms.extend(match split {
+            true if a.accounting.long > 0 => &GROWTH_TERMS[..],
+            true => &GROWTH_TERMS[..5],
+            false => &GROWTH_TERMS[2..4],
+        });
         if a.accounting.long > 0 {
             let (long, all) = (a.accounting.long, a.accounting.intervals);
-            let text = format!("{long} of {all} intervals (a head each) grew by more than {LONG_INTERVAL} in ln");
+            let text =
+                format!("{long} of {all} intervals (a head each) grew by more than {LONG_INTERVAL} in ln");
             out += &wrap("* ", &text, 2);
         }
         if !split && !self.qk_norm {
@@ -88,13 +109,12 @@ impl Shown<'_> {
         }
         if self.verbose {
             out += "\nWhat the layers write at the end, and what attention grows on\n";
+            out += &self.write_table();
+            out.push('\n');
             out += &self.stream_table();
             out += &self.checks();
             terms.extend(WRITE_TERMS);
             terms.extend(CHECK_TERMS.iter().filter(|_| split));
-        }
-        if self.d.is_some() {
-            terms.splice(0..0, VERDICT_TERMS);
         }
         out += &glossary(&terms);
         if !self.verbose {
@@ -152,7 +172,8 @@ impl Shown<'_> {
             "the upper half's attention grew x{} (ln {growth:+.2}): query weights {q:+.2}, key weights {k:+.2}, \
              features {f:+.2}{}.",
             number(growth.exp()),
-            self.supplier().map_or(String::new(), |s| format!("; the energy that it grew on came mostly from {s}")),
+            self.supplier()
+                .map_or(String::new(), |s| format!("; the energy that it grew on came mostly from {s}")),
         );
         wrap("Why: ", &text, 2)
     }
@@ -194,42 +215,30 @@ impl Shown<'_> {
         table(&["layer", "spread", "entropy"], &rows)
     }
 
+    fn write_table(&self) -> String {
+        let rows: Vec<Vec<String>> = (self.a.layers.iter().rev())
+            .map(|l| {
+                let numbers =
+                    [l.attn_energy, l.ffn_energy, l.attn_ratio, l.ffn_ratio, l.attn_common, l.ffn_common];
+                std::iter::once(l.layer.to_string()).chain(numbers.map(short)).collect()
+            })
+            .collect();
+        let head = ["layer", "|w|^2 attn", "ffn", "|w|^2/|h|^2 attn", "ffn", "common attn", "ffn"];
+        table(&head, &rows)
+    }
+
     fn stream_table(&self) -> String {
         let rows: Vec<Vec<String>> = (self.a.layers.iter().rev())
             .map(|l| {
-                let mut r = vec![l.layer.to_string()];
-                let numbers = [
-                    l.attn_energy,
-                    l.ffn_energy,
-                    l.attn_ratio,
-                    l.ffn_ratio,
-                    l.attn_common,
-                    l.ffn_common,
-                    l.maturity,
-                    l.distinct,
-                ];
-                r.extend(numbers.map(short));
                 let share = self.a.energy_shares.iter().find(|s| s.layer == l.layer);
                 let top = share.and_then(|s| {
                     s.shares.0.iter().filter(|v| v.1.is_finite()).max_by(|x, y| x.1.total_cmp(&y.1)).cloned()
                 });
-                r.push(top.map_or("-".into(), |(name, v)| format!("{name} {:.0} %", 100.0 * v)));
-                r
+                let top = top.map_or("-".into(), |(name, v)| format!("{name} {:.0} %", 100.0 * v));
+                vec![l.layer.to_string(), short(l.maturity), short(l.distinct), top]
             })
             .collect();
-        let head = [
-            "layer",
-            "|w|^2 at",
-            "ffn",
-            "/|h|^2",
-            "ffn",
-            "common",
-            "ffn",
-            "maturity",
-            "distinct",
-            "mostly from",
-        ];
-        table(&head, &rows)
+        table(&["layer", "maturity", "distinct", "mostly from"], &rows)
     }
 
     /// Theory against measurement, bounds, identities.
@@ -238,8 +247,7 @@ impl Shown<'_> {
         let mut out = String::new();
         if a.accounting.intervals > 0 {
             let p = &a.prediction;
-            let parts =
-                [("queries", p.query), ("keys", p.key), ("features", p.features), ("total", p.total)];
+            let parts = [("queries", p.query), ("keys", p.key), ("features", p.features), ("total", p.total)];
             let rows: Vec<Vec<String>> = parts
                 .iter()
                 .map(|(name, part)| {
@@ -269,7 +277,8 @@ impl Shown<'_> {
         } else {
             String::new()
         };
-        let text = format!("{residual}Euler identity (2.1) within {} (relative)", number(a.euler.max_rel_residual));
+        let text =
+            format!("{residual}Euler identity (2.1) within {} (relative)", number(a.euler.max_rel_residual));
         out + &wrap("Self-checks: ", &text, 2)
     }
 }

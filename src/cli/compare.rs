@@ -103,10 +103,10 @@ fn rows(c: &Comparison, of: Cells) -> Vec<Vec<String>> {
     let (upper, lower) = (c.group != Layers::Lower, c.group != Layers::Upper);
     let mut rows = Vec::new();
     if upper {
-        rows.push(row("upper half".into(), &c.groups.upper));
+        rows.push(row("upper".into(), &c.groups.upper));
     }
     if lower {
-        rows.extend(c.groups.lower.as_ref().map(|g| row("lower half".into(), g)));
+        rows.extend(c.groups.lower.as_ref().map(|g| row("lower".into(), g)));
     }
     let chosen = c.layers.iter().rev().filter(|l| if l.layer >= half { upper } else { lower });
     rows.extend(chosen.map(|l| row(format!("  {}", l.layer), &l.comparison)));
@@ -124,7 +124,13 @@ fn answer(c: &Comparison, (a, b): (&str, &str)) -> String {
     if !gap.is_finite() {
         return wrap("", &format!("The growth of the {layers} is undefined in one of the runs."), 0);
     }
-    let size = if gap.abs() < 0.005 { "as much as" } else if gap < 0.0 { "less than" } else { "more than" };
+    let size = if gap.abs() < 0.005 {
+        "as much as"
+    } else if gap < 0.0 {
+        "less than"
+    } else {
+        "more than"
+    };
     let s = &g.shapley;
     let mut levers = [
         ("starting spread", s.start),
@@ -135,7 +141,12 @@ fn answer(c: &Comparison, (a, b): (&str, &str)) -> String {
         ("features", s.features),
     ];
     levers.sort_by(|x, y| y.1.abs().total_cmp(&x.1.abs()));
-    let why = match levers.iter().filter(|l| l.1.is_finite() && l.1.abs() >= 0.005).take(2).collect::<Vec<_>>()[..] {
+    let why = match levers
+        .iter()
+        .filter(|l| l.1.is_finite() && l.1.abs() >= 0.005)
+        .take(2)
+        .collect::<Vec<_>>()[..]
+    {
         _ if !c.split_is_trusted => {
             "; which lever made the gap is not known: probe the second run with --probe-like".to_owned()
         }
@@ -166,7 +177,10 @@ const TERMS: [(&str, &str); 6] = [
         "start, step size, geometry, energy, coherence",
         "what the arms differed in: the spread at the first step, eta, u, e and c0 of (5.1)",
     ),
-    ("eta u B/A, e B/A", "ratios of the step-size term and of the residual energy; c0 B - A: difference of coherence"),
+    (
+        "eta u B/A, e B/A",
+        "ratios of the step-size term and of the residual energy; c0 B - A: difference of coherence",
+    ),
     ("-", "undefined, or interpolated too much to be shown"),
 ];
 

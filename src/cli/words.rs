@@ -1,30 +1,8 @@
-//! Prose on a terminal: wrapped lines, the words that tables use, command lines that can be pasted.
+//! Prose on a terminal: the words that tables use, names that tell runs apart, command lines that can be pasted.
 
 use std::path::Path;
 
-/// Columns of every text that is printed.
-pub const WIDTH: usize = 80;
-
-/// `text` in lines of at most [`WIDTH`] characters, the first after `head`, the others indented as far as `indent`.
-pub fn wrap(head: &str, text: &str, indent: usize) -> String {
-    let (mut out, mut line) = (String::new(), head.to_owned());
-    let mut empty = true;
-    for word in text.split_whitespace() {
-        let gap = usize::from(!empty);
-        if !empty && line.chars().count() + gap + word.chars().count() > WIDTH {
-            out += line.trim_end();
-            out.push('\n');
-            line = " ".repeat(indent);
-            empty = true;
-        }
-        if !empty {
-            line.push(' ');
-        }
-        line += word;
-        empty = false;
-    }
-    out + line.trim_end() + "\n"
-}
+pub use crate::tables::{WIDTH, wrap};
 
 /// One wrapped line a term.
 pub fn glossary(terms: &[(&str, &str)]) -> String {
@@ -57,15 +35,6 @@ pub fn told_apart(a: (&str, &Path), b: (&str, &Path)) -> (String, String) {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn lines_are_no_wider_than_the_terminal_and_keep_every_word() {
-        let text = "upper half commits in steps 30..38, ".repeat(9);
-        let wrapped = wrap("  note: ", &text, 4);
-        assert!(wrapped.lines().all(|l| l.chars().count() <= WIDTH), "{wrapped}");
-        let words = |s: &str| s.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
-        assert_eq!(words(&wrapped)[1..], words(&text)[..]);
-    }
 
     #[test]
     fn paths_survive_a_shell() {

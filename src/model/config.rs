@@ -198,7 +198,8 @@ impl ModelConfig {
         *self = serde_json::from_value(json).map_err(|e| {
             // The parser names the values that there are, between backquotes.
             let e = e.to_string();
-            let known: Vec<&str> = e.split("expected").nth(1).unwrap_or("").split('`').skip(1).step_by(2).collect();
+            let known: Vec<&str> =
+                e.split("expected").nth(1).unwrap_or("").split('`').skip(1).step_by(2).collect();
             Error::usage(match known[..] {
                 [] => format!("--set {key}: `{value}` is not a value for it: {e}"),
                 _ => format!("--set {key}: {}", unknown("value", value, known.iter().copied())),

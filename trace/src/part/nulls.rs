@@ -32,10 +32,7 @@ pub fn null_to_nan(batch: &RecordBatch) -> Result<RecordBatch, ArrowError> {
     })
 }
 
-fn map(
-    batch: &RecordBatch,
-    of: impl Fn(usize, &ArrayRef) -> ArrayRef,
-) -> Result<RecordBatch, ArrowError> {
+fn map(batch: &RecordBatch, of: impl Fn(usize, &ArrayRef) -> ArrayRef) -> Result<RecordBatch, ArrowError> {
     let columns = batch.columns().iter().enumerate().map(|(i, c)| of(i, c)).collect();
     RecordBatch::try_new(batch.schema(), columns)
 }
