@@ -50,6 +50,7 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Train four small arms (GPT and LLaMA, with and without slowed upper Q/K), analyse them, draw, report
+    #[command(args_override_self = true)]
     Demo(demo::Args),
     /// Train one model and record how its attention grows
     #[command(args_override_self = true, allow_negative_numbers = true)]
