@@ -45,7 +45,7 @@ pub fn verdict(run: &RunMaterial) -> String {
     }
 }
 
-/// What happened in a run, and what would change it.
+/// What happened in a run.
 pub fn lines(run: &RunMaterial) -> Vec<String> {
     let mut lines = Vec::new();
     let a = &run.analysis;
@@ -76,10 +76,16 @@ pub fn lines(run: &RunMaterial) -> Vec<String> {
         };
         lines.push(format!("Final validation loss {:.4}{error} nat/token.", a.val_loss));
     }
-    if let Some(r) = run.diagnosis.as_ref().and_then(|d| d.recommendation.as_ref()) {
-        lines.push(format!("To change it: {}.", r.sentence));
-    }
     lines
+}
+
+/// What would have held each run's upper half back.
+pub fn changes(m: &Material) -> Vec<String> {
+    let of = |r: &RunMaterial| {
+        let recommendation = r.diagnosis.as_ref()?.recommendation.as_ref()?;
+        Some(format!("{}: {}.", r.name, recommendation.sentence))
+    };
+    m.runs.iter().filter_map(of).collect()
 }
 
 /// How one arm's growth and loss differ from another's.

@@ -25,7 +25,7 @@ fn panel(p: &Placed<'_>, drawing: &Drawing) -> Value {
     let f = p.frame;
     let mut out = json!({
         "title": p.panel.title,
-        "frame": [f.left, f.top, f.right, f.bottom].map(tenth),
+        "frame": ([f.left, f.top, f.right, f.bottom].map(tenth)),
         "x": axis(&p.panel.x, p.ranges, true),
         "y": axis(&p.panel.y, p.ranges, false),
     });
@@ -98,7 +98,7 @@ fn bar(p: &Placed<'_>, drawing: &Drawing, b: &Bar, lying: bool) -> Option<Value>
     let names = if lying { &p.panel.y.categories } else { &p.panel.x.categories };
     let place = names.as_ref().and_then(|n| n.get(b.x.round().max(0.0) as usize)).cloned();
     Some(json!({
-        "box": [x0.min(x1), y0.min(y1), x0.max(x1), y0.max(y1)].map(tenth),
+        "box": ([x0.min(x1), y0.min(y1), x0.max(x1), y0.max(y1)].map(tenth)),
         "name": name_of_patch(drawing, b.colour), "place": place, "value": figures(b.to - b.from),
     }))
 }
