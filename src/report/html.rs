@@ -2,11 +2,13 @@
 
 use askama::Template;
 use growthpath_analysis::diagnosis::{Bracket, Interval};
-use growthpath_figures::{FIGURES, Material, RunMaterial, Width};
+use growthpath_figures::{FIGURES, Material, RunMaterial};
 
 use super::answer::{self, half, signed};
+use super::embed::shown;
+use super::pictures;
 use super::setup::{self, Made};
-use super::{Picture, pictures};
+use super::words::WORDS;
 use crate::error::{Error, Result};
 use crate::tables::{number, table, wrap};
 
@@ -118,36 +120,6 @@ const COMPARISON_HEAD: [&str; 12] = [
     "ratio of energies",
 ];
 
-const WORDS: &[(&str, &str)] = &[
-    (
-        "spread",
-        "RMS of a head’s row-centred logits on fixed held-out sequences; 0 exactly when attention is uniform.",
-    ),
-    (
-        "growth",
-        "Natural logarithm of the spread’s ratio between two times; exactly the sum of what query weights, key weights and features made of it (3.1). A negative part held it back.",
-    ),
-    (
-        "predicted",
-        "The same from weights and second moments alone, without any logit (4.2). A prediction, shown beside the measurement and never in its place.",
-    ),
-    ("commits", "The upper half is sharp and the loss relies on its attention."),
-    ("settles", "The lower half’s maturity is above its threshold and stays there."),
-    ("premature", "The upper half commits before the lower half settles."),
-    ("upper half", "Layers from L/2 (rounded down) on."),
-    ("reliance", "Loss with a part’s attention replaced by the uniform causal average, minus loss with it."),
-    ("maturity", "Cosine of a layer’s key moment with the one a lag earlier."),
-    (
-        "turning",
-        "1 − cosine between the logits of one probe and the next: how far the pattern changed rather than grew.",
-    ),
-    (
-        "levers",
-        "Starting spread, step size η, update geometry u, residual energy e, coherence c₀ and features: what a gap in predicted growth is split over (5.4).",
-    ),
-    ("entropy", "Attention entropy over ln(row length); 1 is uniform attention."),
-];
-
 fn run_row(r: &RunMaterial) -> Vec<String> {
     let step = |b: Option<Bracket>| b.map_or("not seen".to_string(), |b| b.to_string());
     let percent = |p: Interval| match (number(100.0 * p.low), number(100.0 * p.high)) {
@@ -174,10 +146,15 @@ pub fn summary(m: &Material) -> String {
     let rows: Vec<Vec<String>> = (m.runs.iter())
         .map(|r| {
             let all = run_row(r);
-            [0, 1, 3, 4, 5, 7].iter().map(|i| all[*i].clone()).collect()
+            // Eighty columns: steps go without saying, and a verdict without its reason.
+            let short = |text: &str| {
+                let text = text.split(" (").next().unwrap_or(text);
+                text.trim_start_matches("steps ").trim_start_matches("step ").to_owned()
+            };
+            std::iter::once(r.name.clone()).chain([1, 3, 4, 5, 7].map(|i| short(&all[i]))).collect()
         })
         .collect();
-    let head = ["run", "valid. loss", "verdict", "commits", "settles", "growth, upper (ln)"];
+    let head = ["run", "valid. loss", "verdict", "commits at", "settles at", "ln growth"];
     let mut out = table(&head, &rows) + "\n";
     for line in gaps(m).into_iter().chain(answer::looking_back(m)) {
         out += &wrap("", &line, 2);
@@ -209,28 +186,6 @@ fn section(index: usize, r: &RunMaterial) -> Section {
         })
         .collect();
     Section { index, name: r.name.clone(), head: LAYER_HEAD.to_vec(), rows }
-}
-
-/// A figure at both widths, with the numbers behind it.
-fn shown(p: &Picture) -> Result<String> {
-    let mut out = String::from("<figure>");
-    for (class, width) in [("wide", Width::Page), ("narrow", Width::Column)] {
-        let svg = p.drawing.to_svg(width)?;
-        // A title element would be the tooltip of the whole picture.
-        let start = svg.find("<title>").zip(svg.find("</title>\n"));
-        let svg = start.map_or(svg.clone(), |(a, b)| svg[..a].to_owned() + &svg[b + 9..]);
-        // Nothing in JSON strings ends a script element once "<" is escaped.
-        let data = p.drawing.hover(width)?.to_string().replace('<', "\\u003c");
-        out += &format!(
-            "<div class=\"plot {class}\" role=\"img\" aria-label=\"{}\">{svg}<script type=\"application/json\">{data}</script></div>",
-            attribute(&p.drawing.title)
-        );
-    }
-    Ok(out + &format!("<figcaption>{}</figcaption></figure>", attribute(p.about)))
-}
-
-fn attribute(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
 
 fn comparisons(m: &Material) -> (Vec<Row>, Vec<String>) {

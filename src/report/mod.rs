@@ -1,8 +1,10 @@
 //! Saved runs to figures and to a self-contained report.
 
 mod answer;
+mod embed;
 mod html;
 mod setup;
+mod words;
 
 use std::ops::Range;
 use std::path::Path;
