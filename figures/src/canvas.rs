@@ -6,6 +6,7 @@ use plotters::style::text_anchor::{HPos, Pos, VPos};
 
 use crate::colour::Colour;
 use crate::error::FigureError;
+use crate::groups::{CLOSE, opening};
 use crate::model::{Dash, Marker, Stroke};
 use crate::style;
 
@@ -31,35 +32,6 @@ impl Rect {
     pub fn contains(&self, (x, y): (f64, f64)) -> bool {
         x >= self.left - 0.5 && x <= self.right + 0.5 && y >= self.top - 0.5 && y <= self.bottom + 0.5
     }
-}
-
-/// First character of a text that is no text but the begin or the end of a group: private use, in no font.
-const SIGN: &str = "\u{E000}";
-
-/// The document with groups in place of their signs: `<g data-colour="#RRGGBB" data-dash="Dashed">`.
-pub(crate) fn ungroup(svg: &str) -> String {
-    let mut out = String::with_capacity(svg.len());
-    let mut lines = svg.lines().peekable();
-    while let Some(line) = lines.next() {
-        match lines.peek().and_then(|next| next.strip_prefix(SIGN)) {
-            Some("") => out.push_str("</g>"),
-            Some(of) => {
-                let (colour, dash) = of.split_once(' ').unwrap_or((of, ""));
-                let dash = if dash.is_empty() { String::new() } else { format!(" data-dash=\"{dash}\"") };
-                out.push_str(&format!("<g data-colour=\"{colour}\"{dash}>"));
-            }
-            None => {
-                out.push_str(line);
-                out.push('\n');
-                continue;
-            }
-        }
-        out.push('\n');
-        // The sign itself and the end of its text element.
-        lines.next();
-        lines.next();
-    }
-    out
 }
 
 /// Horizontal anchor of a text.
@@ -147,17 +119,17 @@ impl<'a, DB: DrawingBackend> Canvas<'a, DB> {
         self.draw(&PathElement::new(device, colour.stroke_width(width as u32)))
     }
 
-    /// Begins what belongs to an arm: its colour, and its dash where the mark has one. [`ungroup`] makes a group of it.
+    /// Begins what belongs to an arm: its colour, and its dash where the mark has one.
     pub fn open_arm(&self, colour: Colour, dash: Option<Dash>) -> Result<(), FigureError> {
-        let dash = dash.map_or(String::new(), |d| format!("{d:?}"));
-        self.sign(&format!("{SIGN}#{:02X}{:02X}{:02X} {dash}", colour.r, colour.g, colour.b))
+        self.sign(&opening(colour, dash))
     }
 
     /// Ends it.
     pub fn close_arm(&self) -> Result<(), FigureError> {
-        self.sign(SIGN)
+        self.sign(CLOSE)
     }
 
+    /// A text that the writer of the document replaces.
     fn sign(&self, text: &str) -> Result<(), FigureError> {
         let style = TextStyle::from((style::FONT, 1.0).into_font());
         self.area.draw_text(text, &style, (0, 0)).map_err(backend)

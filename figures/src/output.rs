@@ -7,8 +7,9 @@ use plotters::prelude::*;
 use resvg::tiny_skia;
 use svg2pdf::usvg;
 
-use crate::canvas::{Canvas, backend, ungroup};
+use crate::canvas::{Canvas, backend};
 use crate::error::FigureError;
+use crate::groups::ungroup;
 use crate::model::Drawing;
 use crate::render::Layout;
 use crate::style::{PNG_SCALE, Width};
