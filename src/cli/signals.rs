@@ -3,6 +3,7 @@
 use growthpath_analysis::read::{LEAD_LAGS, Lead, RankCorrelation};
 
 use super::output::table;
+use super::words::glossary;
 
 /// Rank correlations of every signal with the growth that follows, over time and over heads.
 pub fn text(leads: &[Lead]) -> String {
@@ -27,8 +28,13 @@ pub fn text(leads: &[Lead]) -> String {
         let header: Vec<&str> = std::iter::once(kind).chain(lags.iter().map(String::as_str)).collect();
         out += &format!("\n{about}\n{}", table(&header, &rows));
     }
-    out + "\n  pressure: -<W, G>, how fast the loss falls as logits are scaled up (2.1); normalized: as a cosine\n"
-        + "  dm_f, dm_top, dm_entropy: size, largest singular value and spectral entropy of the update\n"
+    out + &glossary(&[
+        (
+            "pressure",
+            "-<W, G>: how fast the loss falls as logits are scaled up (2.1); normalized: as a cosine",
+        ),
+        ("dm_f, dm_top, dm_entropy", "size, largest singular value and spectral entropy of the update of M"),
+    ])
 }
 
 fn cell(r: &RankCorrelation) -> String {
