@@ -27,6 +27,16 @@ pub enum Error {
     /// Training stopped because the loss or a gradient was no longer a number.
     #[error("{0}")]
     Diverged(String),
+    /// A signal asked to stop (exit code 128 and its number).
+    #[error("{what}. Go on with: {mend}")]
+    Interrupted {
+        /// Its number.
+        signal: i32,
+        /// What was stopped, and where it stands.
+        what: String,
+        /// The command that goes on.
+        mend: String,
+    },
     /// From the fused operations.
     #[error(transparent)]
     Kernel(#[from] growthpath_kernels::Error),

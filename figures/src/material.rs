@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use growthpath_analysis::compare::{Comparison, Layers, compare};
 use growthpath_analysis::diagnosis::{Diagnosis, Thresholds, diagnosis};
 use growthpath_analysis::read::{Analysis, Lead, Series, analyze, leads, series_in};
-use growthpath_trace::{Run, RunInfo};
+use growthpath_trace::{Run, RunInfo, Status, Table};
 use serde_json::Value;
 
 use crate::arms::{ArmStyle, arm_styles};
@@ -34,6 +34,8 @@ pub struct RunMaterial {
     pub info: RunInfo,
     /// Where it lies.
     pub dir: PathBuf,
+    /// Steps done when the run ceased to be finite, if it did: its last numbers are no results.
+    pub diverged: Option<u32>,
 }
 
 /// Two runs compared.
@@ -84,6 +86,8 @@ impl Material {
                 config: run.info().config.clone(),
                 info: run.info().clone(),
                 dir: run.dir().to_owned(),
+                diverged: (run.info().status == Status::Diverged)
+                    .then(|| run.step_span(Table::Steps).map_or(0, |(_, last)| last + 1)),
             });
         }
         let steps = window.unwrap_or(0..u32::MAX);

@@ -3,12 +3,12 @@
 use std::path::PathBuf;
 use std::time::Instant;
 
-use growthpath_trace::Run;
+use growthpath_trace::{Run, RunLock, disk};
 
 use super::device::DeviceArg;
 use super::output;
 use super::progress::note;
-use super::study::{parse_flags, train_all};
+use super::study::{mended, parse_flags, train_all};
 use super::train::set_threads;
 use super::words::{shell, wrap};
 use crate::data::bundled;
@@ -38,6 +38,9 @@ pub struct Args {
     /// Size of the models
     #[arg(long, default_value = "micro")]
     size: String,
+    /// Go on with a demo that was stopped
+    #[arg(long)]
+    resume: bool,
     /// Threads [default: all cores]
     #[arg(long, value_name = "N")]
     threads: Option<usize>,
@@ -108,10 +111,10 @@ fn text_flags(args: &Args) -> Result<Vec<String>> {
 pub fn run(args: &Args) -> Result<()> {
     let started = Instant::now();
     set_threads(args.threads)?;
-    if args.out.exists() && args.out.read_dir().is_ok_and(|mut d| d.next().is_some()) {
+    if !args.resume && args.out.exists() && args.out.read_dir().is_ok_and(|mut d| d.next().is_some()) {
         return Err(Error::Format {
             path: args.out.clone(),
-            message: "exists already; remove it or choose another --out".into(),
+            message: "exists already; go on with --resume, remove it or choose another --out".into(),
         });
     }
     // Wrong flags are found before anything is written.
@@ -125,7 +128,10 @@ pub fn run(args: &Args) -> Result<()> {
     if !args.quiet {
         note(&wrap("", &about(args), 0));
     }
-    train_all(&mut jobs, args.device, args.quiet)?;
+    jobs.iter().try_for_each(Job::check)?;
+    disk::create_dirs(&args.out)?;
+    let _lock = RunLock::take(&args.out)?;
+    train_all(&mut jobs, args.device, args.quiet).map_err(|e| mended(e, "the same command and --resume"))?;
     let runs: Vec<Run> = jobs.iter().map(|j| Ok(Run::open(&j.folder)?)).collect::<Result<_>>()?;
     let figures = args.out.join("figures");
     let material = report::read(&runs, &PAIRS, None)?;

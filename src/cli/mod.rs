@@ -12,6 +12,7 @@ mod demo;
 mod device;
 mod examples;
 mod export;
+mod given;
 mod inspect;
 mod losses;
 mod output;
@@ -111,6 +112,10 @@ pub fn main() -> ExitCode {
     };
     match dispatch(cli) {
         Ok(()) => ExitCode::SUCCESS,
+        Err(e @ Error::Interrupted { .. }) => {
+            progress::note(&format!("growthpath: {e}"));
+            ExitCode::from(exit_code(&e))
+        }
         Err(e) if output::is_broken_pipe(&e) => ExitCode::SUCCESS,
         Err(e) => {
             use std::io::Write;
@@ -122,6 +127,8 @@ pub fn main() -> ExitCode {
 
 fn exit_code(e: &Error) -> u8 {
     match e {
+        // As shells have it.
+        Error::Interrupted { signal, .. } => 128_u8.saturating_add(u8::try_from(*signal).unwrap_or(0)),
         Error::Usage(_) | Error::Data(DataError::TokenizerName { .. }) => 2,
         _ => 1,
     }

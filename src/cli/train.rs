@@ -6,15 +6,16 @@ use std::time::Instant;
 use growthpath_trace::Run;
 
 use super::device::{DeviceArg, pick};
-use super::output;
 use super::progress::{Progress, note};
 use super::train_args::{TrainArgs, data_source, tokenizer};
 use super::words::shell;
+use super::{given, output};
 use crate::data::{Dataset, Stage};
 use crate::error::{Error, Result};
 use crate::model::params::count;
 use crate::train::config::ProbeTimes;
-use crate::train::{Device, Outcome, TrainConfig, checkpoint, resume, train};
+use crate::train::safeguard::{MINUTES, set_interval};
+use crate::train::{Device, Outcome, Resume, TrainConfig, resume, stop, train};
 
 /// Arguments of `growthpath train`.
 #[derive(Debug, Clone, clap::Args)]
@@ -27,6 +28,9 @@ pub struct Args {
     /// Go on from the newest checkpoint in --out, with the configuration stored there
     #[arg(long)]
     resume: bool,
+    /// Write a checkpoint every so many minutes, of which the newest are kept, so that a crash costs no more; 0 = never
+    #[arg(long, value_name = "MINUTES", default_value_t = MINUTES)]
+    checkpoint_minutes: f64,
     /// Threads [default: all cores]
     #[arg(long, value_name = "N")]
     threads: Option<usize>,
@@ -90,15 +94,47 @@ pub fn train_shown(
     outcome
 }
 
+/// Go on with a run with a progress display.
+pub fn resume_shown(
+    config: &TrainConfig,
+    data: &Dataset,
+    from: Resume,
+    label: &str,
+    device: &Device,
+    quiet: bool,
+) -> Result<Outcome> {
+    for s in &from.skipped {
+        note(&format!("skipped {}: {}", s.dir.display(), s.why));
+    }
+    let out = from.run().to_owned();
+    let Some(step) = from.from.as_ref().map(|f| f.step) else {
+        note(&format!("{}: stopped before its first checkpoint: starting again", out.display()));
+        from.discard()?;
+        return train_shown(config, data, &out, label, device, quiet);
+    };
+    note(&format!("resuming at step {step}"));
+    let mut bar = Progress::new(label, config.steps, step, quiet);
+    let outcome = resume(config, data, &from, device, &mut |e| bar.on(e));
+    bar.finish();
+    outcome
+}
+
+/// What a run that is to be resumed was started with.
+fn stored(args: &Args) -> Result<(TrainConfig, String)> {
+    let run = Run::open(&args.out)?;
+    let config: TrainConfig = serde_json::from_value(run.info().config.clone())
+        .map_err(|e| Error::format(args.out.join("run.json"), format!("cannot be resumed: {e}")))?;
+    let label = run.info().label.clone();
+    given::agree(&args.train, args.label.as_deref(), &config, &label)?;
+    Ok((config, label))
+}
+
 /// Run the verb.
 pub fn run(args: &Args) -> Result<()> {
     set_threads(args.threads)?;
-    let (mut config, from, label) = if args.resume {
-        let run = Run::open(&args.out)?;
-        let config: TrainConfig = serde_json::from_value(run.info().config.clone())
-            .map_err(|e| Error::format(args.out.join("run.json"), format!("cannot be resumed: {e}")))?;
-        let from = checkpoint::latest(&args.out).map_or(0, |c| c.0);
-        (config, from, run.info().label.clone())
+    set_interval(args.checkpoint_minutes)?;
+    let (mut config, label) = if args.resume {
+        stored(args)?
     } else {
         // Before any text is read: tokenizing takes a while.
         if args.out.join("run.json").exists() {
@@ -106,8 +142,10 @@ pub fn run(args: &Args) -> Result<()> {
         }
         let config = args.train.resolve()?;
         let label = args.label.clone().unwrap_or_else(|| config.label());
-        (config, 0, label)
+        (config, label)
     };
+    config.validate_without_text()?;
+    let from = if args.resume { Some(Resume::of(&args.out)?) } else { None };
     let device = pick(args.device, &config)?;
     if !matches!(device, Device::Cpu) {
         // run.json says what is recorded, and a device records no spectra: it would have to be waited for.
@@ -128,15 +166,13 @@ pub fn run(args: &Args) -> Result<()> {
     if !args.quiet {
         note(&describe(&config, &data, &device));
     }
-    let outcome = if args.resume {
-        check_same_data(args, &data)?;
-        note(&format!("resuming at step {from}"));
-        let mut bar = Progress::new(&label, config.steps, from, args.quiet);
-        let outcome = resume(&config, &data, &args.out, &device, &mut |e| bar.on(e));
-        bar.finish();
-        outcome?
-    } else {
-        train_shown(&config, &data, &args.out, &label, &device, args.quiet)?
+    stop::watch();
+    let outcome = match from {
+        Some(from) => {
+            check_same_data(args, &data)?;
+            resume_shown(&config, &data, from, &label, &device, args.quiet)?
+        }
+        None => train_shown(&config, &data, &args.out, &label, &device, args.quiet)?,
     };
     let mut text = summary(&config, &outcome, args);
     if args.profile {
@@ -255,9 +291,13 @@ fn probing(c: &TrainConfig, o: &Outcome) -> String {
         return String::new();
     }
     let steps = f64::from(c.steps);
+    // A resume from the last checkpoint had no step to compare with.
+    let share = match o.probe_seconds / (o.probe_seconds + o.step_seconds) {
+        share if o.tokens > 0 => format!(", {:.0} % of the time", 100.0 * share),
+        _ => String::new(),
+    };
     let mut text = format!(
-        "probes, maturity and reliance: {:.0} % of the time ({:.1} s); counted from the shapes, {:.1} % of the training's arithmetic",
-        100.0 * o.probe_seconds / (o.probe_seconds + o.step_seconds),
+        "probes, maturity and reliance: {:.1} s{share}; counted from the shapes, {:.1} % of the training's arithmetic",
         o.probe_seconds,
         100.0 * o.probe_steps / steps,
     );

@@ -3,10 +3,11 @@
 use std::path::{Path, PathBuf};
 
 use growthpath_analysis::read::{Place, Verification, agreement, verify};
-use growthpath_trace::Run;
+use growthpath_trace::{Problem, ProblemKind, Run};
 
 use super::output::{self, table};
 use crate::error::{Error, Result};
+use crate::train::damage;
 
 /// Arguments of `growthpath verify`.
 #[derive(Debug, Clone, clap::Args)]
@@ -30,7 +31,14 @@ pub fn run(args: &Args) -> Result<()> {
     if let Some(other) = &args.against {
         return compare(args, other);
     }
-    let v = verify(&Run::open(&args.run)?)?;
+    let run = Run::open(&args.run)?;
+    let mut v = verify(&run)?;
+    let damage = damage(&run).into_iter();
+    v.integrity.problems.extend(damage.map(|(file, message)| Problem {
+        file,
+        kind: ProblemKind::Damaged,
+        message,
+    }));
     if args.json {
         output::json(&v)?;
     } else {
@@ -101,6 +109,11 @@ fn text(v: &Verification) -> String {
     out += &table(&["check", "eq.", "rows", "worst residual", "tolerance", "violations", "worst at"], &rows);
     for p in &v.integrity.problems {
         out += &format!("problem: {}: {}\n", p.file, p.message);
+    }
+    for s in &v.integrity.strays {
+        out += &format!(
+            "leftover: {s}: of a write that was cut short; readers ignore it, resuming removes it\n"
+        );
     }
     for u in &v.unread {
         out += &format!("unread: {u}\n");

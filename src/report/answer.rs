@@ -36,6 +36,9 @@ fn qk_norm(run: &RunMaterial) -> bool {
 
 /// The verdict in a few words.
 pub fn verdict(run: &RunMaterial) -> String {
+    if run.diverged.is_some() {
+        return "diverged".into();
+    }
     match run.diagnosis.as_ref().map(|d| d.verdict) {
         Some(Verdict::Premature) => "premature".into(),
         Some(Verdict::NotPremature) => "not premature".into(),
@@ -49,6 +52,9 @@ pub fn verdict(run: &RunMaterial) -> String {
 pub fn lines(run: &RunMaterial) -> Vec<String> {
     let mut lines = Vec::new();
     let a = &run.analysis;
+    if let Some(step) = run.diverged {
+        lines.push(format!("It diverged after {step} steps: its last numbers are no results."));
+    }
     if let Some(d) = &run.diagnosis {
         let mut sentence = d.sentence.clone();
         if let Some(first) = sentence.get(..1).map(str::to_uppercase) {
@@ -69,7 +75,7 @@ pub fn lines(run: &RunMaterial) -> Vec<String> {
             signed(half(run, true, |l| l.features)),
         ));
     }
-    if a.val_loss.is_finite() {
+    if a.val_loss.is_finite() && run.diverged.is_none() {
         let error = match a.val_loss_stderr.is_finite() {
             true => format!(" ± {:.4} (standard error over its windows)", a.val_loss_stderr),
             false => String::new(),
@@ -151,7 +157,7 @@ pub fn looking_back(m: &Material) -> Vec<String> {
     let mut lines = Vec::new();
     if let Some(bound) = m.blind.filter(|b| b.is_finite()) {
         let (mut below, mut above) = (Vec::new(), Vec::new());
-        for r in m.runs.iter().filter(|r| r.analysis.val_loss.is_finite()) {
+        for r in m.runs.iter().filter(|r| r.diverged.is_none() && r.analysis.val_loss.is_finite()) {
             let gap = bound - r.analysis.val_loss;
             if gap > 0.0 { below.push(format!("{} by {gap:.3}", r.name)) } else { above.push(r.name.clone()) }
         }
@@ -177,7 +183,9 @@ pub fn looking_back(m: &Material) -> Vec<String> {
 /// The page's title: the verdicts in one line.
 pub fn title(m: &Material) -> String {
     let of = |wanted: Verdict| -> Vec<&str> {
-        let is = |r: &&RunMaterial| r.diagnosis.as_ref().is_some_and(|d| d.verdict == wanted);
+        let is = |r: &&RunMaterial| {
+            r.diverged.is_none() && r.diagnosis.as_ref().is_some_and(|d| d.verdict == wanted)
+        };
         m.runs.iter().filter(is).map(|r| r.name.as_str()).collect()
     };
     let (yes, no, open) = (of(Verdict::Premature), of(Verdict::NotPremature), of(Verdict::Undecided));

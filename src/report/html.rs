@@ -127,10 +127,15 @@ fn run_row(r: &RunMaterial) -> Vec<String> {
         (low, high) => format!("{low} to {high} %"),
     };
     let d = r.diagnosis.as_ref();
+    let loss = match (r.diverged, r.analysis.val_loss) {
+        (Some(_), _) => "diverged".into(),
+        (None, loss) if loss.is_finite() => format!("{loss:.4}"),
+        _ => "-".into(),
+    };
     vec![
-        r.name.clone(),
-        if r.analysis.val_loss.is_finite() { format!("{:.4}", r.analysis.val_loss) } else { "-".into() },
-        number(r.analysis.val_perplexity),
+        r.diverged.map_or(r.name.clone(), |step| format!("{} (diverged after {step} steps)", r.name)),
+        loss,
+        if r.diverged.is_some() { "diverged".into() } else { number(r.analysis.val_perplexity) },
         answer::verdict(r),
         d.map_or("-".into(), |d| step(d.commitment)),
         d.map_or("-".into(), |d| step(d.maturity)),

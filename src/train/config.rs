@@ -179,6 +179,11 @@ impl TrainConfig {
         if self.batch == 0 {
             return bad("--batch must be at least 1".into());
         }
+        if self.eval_sequences == 0 {
+            return bad("--eval-sequences must be at least 1".into());
+        }
+        super::limits::check(self)?;
+        self.validate_optimizer()?;
         let lr = self.schedule.lr;
         if !(lr.is_finite() && lr > 0.0) {
             return bad(format!("--lr must be a positive number, got {lr}"));
@@ -207,6 +212,22 @@ impl TrainConfig {
         match self.intervention {
             Some(i) => i.validate(),
             None => Ok(()),
+        }
+    }
+
+    fn validate_optimizer(&self) -> Result<()> {
+        let decay = |name: &str, v: f64| {
+            if (0.0..1.0).contains(&v) {
+                Ok(())
+            } else {
+                Err(Error::usage(format!("--{name} must be at least 0 and below 1, got {v}")))
+            }
+        };
+        match self.optimizer {
+            Optimizer::AdamW { beta1, beta2, .. } => {
+                decay("beta1", beta1).and_then(|()| decay("beta2", beta2))
+            }
+            Optimizer::Sgd { momentum } => decay("momentum", momentum),
         }
     }
 
@@ -240,6 +261,16 @@ impl TrainConfig {
             }
             _ => Ok(()),
         }
+    }
+
+    /// [`TrainConfig::validate`] before the text is read, which decides the vocabulary.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn validate_without_text(&self) -> Result<()> {
+        let mut one = self.clone();
+        one.model.vocab = one.model.vocab.max(1);
+        one.validate()
     }
 
     /// Whether a checkpoint is due when `done` steps are done.

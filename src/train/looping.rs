@@ -3,20 +3,25 @@
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 
-use growthpath_trace::{Run, RunWriter, Status};
+use growthpath_trace::{Run, RunWriter, Status, disk};
 
-use super::accelerator::Device;
 use super::cadence::Cadence;
+use super::checkpoint::Restored;
 use super::config::{ProbeTimes, TrainConfig};
+use super::device::{Device, on_device};
 use super::measure::{capture, copies};
 use super::moments::Keeper;
 use super::optimizer::Optimizer;
+use super::place::{Place, Resume, check_data};
 use super::probe::Prober;
-use super::session::{Event, Session, Speed};
-use super::{checkpoint, run_info, tokens};
+use super::safeguard::Safeguard;
+use super::step::Telemetry;
+use super::trainer::{Event, Speed, Trainer};
+use super::{checkpoint, run_info, stop, tokens};
 use crate::data::Dataset;
 use crate::error::{Error, Result};
-use crate::model::Decoder;
+use crate::model::backend::Backend;
+use crate::model::{Decoder, Network};
 
 /// How a run ended.
 #[derive(Debug, Clone)]
@@ -41,9 +46,12 @@ pub struct Outcome {
 
 /// Train from scratch into the new directory `run`.
 ///
+/// Everything that can be known to be wrong is found before the directory is created, and what fails before the first
+/// step leaves none behind.
+///
 /// # Errors
-/// A configuration or data that cannot be used, a directory that already holds a run, a disk that is full, or
-/// [`Error::Diverged`]; what was recorded before stays.
+/// A configuration or data that cannot be used, a directory that already holds a run, a disk that is full,
+/// [`Error::Diverged`] or [`Error::Interrupted`]; what was recorded before stays.
 pub fn train(
     config: &TrainConfig,
     data: &Dataset,
@@ -53,68 +61,96 @@ pub fn train(
     on: &mut dyn FnMut(Event),
 ) -> Result<Outcome> {
     config.validate()?;
+    check_data(config, data)?;
     let model = Decoder::new(config.model.clone(), config.seed, &candle_core::Device::Cpu)?;
     let optimizer = Optimizer::new(config, &model.params);
-    let accelerator = device.accelerate(config, &model, optimizer.rule())?;
-    let writer = RunWriter::create(run, &run_info::describe(config, data, label, device)?)?;
-    let mut s = Session::new(config, data, run, model, optimizer, writer)?;
-    s.device = accelerator;
-    s.save_tokens()?;
-    s.boundary(0, on)?;
-    s.steps(0, on)
+    device.check(config)?;
+    on_device!(device, (config, &model, optimizer.rule()), |network| {
+        let info = run_info::describe(config, data, label, device)?;
+        let place = Place::take(run)?;
+        let writer = match RunWriter::create(run, &info) {
+            Ok(writer) => writer,
+            Err(e) => return Err(place.give_back(false, e.into())),
+        };
+        let begun = Trainer::new(config, data, run, model, network, optimizer, writer).and_then(|mut t| {
+            t.save_tokens()?;
+            let first = t.boundary(0, on);
+            if let Err(e @ Error::Diverged(_)) = first {
+                t.writer.finish(Status::Diverged)?;
+                return Ok(Err(e));
+            }
+            first.map(|()| Ok(t))
+        });
+        match begun {
+            Ok(t) => t?.steps(0, on),
+            Err(e) => Err(place.give_back(true, e)),
+        }
+    })
 }
 
-/// Go on from the newest checkpoint of `run`, to the same bits as a run that never stopped.
+/// Go on from a checkpoint, to the same bits as a run that never stopped.
 ///
 /// # Errors
-/// A run that is complete or has no checkpoint, and as [`train`].
+/// As [`train`]; a run without a checkpoint.
 pub fn resume(
     config: &TrainConfig,
     data: &Dataset,
-    run: &Path,
+    resume: &Resume,
     device: &Device,
     on: &mut dyn FnMut(Event),
 ) -> Result<Outcome> {
     config.validate()?;
-    let info = Run::open(run)?.info().clone();
-    if info.status == Status::Complete {
-        return Err(Error::usage(format!("{}: the run is complete; nothing to resume", run.display())));
-    }
-    let Some((step, dir)) = checkpoint::latest(run) else {
-        return Err(Error::usage(format!(
-            "{}: has no checkpoint to resume from; start again with --checkpoint-every",
-            run.display()
-        )));
+    let run = resume.run();
+    let Some(checkpoint::Found { step, dir }) = &resume.from else {
+        return Err(Error::usage(format!("{}: has no checkpoint to resume from", run.display())));
     };
-    let restored = checkpoint::load(&dir, config)?;
-    let accelerator = device.accelerate(config, &restored.model, restored.optimizer.rule())?;
-    if let Some(d) = &accelerator {
-        d.push_moments(&restored.optimizer.moments)?;
-    }
+    let step = *step;
+    let restored = checkpoint::load(dir, config)?;
+    device.check(config)?;
+    on_device!(device, (config, &restored.model, restored.optimizer.rule()), |network| {
+        let mut network = network;
+        network.push_state(&restored.optimizer.moments)?;
+        let trainer = resumed(config, data, run, (step, dir), restored, network)?;
+        // The run passes these steps once more; what is damaged would stay for good.
+        resume.skipped.iter().filter(|s| s.ours).try_for_each(|s| disk::remove_tree(&s.dir))?;
+        trainer.steps(step, on)
+    })
+}
+
+/// The trainer as it was when the checkpoint in `dir` was written, after `step` steps.
+fn resumed<'a, B: Backend>(
+    config: &'a TrainConfig,
+    data: &'a Dataset,
+    run: &'a Path,
+    (step, dir): (u32, &Path),
+    restored: Restored,
+    network: Network<B>,
+) -> Result<Trainer<'a, B>> {
     let writer = RunWriter::resume(run, step)?;
-    let mut s = Session::new(config, data, run, restored.model, restored.optimizer, writer)?;
-    s.device = accelerator;
-    s.cadence.state = restored.state.cadence;
-    s.keeper.restore(restored.state.moments, |at| checkpoint::moment(&restored.moments, &dir, at))?;
-    if let (Some(p), Some(at)) = (&mut s.prober, restored.state.last_probe) {
-        let probed = restored.probed.as_ref().unwrap_or(&s.model);
+    let mut t = Trainer::new(config, data, run, restored.model, network, restored.optimizer, writer)?;
+    t.safeguard.saved = Some(step);
+    t.cadence.state = restored.state.cadence;
+    t.keeper.restore(restored.state.moments, |at| checkpoint::moment(&restored.moments, dir, at))?;
+    if let (Some(p), Some(at)) = (&mut t.prober, restored.state.last_probe) {
+        let probed = restored.probed.as_ref().unwrap_or(&t.model);
         p.restore(probed, at, &restored.state.eta)?;
-        s.probed = if config.checkpoint_every > 0 { copies(probed)? } else { Vec::new() };
+        t.probed = copies(probed)?;
     }
     if step >= config.steps {
         // Every step was done and the process ended before it said so: only the end is left to record.
-        s.valid_loss = Run::open(run)?.evals()?.last().map_or(f64::NAN, |e| e.loss);
-        s.last_moments = s.probe_batch.as_ref().map(|b| capture(&s.model, b, step)).transpose()?;
+        t.valid_loss = Run::open(run)?.evals()?.last().map_or(f64::NAN, |e| e.loss);
+        t.last_moments = t.probe_batch.as_ref().map(|b| capture(&t.model, b, step)).transpose()?;
     }
-    s.steps(step, on)
+    Ok(t)
 }
 
-impl<'a> Session<'a> {
-    fn new(
+impl<'a, B: Backend> Trainer<'a, B> {
+    pub(super) fn new(
         config: &'a TrainConfig,
         data: &'a Dataset,
         run: &'a Path,
         model: Decoder,
+        network: Network<B>,
         optimizer: Optimizer,
         writer: RunWriter,
     ) -> Result<Self> {
@@ -132,16 +168,16 @@ impl<'a> Session<'a> {
             valid_loss: f64::NAN,
             step_seconds: 0.0,
             probe_seconds: 0.0,
-            dump: None,
             last: None,
             speed: Speed::default(),
-            device: None,
-            started: VecDeque::new(),
-            clock: None,
+            safeguard: Safeguard::new(),
+            in_flight: VecDeque::new(),
+            last_done: None,
             config,
             data,
             run,
             model,
+            network,
             optimizer,
             prober,
             probe_batch,
@@ -167,17 +203,14 @@ impl<'a> Session<'a> {
         })?)
     }
 
-    fn step(&mut self, at: u32, on: &mut dyn FnMut(Event)) -> Result<()> {
-        let Some(mut device) = self.device.take() else { return self.host_step(at, on) };
-        let outcome = self.device_step(&mut *device, at, on);
-        self.device = Some(device);
-        outcome
-    }
-
     fn steps(mut self, from: u32, on: &mut dyn FnMut(Event)) -> Result<Outcome> {
         let c = self.config;
         for at in from..c.steps {
-            let outcome = self.step(at, on).and_then(|()| self.boundary(at + 1, on));
+            if let Some(signal) = stop::requested() {
+                return Err(self.interrupt(at, signal, on)?);
+            }
+            let telemetry = if c.telemetry_due(at) { Telemetry::Recorded } else { Telemetry::Off };
+            let outcome = self.step(at, telemetry, on).and_then(|()| self.boundary(at + 1, on));
             match outcome {
                 Ok(()) => {}
                 Err(e @ Error::Diverged(_)) => {
@@ -200,7 +233,7 @@ impl<'a> Session<'a> {
             probe_steps: self.cadence.state.spent.total(),
             probe_limit: self.cadence.limit(),
             tokens,
-            launches_a_step: self.device.as_ref().map_or(0, |d| d.launches()),
+            launches_a_step: self.network.step_launches(),
         })
     }
 }

@@ -1,33 +1,44 @@
 //! Training: the loop, the optimizer, interventions, telemetry, probes, checkpoints.
 
-mod accelerator;
+pub mod ablation;
+mod activations;
 pub mod bench;
-mod boundary;
 pub mod cadence;
-mod capture;
 pub mod checkpoint;
 pub mod config;
 pub mod cost;
-mod device_step;
+mod device;
 mod dump;
+mod hooks;
 pub mod intervention;
 pub mod lags;
+mod limits;
 mod looping;
 mod measure;
 pub mod moments;
 mod optimizer;
+mod place;
 mod probe;
 mod record;
-pub mod reliance;
 pub(crate) mod run_info;
+pub mod safeguard;
 pub mod schedule;
-mod session;
 mod spectra;
 mod step;
+pub mod stop;
 mod telemetry;
 mod tokens;
+mod trainer;
 
-pub use accelerator::{Accelerator, Device};
 pub use config::TrainConfig;
+pub use device::Device;
 pub use looping::{Outcome, resume, train};
-pub use session::{Event, StepReport};
+pub use place::Resume;
+pub use trainer::{Event, StepReport};
+
+/// Everything wrong with what a run keeps beside its tables: the file, and what it is.
+pub fn damage(run: &growthpath_trace::Run) -> Vec<(String, String)> {
+    let mut all = checkpoint::problems(run);
+    all.extend(tokens::problem(run).map(|what| (tokens::FILE.to_owned(), what)));
+    all
+}

@@ -32,3 +32,16 @@ pub fn save(run: &Path, batches: &[(&str, Option<&Batch>)]) -> Result<String> {
     let bytes = std::fs::read(&path).map_err(Error::io(&path))?;
     Ok(blake3::hash(&bytes).to_hex().to_string())
 }
+
+/// What is wrong with a run's file; nothing where the run has none.
+pub fn problem(run: &growthpath_trace::Run) -> Option<String> {
+    let wanted = run.info().extra.get("tokens_blake3")?.as_str()?;
+    let path = run.dir().join(FILE);
+    match std::fs::File::open(&path)
+        .and_then(|f| blake3::Hasher::new().update_reader(f).map(|h| h.finalize()))
+    {
+        Ok(hash) if hash.to_hex().as_str() == wanted => None,
+        Ok(_) => Some("was changed after it was written: its hash is another one".into()),
+        Err(e) => Some(format!("cannot be read: {e}")),
+    }
+}

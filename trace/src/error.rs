@@ -69,6 +69,12 @@ pub enum Error {
         /// The directory.
         path: PathBuf,
     },
+    /// The directory that was being written has gone, and another one has its name.
+    #[error("{} was replaced by another directory while it was being written: this process records no more", path.display())]
+    Replaced {
+        /// The directory.
+        path: PathBuf,
+    },
     /// A file of the run is damaged, or is not what the manifest says.
     #[error("{} is damaged: {what}", path.display())]
     Corrupt {

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::disk;
 use crate::error::{Error, Result};
+use crate::seal;
 
 /// Version of the tables and of the JSON files; a reader takes this one only.
 pub const SCHEMA_VERSION: u32 = 2;
@@ -37,6 +38,9 @@ pub enum Status {
 pub struct RunInfo {
     /// [`SCHEMA_VERSION`] of the writer.
     pub schema_version: u32,
+    /// Names this run among all: its checkpoints carry it. Empty in runs of older programs.
+    #[serde(default)]
+    pub id: String,
     /// How the run stands.
     pub status: Status,
     /// Name of the arm or of the run, for figures and tables; may be empty.
@@ -93,6 +97,7 @@ impl RunInfo {
     pub fn new(config: serde_json::Value, steps_planned: u32, layers: u16, heads: u16) -> Self {
         Self {
             schema_version: SCHEMA_VERSION,
+            id: String::new(),
             status: Status::Running,
             label: String::new(),
             config,
@@ -123,13 +128,43 @@ impl RunInfo {
         if !path.is_file() {
             return Err(Error::NotARun { path: dir.to_owned() });
         }
-        read_json(&path)
+        let bytes = disk::read_whole(&path, JSON_LIMIT)?;
+        let info: Self = parse_json(&path, &bytes)?;
+        seal::check(&path, &bytes, !info.id.is_empty())?;
+        Ok(info)
     }
 
-    /// Writes `run.json`, atomically.
+    /// Writes `run.json`, atomically and with its hash.
     pub(crate) fn write(&self, dir: &Path) -> Result<()> {
-        write_json(&dir.join(RUN_FILE), self)
+        let path = dir.join(RUN_FILE);
+        let text = serde_json::to_string_pretty(self);
+        let text = text.map_err(|source| Error::Json { path: path.clone(), source })?;
+        disk::write_whole(&path, seal::seal(&text).as_bytes())
     }
+
+    /// Changes the JSON of a run's `run.json`, atomically, and hashes it anew: for tools that mend a run by hand.
+    ///
+    /// # Errors
+    ///
+    /// As [`crate::Run::open`] for the file as it stands, except for its hash; [`Error::Io`].
+    pub fn rewrite(dir: &Path, change: impl FnOnce(&mut serde_json::Value)) -> Result<()> {
+        let path = dir.join(RUN_FILE);
+        let mut value: serde_json::Value = read_json(&path)?;
+        if let Some(fields) = value.as_object_mut() {
+            fields.remove(seal::FIELD);
+        }
+        change(&mut value);
+        let text = serde_json::to_string_pretty(&value);
+        let text = text.map_err(|source| Error::Json { path: path.clone(), source })?;
+        disk::write_whole(&path, seal::seal(&text).as_bytes())
+    }
+}
+
+/// A name that no other run has: made of the time, the process and the place.
+pub(crate) fn fresh_id(dir: &Path) -> String {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_nanos());
+    let text = format!("{now} {} {}", std::process::id(), dir.display());
+    blake3::hash(text.as_bytes()).to_hex()[..32].to_owned()
 }
 
 /// Seconds since 1970 UTC; 0 on a machine whose clock stands before that.
@@ -139,9 +174,13 @@ pub(crate) fn unix_now() -> u64 {
 
 /// Reads a JSON file that carries `schema_version`, refusing other versions before anything else.
 pub(crate) fn read_json<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T> {
+    parse_json(path, &disk::read_whole(path, JSON_LIMIT)?)
+}
+
+/// [`read_json`] of a file's bytes.
+fn parse_json<T: serde::de::DeserializeOwned>(path: &Path, bytes: &[u8]) -> Result<T> {
     let json = |source| Error::Json { path: path.to_owned(), source };
-    let bytes = disk::read_whole(path, JSON_LIMIT)?;
-    let value: serde_json::Value = serde_json::from_slice(&bytes).map_err(json)?;
+    let value: serde_json::Value = serde_json::from_slice(bytes).map_err(json)?;
     match value.get("schema_version") {
         Some(v) if v.as_u64() == Some(u64::from(SCHEMA_VERSION)) => {}
         other => {
@@ -153,12 +192,4 @@ pub(crate) fn read_json<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T
         }
     }
     serde_json::from_value(value).map_err(json)
-}
-
-/// Writes a JSON file, atomically.
-pub(crate) fn write_json<T: Serialize>(path: &Path, value: &T) -> Result<()> {
-    let mut bytes =
-        serde_json::to_vec_pretty(value).map_err(|source| Error::Json { path: path.to_owned(), source })?;
-    bytes.push(b'\n');
-    disk::write_whole(path, &bytes)
 }

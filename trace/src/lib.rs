@@ -36,20 +36,23 @@
 //! ```
 
 mod column;
-mod disk;
+pub mod disk;
 mod error;
 mod info;
+mod lock;
 mod manifest;
 mod part;
 mod range;
 mod read;
 pub mod rows;
+pub mod seal;
 mod table;
 mod write;
 
 pub use column::{Cell, CellType, Column, Role};
 pub use error::{Error, Result};
 pub use info::{RunInfo, SCHEMA_VERSION, Status};
+pub use lock::RunLock;
 pub use manifest::PartEntry;
 pub use range::StepRange;
 pub use read::{ColumnStream, Columns, IntegrityReport, Problem, ProblemKind, RowStream, Run};
@@ -58,4 +61,4 @@ pub use rows::{
     ShareRow, StepRow, WHOLE_LAYER, WRITE_CONSTANT, WriteRow,
 };
 pub use table::{Keep, Table};
-pub use write::{RunWriter, WriterOptions};
+pub use write::{RunWriter, WriterOptions, is_unborn};

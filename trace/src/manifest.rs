@@ -13,6 +13,9 @@ use crate::table::Table;
 /// File name of the manifest in a run directory.
 pub(crate) const MANIFEST_FILE: &str = "manifest.json";
 
+/// Folders of a run beside its tables.
+const BESIDE: [&str; 2] = ["checkpoints", "dumps"];
+
 /// One part: a Parquet file with some consecutive rows of a table.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PartEntry {
@@ -117,28 +120,28 @@ pub(crate) fn part_number(file: &str) -> Option<u64> {
 /// removes. Other files are not ours and never touched.
 pub(crate) fn strays(dir: &Path, manifest: &Manifest) -> Result<Vec<PathBuf>> {
     let mut strays = Vec::new();
-    for file in [crate::info::RUN_FILE, MANIFEST_FILE] {
-        let leftover = dir.join(format!("{file}.{}", disk::TEMPORARY));
-        if leftover.exists() {
-            strays.push(leftover);
-        }
-    }
-    for &table in Table::ALL {
-        let folder = dir.join(table.name());
+    let mut look = |folder: &Path, table: Option<Table>| -> Result<()> {
         if !folder.is_dir() {
-            continue;
+            return Ok(());
         }
-        for entry in fs::read_dir(&folder).map_err(Error::io("list", &folder))? {
-            let entry = entry.map_err(Error::io("list", &folder))?;
+        for entry in fs::read_dir(folder).map_err(Error::io("list", folder))? {
+            let entry = entry.map_err(Error::io("list", folder))?;
             let name = entry.file_name();
             let Some(name) = name.to_str() else { continue };
-            let part = name.strip_suffix(disk::TEMPORARY).and_then(|n| n.strip_suffix('.'));
-            let leftover = part.is_some_and(|n| part_number(n).is_some());
-            let unlisted = part_number(name).is_some() && !manifest.of(table).any(|p| p.file == name);
-            if leftover || unlisted {
+            let listed = |table: Table| manifest.of(table).any(|p| p.file == name);
+            let unlisted = table.is_some_and(|t| part_number(name).is_some() && !listed(t));
+            if disk::is_temporary(name) || unlisted {
                 strays.push(entry.path());
             }
         }
+        Ok(())
+    };
+    look(dir, None)?;
+    for folder in BESIDE {
+        look(&dir.join(folder), None)?;
+    }
+    for &table in Table::ALL {
+        look(&dir.join(table.name()), Some(table))?;
     }
     strays.sort();
     Ok(strays)
