@@ -293,8 +293,8 @@ fn short(v: f64) -> String {
     let a = v.abs();
     match a {
         a if !a.is_finite() => "-".into(),
-        a if a == 0.0 => "0".into(),
-        a if a < 0.001 || a >= 1e5 => format!("{v:.0e}"),
+        0.0 => "0".into(),
+        a if !(0.001..1e5).contains(&a) => format!("{v:.0e}"),
         a if a < 10.0 => format!("{v:.3}"),
         a if a < 1000.0 => format!("{v:.1}"),
         _ => format!("{v:.0}"),
