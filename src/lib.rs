@@ -8,10 +8,13 @@ pub mod cli;
 pub mod data;
 mod error;
 mod hint;
+mod input;
+mod memory;
 pub mod model;
 pub mod report;
 pub mod study;
 mod tables;
 pub mod train;
+mod verify;
 
 pub use error::{Error, Result};

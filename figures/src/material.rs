@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use growthpath_analysis::compare::{Comparison, Layers, compare};
 use growthpath_analysis::diagnosis::{Diagnosis, Thresholds, diagnosis};
 use growthpath_analysis::read::{Analysis, Lead, Series, analyze, leads, series_in};
+use growthpath_analysis::undamaged;
 use growthpath_trace::{Run, RunInfo, Status, Table};
 use serde_json::Value;
 
@@ -81,7 +82,7 @@ impl Material {
                 name: material.free_name(run),
                 analysis: analyze(run, window.clone())?,
                 series: series_in(run, window.clone(), POINTS)?,
-                diagnosis: diagnosis(run, &Thresholds::default()).ok(),
+                diagnosis: undamaged(diagnosis(run, &Thresholds::default()))?,
                 leads: leads(run, window.clone()).unwrap_or_default(),
                 config: run.info().config.clone(),
                 info: run.info().clone(),
@@ -93,7 +94,10 @@ impl Material {
         let steps = window.unwrap_or(0..u32::MAX);
         for &(from, to) in pairs {
             if let Some((a, b)) = runs.get(from).zip(runs.get(to)) {
-                let comparison = compare(a, b, Layers::All, steps.clone()).map_err(|e| e.to_string());
+                let comparison = match compare(a, b, Layers::All, steps.clone()) {
+                    Err(e) if e.is_damage() => return Err(e.into()),
+                    other => other.map_err(|e| e.to_string()),
+                };
                 material.comparisons.push(Pair { from, to, comparison });
             }
         }
@@ -103,7 +107,7 @@ impl Material {
     /// A name for the next run: its label, with seed, folder or number where that is taken.
     fn free_name(&self, run: &Run) -> String {
         let label = &run.info().label;
-        let base = if label.is_empty() { run.dir().display().to_string() } else { label.clone() };
+        let base = if label.is_empty() { growthpath_trace::shown_path(run.dir()) } else { label.clone() };
         let seed = run.info().seeds.get("model").copied().unwrap_or(0);
         let folder = run.dir().file_name().map_or(String::new(), |f| f.to_string_lossy().into_owned());
         let numbered = (2..).map(|i| format!("{base} #{i}"));

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Instant;
 
-use growthpath_trace::{Run, RunLock, disk};
+use growthpath_trace::{Run, RunLock, disk, shown_path};
 
 use super::device::DeviceArg;
 use super::output;
@@ -145,8 +145,8 @@ pub fn run(args: &Args) -> Result<()> {
         "{summary}\n{:.0} s in all. Figures: {}\nOpen the report: {}\nnext:\n  growthpath analyze {first}\n  \
          growthpath compare {first} {second}\n",
         started.elapsed().as_secs_f64(),
-        figures.display(),
-        page.display()
+        shown_path(&figures),
+        shown_path(&page)
     ))
 }
 

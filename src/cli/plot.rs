@@ -1,11 +1,11 @@
 //! `growthpath plot`.
 
 use std::ops::Range;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::ValueEnum;
 use growthpath_figures::{FIGURES, Figure, Material, figure};
-use growthpath_trace::Run;
+use growthpath_trace::{Run, shown_path};
 
 use super::output;
 use super::progress::note;
@@ -64,7 +64,7 @@ pub type Pairs = Vec<(usize, usize)>;
 
 /// Open runs; without pairs asked for (numbered from 1), the first is paired with every other.
 pub fn open(paths: &[PathBuf], asked: &[(usize, usize)]) -> Result<(Vec<Run>, Pairs)> {
-    let runs = paths.iter().map(|p| Ok(Run::open(p)?)).collect::<Result<Vec<_>>>()?;
+    let runs = paths.iter().map(|p| whole_run(p)).collect::<Result<Vec<_>>>()?;
     if let Some((a, b)) = asked.iter().find(|(a, b)| [*a, *b].iter().any(|n| *n == 0 || *n > runs.len())) {
         return Err(Error::usage(format!(
             "--pair {a}:{b}: {} runs were named, numbered from 1; the pair is two of these numbers",
@@ -76,6 +76,13 @@ pub fn open(paths: &[PathBuf], asked: &[(usize, usize)]) -> Result<(Vec<Run>, Pa
         _ => asked.iter().map(|(a, b)| (a - 1, b - 1)).collect(),
     };
     Ok((runs, pairs))
+}
+
+/// Open a run all of whose parts are what its manifest lists: damage in any table is an error, never an empty section.
+pub fn whole_run(path: &Path) -> Result<Run> {
+    let run = Run::open(path)?;
+    run.check_parts()?;
+    Ok(run)
 }
 
 /// Run the verb.
@@ -107,7 +114,7 @@ pub fn run(args: &Args) -> Result<()> {
         })
         .collect();
     let paths = save(&pictures(&material, wanted), &args.out, &formats, width)?;
-    let list: Vec<String> = paths.iter().map(|p| format!("{}\n", p.display())).collect();
+    let list: Vec<String> = paths.iter().map(|p| format!("{}\n", shown_path(p))).collect();
     output::print(&list.concat())
 }
 

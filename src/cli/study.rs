@@ -6,13 +6,13 @@ use std::sync::Arc;
 use clap::Parser;
 use growthpath_analysis::compare::{Layers, compare, seeds};
 use growthpath_analysis::statistics::{CONFIDENCE, estimate, mean_interval};
-use growthpath_trace::{Run, RunLock, Status, disk};
+use growthpath_trace::{Run, RunLock, Status, disk, shown_path};
 
 use super::device::{DeviceArg, pick};
 use super::output::{self, number, table};
 use super::progress::note;
 use super::seed_table;
-use super::train::{load_data, resume_shown, set_threads, train_shown};
+use super::train::{load_data, resume_shown, set_threads, settle_vocab, train_shown};
 use super::train_args::TrainArgs;
 use crate::data::Dataset;
 use crate::error::{Error, Result};
@@ -71,7 +71,7 @@ pub fn train_all(jobs: &mut [Job], device: DeviceArg, quiet: bool) -> Result<()>
         let key = format!("{:?} {} {}", job.config.data, job.config.tokenizer, job.config.model.context);
         let data = match &loaded {
             Some((k, d)) if *k == key => {
-                job.config.model.vocab = d.info().vocab_size;
+                settle_vocab(&mut job.config, d)?;
                 Arc::clone(d)
             }
             _ => Arc::new(load_data(&mut job.config, quiet)?),
@@ -83,7 +83,7 @@ pub fn train_all(jobs: &mut [Job], device: DeviceArg, quiet: bool) -> Result<()>
             return Err(stopped_between(signal));
         }
         match state(&job.folder, &job.config)? {
-            State::Done => note(&format!("{}: done", job.folder.display())),
+            State::Done => note(&format!("{}: done", shown_path(&job.folder))),
             State::New => {
                 keep_diverged(job, train_shown(&job.config, &data, &job.folder, &job.label, &device, quiet))?;
             }
@@ -127,10 +127,7 @@ pub fn run(args: &Args) -> Result<()> {
     let plan = Plan::read(&args.plan)?;
     let out = args.out.clone().unwrap_or_else(|| args.plan.with_extension(""));
     if out.exists() && !args.resume && out.read_dir().is_ok_and(|mut d| d.next().is_some()) {
-        return Err(Error::usage(format!(
-            "{}: exists already; go on with --resume or choose another --out",
-            out.display()
-        )));
+        return Err(Error::format(&out, "exists already; go on with --resume or choose another --out"));
     }
     let mut jobs = Vec::new();
     for seed in &plan.seeds {
@@ -154,7 +151,7 @@ pub fn run(args: &Args) -> Result<()> {
     jobs.iter().try_for_each(Job::check)?;
     disk::create_dirs(&out)?;
     let _lock = RunLock::take(&out)?;
-    let again = format!("growthpath study {} --out {} --resume", args.plan.display(), out.display());
+    let again = format!("growthpath study {} --out {} --resume", shown_path(&args.plan), shown_path(&out));
     train_all(&mut jobs, args.device, args.quiet).map_err(|e| mended(e, &again))?;
     let first: Vec<Run> = plan
         .arms
@@ -203,7 +200,7 @@ fn summary(plan: &Plan, out: &Path) -> Result<String> {
             text += &seed_table::text(&seeds(&all, CONFIDENCE)?);
         }
     }
-    text += &format!("\nreport: {}\n", out.join("report.html").display());
+    text += &format!("\nreport: {}\n", shown_path(&out.join("report.html")));
     Ok(text)
 }
 

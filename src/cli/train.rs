@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Instant;
 
-use growthpath_trace::Run;
+use growthpath_trace::{LONGEST_LABEL, Run, shown_path};
 
 use super::device::{DeviceArg, pick};
 use super::progress::{Progress, note};
@@ -15,7 +15,7 @@ use crate::error::{Error, Result};
 use crate::model::params::count;
 use crate::train::config::ProbeTimes;
 use crate::train::safeguard::{MINUTES, set_interval};
-use crate::train::{Device, Outcome, Resume, TrainConfig, resume, stop, train};
+use crate::train::{Device, Outcome, Resume, TrainConfig, resume, sizes, stop, train};
 
 /// Arguments of `growthpath train`.
 #[derive(Debug, Clone, clap::Args)]
@@ -65,6 +65,7 @@ pub fn set_threads(threads: Option<usize>) -> Result<()> {
 
 /// Load and tokenize a run's text, saying so when it takes long.
 pub fn load_data(config: &mut TrainConfig, quiet: bool) -> Result<Dataset> {
+    sizes::fit(config, false)?;
     let started = Instant::now();
     let mut said = false;
     let mut on = |stage: Stage, done: u64, all: u64| {
@@ -75,8 +76,23 @@ pub fn load_data(config: &mut TrainConfig, quiet: bool) -> Result<Dataset> {
     };
     let spec = tokenizer(&config.tokenizer)?;
     let data = Dataset::load(&data_source(&config.data), &spec, config.model.context, &mut on)?;
-    config.model.vocab = data.info().vocab_size;
+    settle_vocab(config, &data)?;
     Ok(data)
+}
+
+/// The tokenizer decides the vocabulary; one that was asked for may be larger (padded), not smaller.
+pub fn settle_vocab(config: &mut TrainConfig, data: &Dataset) -> Result<()> {
+    let entries = data.info().vocab_size;
+    match config.model.vocab {
+        0 => config.model.vocab = entries,
+        asked if asked < entries => {
+            return Err(Error::usage(format!(
+                "vocabulary of {asked}: the tokenizer has {entries} entries; leave --set vocab out, or give at least as many to pad it"
+            )));
+        }
+        _ => {}
+    }
+    sizes::fit(config, false)
 }
 
 /// Train with a progress display.
@@ -104,11 +120,11 @@ pub fn resume_shown(
     quiet: bool,
 ) -> Result<Outcome> {
     for s in &from.skipped {
-        note(&format!("skipped {}: {}", s.dir.display(), s.why));
+        note(&format!("skipped {}: {}", shown_path(&s.dir), s.why));
     }
     let out = from.run().to_owned();
     let Some(step) = from.from.as_ref().map(|f| f.step) else {
-        note(&format!("{}: stopped before its first checkpoint: starting again", out.display()));
+        note(&format!("{}: stopped before its first checkpoint: starting again", shown_path(&out)));
         from.discard()?;
         return train_shown(config, data, &out, label, device, quiet);
     };
@@ -142,6 +158,7 @@ pub fn run(args: &Args) -> Result<()> {
         }
         let config = args.train.resolve()?;
         let label = args.label.clone().unwrap_or_else(|| config.label());
+        bounded(&label)?;
         (config, label)
     };
     config.validate_without_text()?;
@@ -154,14 +171,7 @@ pub fn run(args: &Args) -> Result<()> {
     if args.profile {
         profile_start(&device)?;
     }
-    let stored = config.model.vocab;
     let data = load_data(&mut config, args.quiet)?;
-    if args.resume && stored != config.model.vocab {
-        return Err(Error::usage(format!(
-            "the tokenizer now has {} entries, the run was started with {stored}",
-            config.model.vocab
-        )));
-    }
     config.validate()?;
     if !args.quiet {
         note(&describe(&config, &data, &device));
@@ -179,6 +189,16 @@ pub fn run(args: &Args) -> Result<()> {
         text += &profile_end(&device, &outcome)?;
     }
     output::print(&text)
+}
+
+/// A label that a figure has room for.
+fn bounded(label: &str) -> Result<()> {
+    match label.chars().count() {
+        n if n > LONGEST_LABEL => Err(Error::usage(format!(
+            "--label has {n} characters, at most {LONGEST_LABEL} are shown: shorten it"
+        ))),
+        _ => Ok(()),
+    }
 }
 
 fn profile_start(device: &Device) -> Result<()> {
@@ -281,7 +301,7 @@ fn summary(c: &TrainConfig, o: &Outcome, args: &Args) -> String {
         o.valid_loss.exp(),
         c.steps,
         probing(c, o),
-        args.out.display(),
+        shown_path(&args.out),
     )
 }
 

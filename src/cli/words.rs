@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use growthpath_trace::shown_path;
+
 pub use crate::tables::{WIDTH, wrap};
 
 /// One wrapped line a term.
@@ -15,7 +17,7 @@ pub fn glossary(terms: &[(&str, &str)]) -> String {
 
 /// A path as a shell takes it.
 pub fn shell(path: &Path) -> String {
-    let text = path.display().to_string();
+    let text = shown_path(path);
     let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+=:,@%".contains(c);
     match text.chars().all(plain) && !text.is_empty() {
         true => text,
@@ -26,7 +28,7 @@ pub fn shell(path: &Path) -> String {
 /// Two names that tell runs apart: the labels, with the directory where both are the same.
 pub fn told_apart(a: (&str, &Path), b: (&str, &Path)) -> (String, String) {
     let name = |(label, dir): (&str, &Path)| match a.0 == b.0 || label.is_empty() {
-        true => format!("{label} ({})", dir.display()).trim_start().to_owned(),
+        true => format!("{label} ({})", shown_path(dir)).trim_start().to_owned(),
         false => label.to_owned(),
     };
     (name(a), name(b))

@@ -11,6 +11,7 @@ pub mod corpus;
 pub mod dataset;
 pub mod error;
 pub mod lookback;
+mod not_text;
 mod read_text;
 pub mod stream;
 pub mod tokenizer;

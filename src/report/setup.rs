@@ -67,7 +67,7 @@ pub fn made(m: &Material) -> Vec<Made> {
             if let Some(n) = info.extra.get("parameters").and_then(Value::as_u64) {
                 about.push(format!("{n} parameters"));
             }
-            about.push(format!("in {}", r.dir.display()));
+            about.push(format!("in {}", growthpath_trace::shown_path(&r.dir)));
             let command = info.extra.get("command").and_then(Value::as_str).unwrap_or("").to_owned();
             Made { name: r.name.clone(), about: about.join("; "), command }
         })

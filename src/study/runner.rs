@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use growthpath_trace::{Run, Status, is_unborn};
+use growthpath_trace::{Run, Status, is_unborn, shown_path};
 
 use crate::error::{Error, Result};
 use crate::train::cadence::like::like;
@@ -96,7 +96,7 @@ pub fn state(folder: &Path, config: &TrainConfig) -> Result<State> {
     if stored.as_ref() != Some(config) {
         return Err(Error::usage(format!(
             "{}: holds a run of another configuration; choose another --out or remove it",
-            folder.display()
+            shown_path(folder)
         )));
     }
     match run.info().status {

@@ -102,7 +102,8 @@ pub fn resume(
     config.validate()?;
     let run = resume.run();
     let Some(checkpoint::Found { step, dir }) = &resume.from else {
-        return Err(Error::usage(format!("{}: has no checkpoint to resume from", run.display())));
+        let run = growthpath_trace::shown_path(run);
+        return Err(Error::usage(format!("{run}: has no checkpoint to resume from")));
     };
     let step = *step;
     let restored = checkpoint::load(dir, config)?;

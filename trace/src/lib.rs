@@ -38,7 +38,10 @@
 mod column;
 pub mod disk;
 mod error;
+#[doc(hidden)]
+pub mod guard;
 mod info;
+pub mod input;
 mod lock;
 mod manifest;
 mod part;
@@ -46,7 +49,9 @@ mod range;
 mod read;
 pub mod rows;
 pub mod seal;
+mod shown;
 mod table;
+mod version;
 mod write;
 
 pub use column::{Cell, CellType, Column, Role};
@@ -60,5 +65,6 @@ pub use rows::{
     EvalLossRow, EvalRow, HeadRow, MaturityRow, ProbeLayerRow, ProbeRow, RelianceRow, Row, SettlingRow,
     ShareRow, StepRow, WHOLE_LAYER, WRITE_CONSTANT, WriteRow,
 };
-pub use table::{Keep, Table};
+pub use shown::{LONGEST_LABEL, shown, shown_label, shown_lines, shown_path};
+pub use table::{Keep, Table, TableVisitor};
 pub use write::{RunWriter, WriterOptions, is_unborn};
