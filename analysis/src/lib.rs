@@ -37,6 +37,7 @@ pub mod maturity;
 pub mod moments;
 pub mod paths;
 pub mod prediction;
+pub mod probe_rows;
 pub mod read;
 pub mod spectral;
 pub mod statistics;
