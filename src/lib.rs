@@ -8,6 +8,7 @@ pub mod cli;
 pub mod data;
 mod error;
 pub mod model;
+pub mod qk_import;
 pub mod report;
 pub mod study;
 mod tables;

@@ -70,7 +70,19 @@ pub fn load_data(config: &mut TrainConfig, quiet: bool) -> Result<Dataset> {
     };
     let spec = tokenizer(&config.tokenizer)?;
     let data = Dataset::load(&data_source(&config.data), &spec, config.model.context, &mut on)?;
-    config.model.vocab = data.info().vocab_size;
+    let entries = data.info().vocab_size;
+    match &config.init {
+        Some(init) if entries > init.vocab => {
+            return Err(Error::usage(format!(
+                "the tokenizer has {entries} entries, the embedding of {} {}: give the tokenizer of that checkpoint",
+                init.checkpoint.display(),
+                init.vocab
+            )));
+        }
+        // Embeddings are often padded: the rows past the tokenizer's last are kept.
+        Some(init) => config.model.vocab = init.vocab,
+        None => config.model.vocab = entries,
+    }
     Ok(data)
 }
 

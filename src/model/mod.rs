@@ -5,8 +5,8 @@ pub mod config;
 mod decoder;
 #[cfg(feature = "cuda")]
 pub mod device;
-pub mod foreign;
 pub mod hf;
+pub mod hf_import;
 pub mod params;
 mod stats;
 

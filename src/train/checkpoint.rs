@@ -14,7 +14,7 @@ use super::moments::{Keeper, KeeperState, KeyMoments};
 use super::optimizer::Optimizer;
 use crate::data::Tokenizer;
 use crate::error::{Error, Result};
-use crate::model::hf::{Named, config_json, from_hf, to_hf};
+use crate::model::hf::{Named, config_json, from_hf, to_hf, tokenizer_config_json};
 use crate::model::params::Params;
 use crate::model::{Decoder, ModelConfig};
 
@@ -120,6 +120,7 @@ pub fn save(
     save_arrays(&part.join("model.safetensors"), &arrays)?;
     write_json(&part.join("config.json"), &config_json(&model.config))?;
     tokenizer.write_tokenizer_json(&part.join("tokenizer.json"))?;
+    write_json(&part.join("tokenizer_config.json"), &tokenizer_config_json(&model.config))?;
     let mut arrays = HashMap::new();
     for (i, m) in optimizer.moments.iter().enumerate() {
         for (name, v) in [("m", &m.m), ("v", &m.v)] {

@@ -39,7 +39,7 @@ pub struct Outcome {
     pub launches_a_step: u64,
 }
 
-/// Train from scratch into the new directory `run`.
+/// Train from scratch, or from the checkpoint of [`TrainConfig::init`], into the new directory `run`.
 ///
 /// # Errors
 /// A configuration or data that cannot be used, a directory that already holds a run, a disk that is full, or
@@ -53,7 +53,10 @@ pub fn train(
     on: &mut dyn FnMut(Event),
 ) -> Result<Outcome> {
     config.validate()?;
-    let model = Decoder::new(config.model.clone(), config.seed, &candle_core::Device::Cpu)?;
+    let model = match &config.init {
+        Some(init) => init.load(&config.model)?,
+        None => Decoder::new(config.model.clone(), config.seed, &candle_core::Device::Cpu)?,
+    };
     let optimizer = Optimizer::new(config, &model.params);
     let accelerator = device.accelerate(config, &model, optimizer.rule())?;
     let writer = RunWriter::create(run, &run_info::describe(config, data, label, device)?)?;

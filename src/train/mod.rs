@@ -10,6 +10,7 @@ pub mod config;
 pub mod cost;
 mod device_step;
 mod dump;
+pub mod init;
 pub mod intervention;
 pub mod lags;
 mod looping;

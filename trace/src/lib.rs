@@ -36,8 +36,10 @@
 //! ```
 
 mod column;
+mod dataset;
 mod disk;
 mod error;
+mod import;
 mod info;
 mod manifest;
 mod part;
@@ -48,7 +50,9 @@ mod table;
 mod write;
 
 pub use column::{Cell, CellType, Column, Role};
+pub use dataset::{Partition, add_to_dataset};
 pub use error::{Error, Result};
+pub use import::{IMPORTED, Imported, import};
 pub use info::{RunInfo, SCHEMA_VERSION, Status};
 pub use manifest::PartEntry;
 pub use range::StepRange;
