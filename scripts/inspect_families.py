@@ -2,11 +2,10 @@
 
 For each model the logit matrix of every head is measured from outside: hooks take attention's input, and the model's own
 projections, run in float64, give queries and keys; M is what they do to unit vectors. Nothing is read from the checkpoint's
-layout. Its attention scale is read from the module that computes the logits.
+layout. The factor that YaRN and LongRoPE put on rotated numbers is asked of the model's rotary module.
 """
 
 import json
-import math
 import subprocess
 import sys
 import tempfile
@@ -21,6 +20,7 @@ BIN = sys.argv[1]
 D, L, H, KV, DH, V = 32, 3, 4, 2, 8, 64
 SIZES = dict(vocab_size=V, hidden_size=D, num_hidden_layers=L, num_attention_heads=H, num_key_value_heads=KV,
              intermediate_size=48, max_position_embeddings=64, pad_token_id=0, bos_token_id=1, eos_token_id=2)
+MHA = {k: v for k, v in SIZES.items() if k != "num_key_value_heads"}
 GPT = dict(vocab_size=V, n_embd=D, n_layer=L, n_head=H, n_positions=64, bos_token_id=1, eos_token_id=2)
 WIDE = dict(head_dim=16)  # head_dim != d / H
 YARN = dict(rope_type="yarn", rope_theta=1e4, factor=4.0, original_max_position_embeddings=16)
@@ -62,7 +62,7 @@ class Case:
     """One model: its type and configuration, how to see its queries and keys, and what inspect must say."""
 
     def __init__(self, name, model_type, options, make=separate(), attention="self_attn", layers="layers", scale=None,
-                 refuse=None, bilinear=True, rope=True, factor=1.0, rotated=1.0, norm="input_layernorm", plus=0.0, auto=AutoModelForCausalLM):
+                 refuse=None, bilinear=True, rope=True, norm="input_layernorm", plus=0.0, auto=AutoModelForCausalLM):
         self.__dict__.update(locals())
 
 
@@ -74,8 +74,8 @@ CASES = [
     Case("llama", "llama", SIZES),
     Case("llama, wide heads", "llama", dict(SIZES, **WIDE)),
     Case("llama, biases", "llama", dict(SIZES, attention_bias=True)),
-    Case("llama, YaRN", "llama", dict(SIZES, rope_parameters=YARN), factor=0.1 * math.log(4) + 1),
-    Case("llama, YaRN mscale", "llama", dict(SIZES, rope_parameters=MSCALE), factor=(0.07 * math.log(4) + 1) / (0.12 * math.log(4) + 1)),
+    Case("llama, YaRN", "llama", dict(SIZES, rope_parameters=YARN)),
+    Case("llama, YaRN mscale", "llama", dict(SIZES, rope_parameters=MSCALE)),
     Case("mistral", "mistral", dict(SIZES, **WIDE)),
     Case("mixtral", "mixtral", dict(SIZES, num_local_experts=2)),
     Case("qwen2", "qwen2", SIZES),
@@ -90,7 +90,8 @@ CASES = [
     Case("phi", "phi", dict(SIZES, partial_rotary_factor=0.5)),
     Case("phi, QK-norm", "phi", dict(SIZES, qk_layernorm=True), bilinear=False),
     Case("phi3", "phi3", SIZES, blocks("qkv_proj", KV)),
-    Case("phi3, LongRoPE", "phi3", dict(SIZES, rope_parameters=LONG), blocks("qkv_proj", KV), factor=math.sqrt(1 + math.log(4) / math.log(16))),
+    Case("phi3, LongRoPE", "phi3", dict(SIZES, rope_parameters=LONG, original_max_position_embeddings=16), blocks("qkv_proj", KV)),
+    Case("phi, YaRN on half a head", "phi", dict(SIZES, rope_parameters=dict(YARN, partial_rotary_factor=0.5))),
     Case("falcon, new", "falcon", dict(SIZES, num_kv_heads=KV, new_decoder_architecture=True), grouped("query_key_value", KV), "self_attention", "h",
          norm="ln_attn"),
     Case("falcon, one key head", "falcon", dict(SIZES, new_decoder_architecture=False, multi_query=True), blocks("query_key_value", 1), "self_attention", "h"),
@@ -102,7 +103,7 @@ CASES = [
          separate(), "attn.attention", "h", scale=lambda l: 1.0, rope=False, norm="ln_1"),
     Case("gpt_bigcode", "gpt_bigcode", dict(GPT, multi_query=True), blocks("c_attn", 1), "attn", "h", rope=False, norm="ln_1"),
     Case("gpt_bigcode, many keys", "gpt_bigcode", dict(GPT, multi_query=False), per_head("c_attn"), "attn", "h", rope=False, norm="ln_1"),
-    Case("opt", "opt", dict(SIZES, ffn_dim=48, word_embed_proj_dim=D), rope=False, norm="self_attn_layer_norm"),
+    Case("opt", "opt", dict(MHA, ffn_dim=48, word_embed_proj_dim=D), rope=False, norm="self_attn_layer_norm"),
     Case("granite", "granite", dict(SIZES, attention_multiplier=0.03), scale=lambda l: 0.03),
     Case("cohere", "cohere", SIZES),
     Case("cohere2", "cohere2", dict(SIZES, layer_types=["sliding_attention", "full_attention", "sliding_attention"]), rope=[True, False, True]),
@@ -115,14 +116,14 @@ CASES = [
     Case("persimmon", "persimmon", dict(SIZES, qk_layernorm=False), per_head("query_key_value")),
     Case("gpt_oss", "gpt_oss", dict(SIZES, head_dim=8, num_local_experts=2, num_experts_per_tok=1,
          rope_parameters=dict(rope_type="default", rope_theta=1e4))),
-    Case("bert", "bert", dict(SIZES), separate("self.query", "self.key"), "attention", "layer", rope=False, norm=None, auto=AutoModel),
+    Case("bert", "bert", MHA, separate("self.query", "self.key"), "attention", "layer", rope=False, norm=None, auto=AutoModel),
     Case("deepseek_v3", "deepseek_v3", dict(SIZES, n_routed_experts=4, n_group=2, topk_group=1, num_experts_per_tok=2, moe_intermediate_size=16, kv_lora_rank=8,
          q_lora_rank=8, qk_rope_head_dim=4, qk_nope_head_dim=4, v_head_dim=8, num_key_value_heads=H), refuse="multi-head latent attention"),
     Case("deepseek_v2", "deepseek_v2", dict(SIZES, n_routed_experts=4, num_experts_per_tok=2, moe_intermediate_size=16, kv_lora_rank=8, q_lora_rank=8, qk_rope_head_dim=4,
          qk_nope_head_dim=4, v_head_dim=8, num_key_value_heads=H), refuse="multi-head latent attention"),
     Case("mamba", "mamba", dict(vocab_size=V, hidden_size=D, num_hidden_layers=L), refuse="no attention logits"),
     Case("t5", "t5", dict(vocab_size=V, d_model=D, num_layers=L, num_heads=H, d_kv=DH, d_ff=48), refuse="encoder-decoder", auto=transformers.AutoModelForSeq2SeqLM),
-    Case("electra", "electra", dict(SIZES, embedding_size=D), refuse="`electra` is not known", auto=AutoModel),
+    Case("electra", "electra", dict(MHA, embedding_size=D), refuse="`electra` is not known", auto=AutoModel),
 ]
 
 
@@ -153,6 +154,8 @@ def expected(case, model):
     # The width of a head, where a configuration has one of its own.
     width = getattr(config, "head_dim", None) or DH
     plain, augmented, folded = [], [], []
+    rotary = next((m for m in model.modules() if isinstance(getattr(m, "attention_scaling", None), float)), None)
+    factor, turned = (rotary.attention_scaling, 2 * rotary.inv_freq.numel()) if rotary else (1.0, 0)
     for l, layer in enumerate(layers_of(model, case)):
         module = layer.get_submodule(case.attention)
         with torch.no_grad():
@@ -164,7 +167,10 @@ def expected(case, model):
         bq, bk = q[0], k[0]
         q, k = q[1:] - bq, k[1:] - bk
         rope = case.rope if isinstance(case.rope, bool) else case.rope[l]
-        s = (case.scale(l) if case.scale else width**-0.5) * (case.factor**2 if rope else 1.0)
+        if rope:
+            for t in (q, k, bq, bk):
+                t[..., :turned] *= factor
+        s = case.scale(l) if case.scale else width**-0.5
         top = lambda a, b: np.linalg.svd(a @ b.T * s, compute_uv=False)[0]
         plain.append([top(q[:, h], k[:, h * kv // H]) for h in range(H)])
         low = lambda w, b: np.vstack([w, b[None]])
@@ -220,6 +226,7 @@ def check(case, folder):
 
 
 def main():
+    transformers.utils.logging.disable_progress_bar()
     failed = 0
     for case in CASES:
         with tempfile.TemporaryDirectory() as folder:

@@ -1,12 +1,12 @@
-//! `growthpath export`: a table of a run as CSV or JSON lines, streamed.
+//! `growthpath export`: a table of a run as CSV or JSON lines, streamed; or runs as one partitioned Parquet dataset.
 
 use std::io::{BufWriter, Write};
 use std::ops::Range;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use growthpath_trace::{
-    CellType, EvalLossRow, EvalRow, HeadRow, MaturityRow, ProbeLayerRow, ProbeRow, RelianceRow, Row, Run,
-    SettlingRow, ShareRow, StepRow, WriteRow,
+    CellType, EvalLossRow, EvalRow, HeadRow, MaturityRow, Partition, ProbeLayerRow, ProbeRow, RelianceRow, Row,
+    Run, SettlingRow, ShareRow, StepRow, WriteRow, add_to_dataset,
 };
 
 use super::window;
@@ -51,11 +51,16 @@ pub enum Format {
 /// Arguments of `growthpath export`.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Args {
-    /// Run directory
-    run: PathBuf,
+    /// Run directory; several with --to
+    #[arg(value_name = "RUN", required = true)]
+    runs: Vec<PathBuf>,
     /// Table
-    #[arg(long, value_enum)]
-    table: TableName,
+    #[arg(long, value_enum, required_unless_present = "to")]
+    table: Option<TableName>,
+    /// Write whole runs: `--to parquet-dataset DIR` adds them to one dataset, TABLE/arm=ARM/seed=SEED/*.parquet, which
+    /// DuckDB, Spark and DataFusion query as it lies
+    #[arg(long, num_args = 2, value_names = ["KIND", "DIR"], conflicts_with_all = ["table", "format", "window"])]
+    to: Option<Vec<String>>,
     /// Format
     #[arg(long, value_enum, default_value = "csv")]
     format: Format,
@@ -66,8 +71,17 @@ pub struct Args {
 
 /// Run the verb.
 pub fn run(args: &Args) -> Result<()> {
-    let run = Run::open(&args.run)?;
-    match args.table {
+    if let Some([kind, dir]) = args.to.as_deref() {
+        if kind != "parquet-dataset" {
+            return Err(Error::usage(format!("--to {kind}: the kind known is parquet-dataset")));
+        }
+        return dataset(&args.runs, Path::new(dir));
+    }
+    let ([run], Some(table)) = (args.runs.as_slice(), args.table) else {
+        return Err(Error::usage("a table is written of one run at a time; several runs go into one dataset with --to"));
+    };
+    let run = Run::open(run)?;
+    match table {
         TableName::Steps => rows::<StepRow>(&run, args),
         TableName::Heads => rows::<HeadRow>(&run, args),
         TableName::Writes => rows::<WriteRow>(&run, args),
@@ -80,6 +94,45 @@ pub fn run(args: &Args) -> Result<()> {
         TableName::Shares => rows::<ShareRow>(&run, args),
         TableName::Reliance => rows::<RelianceRow>(&run, args),
     }
+}
+
+/// Add runs to a dataset; `runs.jsonl` beside its tables says what each is.
+fn dataset(runs: &[PathBuf], dir: &Path) -> Result<()> {
+    let mut opened = Vec::new();
+    for path in runs {
+        let run = Run::open(path)?;
+        let partition = Partition::of(&run);
+        if let Some((other, ..)) = opened.iter().find(|(_, _, p)| *p == partition) {
+            let other: &PathBuf = other;
+            return Err(Error::usage(format!(
+                "{} and {} are both arm `{}`, seed {}: a dataset keeps runs apart by these; give one another --label when it is trained",
+                other.display(),
+                path.display(),
+                partition.arm,
+                partition.seed
+            )));
+        }
+        opened.push((path.clone(), run, partition));
+    }
+    let mut files = 0;
+    for (path, run, partition) in &opened {
+        files += add_to_dataset(run, partition, dir)?;
+        let info = run.info();
+        let line = serde_json::json!({
+            "arm": partition.arm, "seed": partition.seed, "run": path.display().to_string(), "status": info.status,
+            "layers": info.layers, "heads": info.heads, "steps_planned": info.steps_planned, "config": info.config,
+        });
+        let list = dir.join("runs.jsonl");
+        let mut file =
+            std::fs::OpenOptions::new().create(true).append(true).open(&list).map_err(Error::io(&list))?;
+        file.write_all(format!("{line}\n").as_bytes()).map_err(Error::io(&list))?;
+    }
+    let dir = dir.display();
+    super::output::print(&format!(
+        "{} runs, {files} files in {dir}\nnext: duckdb -c \"SELECT arm, seed, max(loss) FROM read_parquet('{dir}/steps/**/*.parquet', \
+         hive_partitioning = true) GROUP BY ALL\"\n",
+        opened.len()
+    ))
 }
 
 /// A cell's text from its bits: the shortest that reads back to the same number.

@@ -10,6 +10,7 @@ mod completions;
 mod demo;
 mod device;
 mod export;
+mod import;
 mod inspect;
 mod losses;
 mod output;
@@ -60,12 +61,14 @@ pub enum Command {
     Plot(plot::Args),
     /// Write a self-contained HTML report of saved runs
     Report(report::Args),
-    /// Spectral view of attention in checkpoints (ours, or Hugging Face GPT-2 and LLaMA layouts)
+    /// Spectral view of attention in checkpoints: ours, or those of the architectures that transformers has
     Inspect(inspect::Args),
     /// Check a run's integrity and every identity that its rows must satisfy
     Verify(verify::Args),
-    /// Write a table of a run as CSV or JSON lines
+    /// Write a table of a run as CSV or JSON lines, or runs as one Parquet dataset
     Export(export::Args),
+    /// Take a run whose Parquet files another program wrote
+    Import(import::Args),
     /// Measure what telemetry, recording and probes cost on this machine
     #[command(args_override_self = true, allow_negative_numbers = true)]
     Bench(Box<bench::Args>),
@@ -87,6 +90,7 @@ fn dispatch(cli: Cli) -> Result<()> {
         Command::Inspect(a) => inspect::run(&a),
         Command::Verify(a) => verify::run(&a),
         Command::Export(a) => export::run(&a),
+        Command::Import(a) => import::run(&a),
         Command::Bench(a) => bench::run(&a),
         Command::CheckDevice(a) => check_device::run(&a),
         Command::Completions(a) => completions::run(&a, Cli::command()),
