@@ -21,7 +21,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let (sequences, length) = tokens.dims2()?;
     let ids = tokens.to_dtype(DType::U32)?.flatten_all()?.to_vec1::<u32>()?;
     let forward = model.forward(&ids, length, &Options::default())?;
-    let head = model.params.index(Role::Head, None).or_else(|| model.params.index(Role::TokenEmbedding, None));
+    let head =
+        model.params.index(Role::Head, None).or_else(|| model.params.index(Role::TokenEmbedding, None));
     let head = model.params.vars[head.ok_or("the model has no embedding")?].as_tensor();
     let logits: Tensor = forward.output().matmul(&head.t()?)?.reshape((sequences, length, head.dim(0)?))?;
     save_arrays(Path::new(out), &HashMap::from([("logits".to_string(), logits)]))?;

@@ -5,8 +5,8 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use growthpath_trace::{
-    CellType, EvalLossRow, EvalRow, HeadRow, MaturityRow, Partition, ProbeLayerRow, ProbeRow, RelianceRow, Row,
-    Run, SettlingRow, ShareRow, StepRow, WriteRow, add_to_dataset,
+    CellType, EvalLossRow, EvalRow, HeadRow, MaturityRow, Partition, ProbeLayerRow, ProbeRow, RelianceRow,
+    Row, Run, SettlingRow, ShareRow, StepRow, WriteRow, add_to_dataset,
 };
 
 use super::window;
@@ -78,7 +78,9 @@ pub fn run(args: &Args) -> Result<()> {
         return dataset(&args.runs, Path::new(dir));
     }
     let ([run], Some(table)) = (args.runs.as_slice(), args.table) else {
-        return Err(Error::usage("a table is written of one run at a time; several runs go into one dataset with --to"));
+        return Err(Error::usage(
+            "a table is written of one run at a time; several runs go into one dataset with --to",
+        ));
     };
     let run = Run::open(run)?;
     match table {

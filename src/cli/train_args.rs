@@ -235,7 +235,9 @@ impl TrainArgs {
         };
         let (init, model) = Init::open(dir)?;
         if let Some(s) = self.set.iter().find(|s| !s.starts_with("context=")) {
-            return Err(Error::usage(format!("--set {s}: with --init the checkpoint decides the model; only context may be set")));
+            return Err(Error::usage(format!(
+                "--set {s}: with --init the checkpoint decides the model; only context may be set"
+            )));
         }
         Ok((model, INIT_BATCH, Some(init)))
     }

@@ -10,14 +10,17 @@ use super::config::{Family, Ffn, ModelConfig, Norm, Positions};
 /// What no arm has, by its key: the model would not be the same function.
 pub fn arm_of(json: &Value) -> Result<ModelConfig, String> {
     if let Some(ours) = json.get("growthpath") {
-        return serde_json::from_value(ours.clone()).map_err(|e| format!("its `growthpath` section is not ours: {e}"));
+        return serde_json::from_value(ours.clone())
+            .map_err(|e| format!("its `growthpath` section is not ours: {e}"));
     }
     let c = Keys(json);
     let config = match c.text("model_type") {
         Some("gpt2") => gpt2(&c)?,
         Some(kind @ ("llama" | "mistral")) => llama(&c, kind)?,
         Some(other) => {
-            return Err(format!("model_type `{other}` fits none of the arms; gpt2, llama and mistral can, where their options do"));
+            return Err(format!(
+                "model_type `{other}` fits none of the arms; gpt2, llama and mistral can, where their options do"
+            ));
         }
         None => return Err("it names no `model_type`".into()),
     };
@@ -41,21 +44,30 @@ impl Keys<'_> {
         self.value(key).and_then(Value::as_str)
     }
     fn number(&self, key: &str, absent: f64) -> Result<f64, String> {
-        self.value(key).map_or(Ok(absent), |v| v.as_f64().ok_or_else(|| format!("`{key}` is {v}, not a number")))
+        self.value(key)
+            .map_or(Ok(absent), |v| v.as_f64().ok_or_else(|| format!("`{key}` is {v}, not a number")))
     }
     fn flag(&self, key: &str, absent: bool) -> Result<bool, String> {
-        self.value(key).map_or(Ok(absent), |v| v.as_bool().ok_or_else(|| format!("`{key}` is {v}, not true or false")))
+        self.value(key)
+            .map_or(Ok(absent), |v| v.as_bool().ok_or_else(|| format!("`{key}` is {v}, not true or false")))
     }
     fn count(&self, key: &str) -> Result<Option<usize>, String> {
         let Some(v) = self.value(key) else { return Ok(None) };
-        v.as_u64().and_then(|n| usize::try_from(n).ok()).map(Some).ok_or_else(|| format!("`{key}` is {v}, not a count"))
+        v.as_u64()
+            .and_then(|n| usize::try_from(n).ok())
+            .map(Some)
+            .ok_or_else(|| format!("`{key}` is {v}, not a count"))
     }
     fn need(&self, key: &str) -> Result<usize, String> {
         self.count(key)?.ok_or_else(|| format!("it lacks `{key}`"))
     }
     /// A switch that must stand as in our arms.
     fn must(&self, key: &str, ours: bool) -> Result<(), String> {
-        if self.flag(key, ours)? == ours { Ok(()) } else { Err(format!("`{key}` is {}: no arm has that", !ours)) }
+        if self.flag(key, ours)? == ours {
+            Ok(())
+        } else {
+            Err(format!("`{key}` is {}: no arm has that", !ours))
+        }
     }
 }
 
@@ -89,7 +101,9 @@ fn gpt2(c: &Keys<'_>) -> Result<ModelConfig, String> {
         "gelu_new" | "gelu_pytorch_tanh" => Ffn::Gelu,
         "relu" => Ffn::Relu,
         "silu" | "swish" => Ffn::Silu,
-        other => return Err(format!("`activation_function` is `{other}`: the arms have gelu_new, relu and silu")),
+        other => {
+            return Err(format!("`activation_function` is `{other}`: the arms have gelu_new, relu and silu"));
+        }
     };
     Ok(ModelConfig {
         ffn,
@@ -114,10 +128,14 @@ fn llama(c: &Keys<'_>, kind: &str) -> Result<ModelConfig, String> {
         (n, _) => n.unwrap_or(heads),
     };
     if keys != heads {
-        return Err(format!("{heads} query heads share {keys} key heads (grouped-query attention): the arms have as many of each"));
+        return Err(format!(
+            "{heads} query heads share {keys} key heads (grouped-query attention): the arms have as many of each"
+        ));
     }
     if let Some(n) = c.count("head_dim")?.filter(|n| n * heads != width) {
-        return Err(format!("`head_dim` {n} x {heads} heads is not the width {width}: the arms have no such heads"));
+        return Err(format!(
+            "`head_dim` {n} x {heads} heads is not the width {width}: the arms have no such heads"
+        ));
     }
     let context = c.need("max_position_embeddings")?;
     if let Some(n) = c.count("sliding_window")?.filter(|n| *n < context) {
@@ -133,7 +151,11 @@ fn llama(c: &Keys<'_>, kind: &str) -> Result<ModelConfig, String> {
         "silu" | "swish" => Ffn::Swiglu,
         "gelu_new" | "gelu_pytorch_tanh" => Ffn::Geglu,
         "relu" => Ffn::Reglu,
-        other => return Err(format!("`hidden_act` is `{other}`: the arms have silu, gelu_pytorch_tanh and relu gates")),
+        other => {
+            return Err(format!(
+                "`hidden_act` is `{other}`: the arms have silu, gelu_pytorch_tanh and relu gates"
+            ));
+        }
     };
     let (attention, mlp) = (c.flag("attention_bias", false)?, c.flag("mlp_bias", false)?);
     if attention != mlp {

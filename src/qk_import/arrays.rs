@@ -52,10 +52,14 @@ impl Arrays {
     /// # Errors
     /// A name that is not there, a number type that holds no plain weights, a value that is not finite.
     pub fn read(&self, name: &str) -> Result<Named> {
-        let stored = self.0.get(name).ok_or_else(|| Error::usage(format!("the checkpoint lacks `{name}`")))?;
+        let stored =
+            self.0.get(name).ok_or_else(|| Error::usage(format!("the checkpoint lacks `{name}`")))?;
         let wrong = |m: String| Error::format(self.0.path(stored), m);
         if self.0.dtype(name, stored)?.needs_scale() {
-            return Err(wrong(format!("`{name}` is stored as {}: dequantize the checkpoint first", stored.dtype)));
+            return Err(wrong(format!(
+                "`{name}` is stored as {}: dequantize the checkpoint first",
+                stored.dtype
+            )));
         }
         let count = stored.shape.iter().product();
         let mut data = Vec::with_capacity(count);

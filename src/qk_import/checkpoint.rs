@@ -16,18 +16,41 @@ use crate::error::{Error, Result};
 
 /// Parts of a name that wrappers and multimodal models put before the list of layers.
 const WRAPPERS: [&str; 14] = [
-    "module", "_orig_mod", "base_model", "model", "language_model", "text_model", "transformer", "gpt_neox", "decoder", "encoder",
-    "bert", "roberta", "backbone", "_fsdp_wrapped_module",
+    "module",
+    "_orig_mod",
+    "base_model",
+    "model",
+    "language_model",
+    "text_model",
+    "transformer",
+    "gpt_neox",
+    "decoder",
+    "encoder",
+    "bert",
+    "roberta",
+    "backbone",
+    "_fsdp_wrapped_module",
 ];
 
 /// Beginnings of the names of modules that normalize queries or keys.
 const QK_NORMS: [&str; 12] = [
-    "q_norm", "k_norm", "q_layernorm", "k_layernorm", "query_norm", "key_norm", "query_layernorm", "key_layernorm", "q_ln", "k_ln",
-    "qk_norm", "ln_q",
+    "q_norm",
+    "k_norm",
+    "q_layernorm",
+    "k_layernorm",
+    "query_norm",
+    "key_norm",
+    "query_layernorm",
+    "key_layernorm",
+    "q_ln",
+    "k_ln",
+    "qk_norm",
+    "ln_q",
 ];
 
 /// Switches of configurations that turn on normalized queries and keys.
-const QK_SWITCHES: [&str; 5] = ["use_qk_norm", "qk_norm", "qk_layernorm", "qk_layer_norm", "attn_config.qk_ln"];
+const QK_SWITCHES: [&str; 5] =
+    ["use_qk_norm", "qk_norm", "qk_layernorm", "qk_layer_norm", "attn_config.qk_ln"];
 
 /// A foreign checkpoint whose architecture is known.
 #[derive(Debug)]
@@ -126,7 +149,8 @@ impl Checkpoint {
         };
         for (l, names) in self.layers.iter().filter_map(|l| Some((l, found.attention.get(l)?))) {
             for name in names {
-                let below = |m: &&str| name.strip_prefix(*m).is_some_and(|r| r.is_empty() || r.starts_with('.'));
+                let below =
+                    |m: &&str| name.strip_prefix(*m).is_some_and(|r| r.is_empty() || r.starts_with('.'));
                 if QK_NORMS.iter().any(|m| below(&m)) {
                     normalized = true;
                     continue;
@@ -136,8 +160,10 @@ impl Checkpoint {
                 }
                 let ours = projections.iter().find(|m| below(m)).map(|m| &name[m.len()..]);
                 let plain = |rest: &str| {
-                    matches!(rest, ".weight" | ".bias" | ".weight_scale" | ".weight_scale_inv" | ".weight_zero_point")
-                        || matches!(rest, ".input_scale" | ".output_scale" | ".activation_scale")
+                    matches!(
+                        rest,
+                        ".weight" | ".bias" | ".weight_scale" | ".weight_scale_inv" | ".weight_zero_point"
+                    ) || matches!(rest, ".input_scale" | ".output_scale" | ".activation_scale")
                 };
                 if !ours.is_some_and(plain) {
                     return Err(self.unexpected(*l, name));
@@ -152,7 +178,18 @@ impl Checkpoint {
         let has = |parts: &[&str]| parts.iter().any(|p| name.contains(p));
         let why = if has(&["lora_", "base_layer"]) {
             "a LoRA adapter that is not merged: merge it into its base first"
-        } else if has(&["qweight", "qzeros", "g_idx", "SCB", "absmax", "quant_map", "quant_state", "weight_packed", "_data", ".scales"]) {
+        } else if has(&[
+            "qweight",
+            "qzeros",
+            "g_idx",
+            "SCB",
+            "absmax",
+            "quant_map",
+            "quant_state",
+            "weight_packed",
+            "_data",
+            ".scales",
+        ]) {
             "a quantized weight that is packed: dequantize the checkpoint first"
         } else if has(&["kv_a_proj", "q_a_proj", "kv_b_proj"]) {
             "multi-head latent attention, which has no W_K per head and is not read"
@@ -180,7 +217,8 @@ impl Checkpoint {
             let t = self.store.get(&self.attention(self.layers[0], &format!("{module}.weight")))?;
             t.shape.first().copied()
         };
-        let divided = |n: Option<usize>, by: usize| n.filter(|n| by > 0 && n.is_multiple_of(by)).map(|n| n / by);
+        let divided =
+            |n: Option<usize>, by: usize| n.filter(|n| by > 0 && n.is_multiple_of(by)).map(|n| n / by);
         let (head_dim, kv_heads) = match self.family.projection {
             Projection::Separate { q, k } => {
                 let width = told.or_else(|| divided(rows(q), heads)).unwrap_or(self.width / heads);
@@ -190,7 +228,9 @@ impl Checkpoint {
         };
         let layout = HeadLayout { heads, kv_heads, head_dim };
         if head_dim == 0 || kv_heads == 0 || !heads.is_multiple_of(kv_heads) {
-            return Err(c.wrong(format!("gives {heads} heads, {kv_heads} for keys, of width {head_dim}: that fits no attention")));
+            return Err(c.wrong(format!(
+                "gives {heads} heads, {kv_heads} for keys, of width {head_dim}: that fits no attention"
+            )));
         }
         Ok(layout)
     }
@@ -230,10 +270,14 @@ impl Checkpoint {
             ));
         }
         if let Some(limit) = c.number(&["clip_qkv", "attn_config.clip_qkv"])?.filter(|l| *l > 0.0) {
-            return Ok(Some(format!("queries and keys are clipped at {limit} (clip_qkv): M is the logits' matrix below that only")));
+            return Ok(Some(format!(
+                "queries and keys are clipped at {limit} (clip_qkv): M is the logits' matrix below that only"
+            )));
         }
         if let Some(kind) = c.text(&["position_embedding_type"]).filter(|k| k.starts_with("relative_key")) {
-            return Ok(Some(format!("positions multiply queries and keys ({kind}): M is only a part of the logits' matrix")));
+            return Ok(Some(format!(
+                "positions multiply queries and keys ({kind}): M is only a part of the logits' matrix"
+            )));
         }
         Ok(None)
     }
@@ -244,7 +288,8 @@ impl Checkpoint {
         if let Some(outer) = &self.config.outer_type {
             notes.push(format!("the language model of a `{outer}` checkpoint"));
         }
-        let past: Vec<usize> = found.attention.keys().filter(|l| Some(*l) > self.layers.last()).copied().collect();
+        let past: Vec<usize> =
+            found.attention.keys().filter(|l| Some(*l) > self.layers.last()).copied().collect();
         if !past.is_empty() {
             notes.push(format!(
                 "the weights hold attention in {} more layers than config.json says (from layer {} on); they are not read",
@@ -284,10 +329,14 @@ impl Checkpoint {
             notes.push("quantized weights, multiplied by their scales".into());
         }
         if self.family.scale == Scale::Scalar && self.config.value(&["query_pre_attn_scalar"]).is_none() {
-            notes.push("config.json lacks `query_pre_attn_scalar`: 256, this model_type's default, is taken".into());
+            notes.push(
+                "config.json lacks `query_pre_attn_scalar`: 256, this model_type's default, is taken".into(),
+            );
         }
         if self.family.scale == Scale::Multiplier && self.config.value(&["attention_multiplier"]).is_none() {
-            notes.push("config.json lacks `attention_multiplier`: 1, this model_type's default, is taken".into());
+            notes.push(
+                "config.json lacks `attention_multiplier`: 1, this model_type's default, is taken".into(),
+            );
         }
         self.notes = notes;
         Ok(())
@@ -337,9 +386,11 @@ impl Checkpoint {
         let group = heads / kv_heads;
         let at = |start: usize, width: usize| start * n..(start + width) * n;
         Ok(match order {
-            Order::PerHead => {
-                (3 * heads * n, (0..heads).map(|h| at(3 * h, 1)).collect(), (0..heads).map(|h| at(3 * h + 1, 1)).collect())
-            }
+            Order::PerHead => (
+                3 * heads * n,
+                (0..heads).map(|h| at(3 * h, 1)).collect(),
+                (0..heads).map(|h| at(3 * h + 1, 1)).collect(),
+            ),
             Order::Grouped => {
                 let queries = (0..kv_heads).map(|g| at(g * (group + 2), group)).collect();
                 let keys = (0..kv_heads).map(|g| at(g * (group + 2) + group, 1)).collect();
@@ -377,7 +428,18 @@ impl Checkpoint {
         };
         let (gain, shift) = self.norm(layer)?;
         let rotation = rotation(&self.config, &self.family, layer, head_dim)?;
-        Ok(LayerWeights { layer, layout: self.layout, wq, wk, bq, bk, gain, shift, scale: self.scale(layer)?, rotation })
+        Ok(LayerWeights {
+            layer,
+            layout: self.layout,
+            wq,
+            wk,
+            bq,
+            bk,
+            gain,
+            shift,
+            scale: self.scale(layer)?,
+            rotation,
+        })
     }
 
     /// Gain and bias of the norm before attention.
@@ -392,11 +454,17 @@ impl Checkpoint {
             return Ok((None, None));
         }
         let read = |leaf: &str| -> Result<Option<Vec<f64>>> {
-            let found = names.iter().map(|n| self.name(layer, &format!("{n}.{leaf}"))).find(|n| self.store.get(n).is_some());
+            let found = names
+                .iter()
+                .map(|n| self.name(layer, &format!("{n}.{leaf}")))
+                .find(|n| self.store.get(n).is_some());
             let Some(name) = found else { return Ok(None) };
             let values = all(&self.store, &name)?;
             if values.len() != self.width {
-                return Err(Error::format(&self.path, format!("`{name}` has {} values, the model is {} wide", values.len(), self.width)));
+                return Err(Error::format(
+                    &self.path,
+                    format!("`{name}` has {} values, the model is {} wide", values.len(), self.width),
+                ));
             }
             Ok(Some(values))
         };
@@ -462,7 +530,11 @@ fn find(path: &Path, config: &Config, family: &Family, store: &Store) -> Result<
         (Some(one), None) => Ok(one),
         (Some((a, _)), Some((b, _))) => Err(Error::format(
             path,
-            format!("has attention twice, under {} and {}: which one is the model's is not guessed", whole(&a), whole(&b)),
+            format!(
+                "has attention twice, under {} and {}: which one is the model's is not guessed",
+                whole(&a),
+                whole(&b)
+            ),
         )),
         _ => Err(Error::format(
             path,
@@ -489,5 +561,9 @@ fn split_at_layers<'a>(name: &'a str, layers: &str, marker: &str) -> Option<(&'a
 
 fn some_names(store: &Store) -> String {
     let few: Vec<&str> = store.names().take(3).collect();
-    if few.is_empty() { "it holds no tensor at all".into() } else { format!("it holds {} and others", few.join(", ")) }
+    if few.is_empty() {
+        "it holds no tensor at all".into()
+    } else {
+        format!("it holds {} and others", few.join(", "))
+    }
 }

@@ -163,7 +163,8 @@ mod tests {
 
     #[test]
     fn python_numbers_become_null_outside_strings_only() {
-        let v = parse("\u{feff}{\"a\": [0.0, Infinity, -Infinity], \"b\\\"NaN\": NaN, \"c\": \"NaN\"}").unwrap();
+        let v =
+            parse("\u{feff}{\"a\": [0.0, Infinity, -Infinity], \"b\\\"NaN\": NaN, \"c\": \"NaN\"}").unwrap();
         assert!(v["a"][1].is_null() && v["a"][2].is_null() && v["b\"NaN"].is_null());
         assert_eq!(v["c"], "NaN");
         assert!(parse("{\"a\": Infinit}").is_err());

@@ -74,11 +74,7 @@ fn small(bits: u32, exponent: u32, mantissa: u32, infinite: bool) -> f64 {
         return f64::NAN;
     }
     // Exponents of these types are far within float64's.
-    if e == 0 {
-        sign * part * 2f64.powi(1 - bias)
-    } else {
-        sign * (1.0 + part) * 2f64.powi(e as i32 - bias)
-    }
+    if e == 0 { sign * part * 2f64.powi(1 - bias) } else { sign * (1.0 + part) * 2f64.powi(e as i32 - bias) }
 }
 
 #[cfg(test)]
@@ -93,7 +89,10 @@ mod tests {
         let e5m2 = |b: u8| Dtype::E5m2.read(&[b]);
         assert_eq!((e5m2(0x3c), e5m2(0x7b), e5m2(0x7c)), (1.0, 57344.0, f64::INFINITY));
         let half = |v: u16| Dtype::F16.read(&v.to_le_bytes());
-        assert_eq!((half(0x3c00), half(0xc000), half(0x7bff), half(0x0001)), (1.0, -2.0, 65504.0, 2f64.powi(-24)));
+        assert_eq!(
+            (half(0x3c00), half(0xc000), half(0x7bff), half(0x0001)),
+            (1.0, -2.0, 65504.0, 2f64.powi(-24))
+        );
         assert_eq!(Dtype::Bf16.read(&0x3f80u16.to_le_bytes()), 1.0);
         assert_eq!(Dtype::I8.read(&[0xff]), -1.0);
     }

@@ -118,7 +118,18 @@ pub(super) struct Family {
 }
 
 const LLAMA: Family = Family {
-    types: &["llama", "mistral", "mixtral", "ministral", "qwen2", "qwen2_moe", "arcee", "seed_oss", "ernie4_5", "helium"],
+    types: &[
+        "llama",
+        "mistral",
+        "mixtral",
+        "ministral",
+        "qwen2",
+        "qwen2_moe",
+        "arcee",
+        "seed_oss",
+        "ernie4_5",
+        "helium",
+    ],
     layers: "layers",
     attention: "self_attn",
     projection: Projection::Separate { q: "q_proj", k: "k_proj" },
@@ -161,12 +172,7 @@ pub(super) const FAMILIES: &[Family] = &[
     Family { types: &["granite", "granitemoe", "granitemoeshared"], scale: Scale::Multiplier, ..LLAMA },
     Family { types: &["olmo"], norm: InputNorm::None, ..LLAMA },
     Family { types: &["glm", "glm4"], rotated: 0.5, ..LLAMA },
-    Family {
-        types: &["nemotron"],
-        norm: InputNorm::GainPlusOne("input_layernorm"),
-        rotated: 0.5,
-        ..LLAMA
-    },
+    Family { types: &["nemotron"], norm: InputNorm::GainPlusOne("input_layernorm"), rotated: 0.5, ..LLAMA },
     Family { types: &["gemma"], norm: InputNorm::GainPlusOne("input_layernorm"), ..LLAMA },
     Family {
         types: &["gemma2"],
@@ -198,7 +204,12 @@ pub(super) const FAMILIES: &[Family] = &[
         qk_norm: QkNorm::Always,
         ..LLAMA
     },
-    Family { types: &["llama4_text"], positions: Positions::Listed, qk_norm: QkNorm::If("use_qk_norm", true), ..LLAMA },
+    Family {
+        types: &["llama4_text"],
+        positions: Positions::Listed,
+        qk_norm: QkNorm::If("use_qk_norm", true),
+        ..LLAMA
+    },
     Family { types: &["smollm3"], positions: Positions::Listed, ..LLAMA },
     Family { types: &["cohere"], qk_norm: QkNorm::If("use_qk_norm", false), ..LLAMA },
     Family { types: &["cohere2"], positions: Positions::SlidingOnly, ..LLAMA },
@@ -327,11 +338,33 @@ const REFUSED: &[(&[&str], &str)] = &[
         "no attention logits: it is not a query-key model",
     ),
     (
-        &["t5", "mt5", "umt5", "longt5", "switch_transformers", "bart", "mbart", "pegasus", "whisper", "marian", "m2m_100"],
+        &[
+            "t5",
+            "mt5",
+            "umt5",
+            "longt5",
+            "switch_transformers",
+            "bart",
+            "mbart",
+            "pegasus",
+            "whisper",
+            "marian",
+            "m2m_100",
+        ],
         "an encoder-decoder: self-attention of two stacks and cross-attention are not told apart here",
     ),
     (
-        &["qwen3_next", "kimi_linear", "bamba", "zamba", "zamba2", "falcon_h1", "nemotron_h", "minimax", "lfm2_moe"],
+        &[
+            "qwen3_next",
+            "kimi_linear",
+            "bamba",
+            "zamba",
+            "zamba2",
+            "falcon_h1",
+            "nemotron_h",
+            "minimax",
+            "lfm2_moe",
+        ],
         "its attention layers (gates, multipliers or linear attention) are not known here",
     ),
 ];

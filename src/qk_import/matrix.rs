@@ -25,7 +25,11 @@ enum Scale {
     /// One an output feature.
     Rows(Vec<f64>),
     /// One a block of these sizes; row-major, with its number of columns.
-    Blocks { values: Vec<f64>, columns: usize, block: (usize, usize) },
+    Blocks {
+        values: Vec<f64>,
+        columns: usize,
+        block: (usize, usize),
+    },
 }
 
 impl Scale {
@@ -73,10 +77,15 @@ fn scale(store: &Store, config: &Config, weight: &str, out: usize, input: usize)
         return Ok(Scale::None);
     };
     if !kind.needs_scale() {
-        return refuse(format!("`{weight}` is stored as {} and yet `{name}` stands beside it: what the scale is for is unknown", t.dtype));
+        return refuse(format!(
+            "`{weight}` is stored as {} and yet `{name}` stands beside it: what the scale is for is unknown",
+            t.dtype
+        ));
     }
     if store.get(&format!("{weight}_zero_point")).is_some() {
-        return refuse(format!("`{weight}` is quantized with a zero point, which is not read: dequantize it first"));
+        return refuse(format!(
+            "`{weight}` is quantized with a zero point, which is not read: dequantize it first"
+        ));
     }
     let values = all(store, &name)?;
     let shape = store.get(&name).map_or(Vec::new(), |s| s.shape.clone());
@@ -93,7 +102,9 @@ fn scale(store: &Store, config: &Config, weight: &str, out: usize, input: usize)
         ([r, c], Some(b)) if *r == out.div_ceil(b.0) && *c == input.div_ceil(b.1) => {
             Ok(Scale::Blocks { values, columns: *c, block: b })
         }
-        _ => refuse(format!("`{name}` of shape {shape:?} fits neither the rows nor the blocks of `{weight}`: dequantize it first")),
+        _ => refuse(format!(
+            "`{name}` of shape {shape:?} fits neither the rows nor the blocks of `{weight}`: dequantize it first"
+        )),
     }
 }
 
@@ -110,12 +121,18 @@ pub(super) fn weight(
     conv1d: bool,
 ) -> Result<Mat<f64>> {
     let t = store.get(name).ok_or_else(|| match store.lost(name) {
-        Some(shard) => config.wrong(format!("the shard `{shard}`, which holds `{name}`, is missing: download it")),
+        Some(shard) => {
+            config.wrong(format!("the shard `{shard}`, which holds `{name}`, is missing: download it"))
+        }
         None => config.wrong(format!("the weights lack `{name}`, which this model_type has")),
     })?;
     let mut m = Mat::zeros(input, width(features));
     let finite = |v: f64, row: usize, column: usize| {
-        if v.is_finite() { Ok(v) } else { Err(not_finite(store, name, v, &format!("row {row}, column {column}"))) }
+        if v.is_finite() {
+            Ok(v)
+        } else {
+            Err(not_finite(store, name, v, &format!("row {row}, column {column}")))
+        }
     };
     if t.shape == [out, input] {
         let scale = scale(store, config, name, out, input)?;
@@ -133,7 +150,10 @@ pub(super) fn weight(
     }
     if conv1d && t.shape == [input, out] {
         if store.dtype(name, t)?.needs_scale() {
-            return Err(Error::format(store.path(t), format!("`{name}` is stored as {}: dequantize it first", t.dtype)));
+            return Err(Error::format(
+                store.path(t),
+                format!("`{name}` is stored as {}: dequantize it first", t.dtype),
+            ));
         }
         let mut place = vec![usize::MAX; out];
         features.iter().cloned().flatten().enumerate().for_each(|(to, from)| place[from] = to);
@@ -164,7 +184,9 @@ pub(super) fn bias(
     features: &[Range<usize>],
 ) -> Result<Option<Vec<f64>>> {
     if let Some(shard) = store.lost(name) {
-        return Err(config.wrong(format!("the shard `{shard}`, which holds `{name}`, is missing: download it")));
+        return Err(
+            config.wrong(format!("the shard `{shard}`, which holds `{name}`, is missing: download it"))
+        );
     }
     let Some(t) = store.get(name) else { return Ok(None) };
     if t.shape != [out] {

@@ -7,7 +7,8 @@ use serde_json::Value;
 use crate::error::{Error, Result};
 
 /// Words before a number in a folder's name that make it a step.
-const WORDS: [&str; 8] = ["global_step", "global-step", "step", "checkpoint", "ckpt", "iteration", "iter", "update"];
+const WORDS: [&str; 8] =
+    ["global_step", "global-step", "step", "checkpoint", "ckpt", "iteration", "iter", "update"];
 
 /// The step in a name such as `step-200`, `checkpoint-1000`, `step3000` or `iter_0000500`.
 pub(super) fn step_in_name(name: &str) -> Option<u64> {

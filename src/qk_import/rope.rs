@@ -64,7 +64,9 @@ pub(super) fn rotation(config: &Config, family: &Family, layer: usize, head_dim:
     let nested = parameters.and_then(Value::as_object).filter(|o| o.values().any(Value::is_object));
     let parameters = match (nested, config.layer_type(layer)) {
         (Some(sets), Some(kind)) => sets.get(kind),
-        (Some(_), None) => return Err(config.wrong("has rope parameters by kind of layer but no `layer_types`")),
+        (Some(_), None) => {
+            return Err(config.wrong("has rope parameters by kind of layer but no `layer_types`"));
+        }
         (None, _) => parameters,
     };
     let own = |key: &str| parameters.and_then(|p| p.get(key)).and_then(Value::as_f64);
@@ -87,7 +89,9 @@ fn factor(config: &Config, parameters: Option<&Value>) -> Result<f64> {
         "default" | "linear" | "dynamic" | "llama3" | "ntk" | "proportional" | "mrope" => return Ok(1.0),
         "yarn" | "longrope" | "su" => {}
         other => {
-            return Err(config.wrong(format!("scales its rotary positions by `{other}`, whose effect on the logits is not known")));
+            return Err(config.wrong(format!(
+                "scales its rotary positions by `{other}`, whose effect on the logits is not known"
+            )));
         }
     }
     if let Some(f) = own("attention_factor") {
@@ -101,7 +105,9 @@ fn factor(config: &Config, parameters: Option<&Value>) -> Result<f64> {
         (Some(now), Some(then)) if then > 0.0 => Some(now / then),
         _ => None,
     };
-    let stretch = own("factor").or(ratio).ok_or_else(|| config.wrong(format!("has {kind} positions without `factor`")))?;
+    let stretch = own("factor")
+        .or(ratio)
+        .ok_or_else(|| config.wrong(format!("has {kind} positions without `factor`")))?;
     if stretch <= 1.0 {
         return Ok(1.0);
     }

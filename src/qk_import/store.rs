@@ -68,7 +68,8 @@ impl Store {
         let text = std::fs::read_to_string(&index).map_err(Error::io(&index))?;
         let wrong = |m: &str| Error::format(&index, m);
         let json: Value = serde_json::from_str(&text).map_err(|e| wrong(&format!("not JSON: {e}")))?;
-        let map = json.get("weight_map").and_then(Value::as_object).ok_or_else(|| wrong("lacks `weight_map`"))?;
+        let map =
+            json.get("weight_map").and_then(Value::as_object).ok_or_else(|| wrong("lacks `weight_map`"))?;
         let mut shards: BTreeMap<&str, BTreeSet<String>> = BTreeMap::new();
         for (tensor, shard) in map {
             // A shard is a file beside its index, nothing further away.
@@ -106,7 +107,10 @@ impl Store {
             return Err(wrong("is not a safetensors file: it begins with no header".into()));
         }
         if header > length - 8 {
-            return Err(wrong(format!("is cut short: {length} bytes are there, the header alone takes {}", header + 8)));
+            return Err(wrong(format!(
+                "is cut short: {length} bytes are there, the header alone takes {}",
+                header + 8
+            )));
         }
         let mut file = File::open(&path).map_err(Error::io(&path))?;
         file.seek(SeekFrom::Start(8)).map_err(Error::io(&path))?;
@@ -125,18 +129,28 @@ impl Store {
             }
             end = end.max(to);
             let file = self.files.len();
-            let stored =
-                Stored { file, dtype: entry.dtype, shape: entry.shape, start: 8 + header + from, bytes: to - from };
+            let stored = Stored {
+                file,
+                dtype: entry.dtype,
+                shape: entry.shape,
+                start: 8 + header + from,
+                bytes: to - from,
+            };
             if self.tensors.insert(name.clone(), stored).is_some() {
                 return Err(wrong(format!("holds `{name}`, which another shard holds as well")));
             }
         }
         let promised = 8 + header + end;
         if end > data {
-            return Err(wrong(format!("is cut short: {length} bytes are there, its header promises {promised}; copy it again")));
+            return Err(wrong(format!(
+                "is cut short: {length} bytes are there, its header promises {promised}; copy it again"
+            )));
         }
         if end < data {
-            return Err(wrong(format!("has {} bytes too many: {length} are there, its header promises {promised}", data - end)));
+            return Err(wrong(format!(
+                "has {} bytes too many: {length} are there, its header promises {promised}",
+                data - end
+            )));
         }
         self.files.push(path);
         Ok(())
@@ -186,7 +200,10 @@ impl Store {
         if count.and_then(|n| n.checked_mul(kind.size() as u64)) != Some(t.bytes) {
             return Err(Error::format(
                 self.path(t),
-                format!("has a damaged header: `{name}` of shape {:?} does not take {} bytes", t.shape, t.bytes),
+                format!(
+                    "has a damaged header: `{name}` of shape {:?} does not take {} bytes",
+                    t.shape, t.bytes
+                ),
             ));
         }
         Ok(kind)

@@ -26,7 +26,8 @@ pub(super) fn not_weights(start: &[u8], length: u64) -> Option<&'static str> {
     if start.starts_with(b"GGUF") {
         return Some("is a GGUF file: take the model's safetensors checkpoint, or convert it to one");
     }
-    if start.starts_with(b"PK\x03\x04") || start.starts_with(&[0x80]) && start.get(1).is_some_and(|v| *v < 6) {
+    if start.starts_with(b"PK\x03\x04") || start.starts_with(&[0x80]) && start.get(1).is_some_and(|v| *v < 6)
+    {
         return Some(PICKLE);
     }
     if start.len() >= 8 && start[..8].iter().all(printable) {
@@ -141,23 +142,33 @@ pub(super) fn without_weights(dir: &Path) -> Error {
     let Ok(names) = names(dir) else { return Error::format(dir, "cannot be listed") };
     let ending = |e: &[&str]| names.iter().find(|n| e.iter().any(|e| n.ends_with(e))).cloned();
     if let Some(n) = ending(&[".gguf"]) {
-        return Error::format(dir, format!("holds `{n}`, a GGUF file: take the model's safetensors checkpoint"));
+        return Error::format(
+            dir,
+            format!("holds `{n}`, a GGUF file: take the model's safetensors checkpoint"),
+        );
     }
     if names.iter().any(|n| n == "adapter_model.safetensors" || n == "adapter_config.json") {
         return Error::format(dir, "is a LoRA adapter, not a model: merge it into its base first");
     }
     if let Some(n) = ending(&[".safetensors"]) {
-        return Error::format(dir, format!("holds `{n}` but no model.safetensors: rename it if that is the model"));
+        return Error::format(
+            dir,
+            format!("holds `{n}` but no model.safetensors: rename it if that is the model"),
+        );
     }
     if let Some(n) = ending(&[".bin", ".pt", ".pth", ".ckpt"]) {
-        return Error::format(dir, format!("holds `{n}`, a PyTorch pickle, and no model.safetensors: {}", convert(&n)));
+        return Error::format(
+            dir,
+            format!("holds `{n}`, a PyTorch pickle, and no model.safetensors: {}", convert(&n)),
+        );
     }
     Error::format(dir.join("model.safetensors"), "no such file; a checkpoint folder holds model.safetensors")
 }
 
 fn names(path: &Path) -> Result<Vec<String>> {
     let entries = fs::read_dir(path).map_err(Error::io(path))?;
-    let mut all: Vec<String> = entries.flatten().map(|e| e.file_name().to_string_lossy().into_owned()).collect();
+    let mut all: Vec<String> =
+        entries.flatten().map(|e| e.file_name().to_string_lossy().into_owned()).collect();
     all.sort();
     Ok(all)
 }

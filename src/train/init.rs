@@ -32,9 +32,8 @@ impl Init {
     /// A path that is no checkpoint folder, or a model that fits none of the arms, with the reason.
     pub fn open(dir: &Path) -> Result<(Self, ModelConfig)> {
         let json = crate::qk_import::read_config(dir)?;
-        let arm = arm_of(&json).map_err(|why| {
-            Error::usage(format!("--init {}: cannot be trained on: {why}", dir.display()))
-        })?;
+        let arm = arm_of(&json)
+            .map_err(|why| Error::usage(format!("--init {}: cannot be trained on: {why}", dir.display())))?;
         Ok((Self { checkpoint: dir.to_path_buf(), vocab: arm.vocab }, arm))
     }
 
@@ -65,7 +64,10 @@ impl Init {
             })?;
             let mut a = stored.read(&at)?;
             used.insert(at);
-            if config.pos == Positions::Learned && name.ends_with("wpe.weight") && a.shape.first() > Some(&config.context) {
+            if config.pos == Positions::Learned
+                && name.ends_with("wpe.weight")
+                && a.shape.first() > Some(&config.context)
+            {
                 // A shorter context reads the first positions only.
                 a.data.truncate(config.context * a.shape[1]);
                 a.shape[0] = config.context;

@@ -19,6 +19,7 @@ pub mod moments;
 mod optimizer;
 mod probe;
 mod record;
+pub mod recorder;
 pub mod reliance;
 pub(crate) mod run_info;
 pub mod schedule;

@@ -210,7 +210,7 @@ fn first_shares(now: &Taken, layer: usize) -> Result<Vec<ShareRow>> {
     Ok(stream_shares(&now.forward, layer, &now.writes)?.into_iter().enumerate().map(row).collect())
 }
 
-fn head_rows(step: u32, prev_step: u32, layer: usize, interval: &LayerInterval) -> Vec<ProbeRow> {
+pub(super) fn head_rows(step: u32, prev_step: u32, layer: usize, interval: &LayerInterval) -> Vec<ProbeRow> {
     let row = |(h, i): (usize, &HeadInterval)| {
         let (a, p, f, b) = (&i.accounting, &i.prediction, &i.factors, &i.bound);
         ProbeRow {
@@ -259,7 +259,7 @@ fn head_rows(step: u32, prev_step: u32, layer: usize, interval: &LayerInterval) 
 }
 
 /// A run's first probe has a state and no interval.
-fn first_rows(step: u32, layer: usize, probe: &LayerProbe) -> Vec<ProbeRow> {
+pub(super) fn first_rows(step: u32, layer: usize, probe: &LayerProbe) -> Vec<ProbeRow> {
     let states = probe.observe().into_iter().zip(probe.predicted_spreads()).enumerate();
     states
         .map(|(h, (s, a_hat))| ProbeRow {

@@ -1,5 +1,7 @@
 //! Where W_Q and W_K lie.
 
+use std::collections::BTreeMap;
+
 use serde_json::json;
 
 use crate::support::*;
@@ -13,8 +15,16 @@ fn prefixes_and_nested_configurations() {
     let dir = tempfile::tempdir().unwrap();
     let w = Weights::seeded(1, KEYS);
     let want = w.norms(1, usual());
-    for prefix in ["", "model.", "module.model.", "_orig_mod.model.", "base_model.model.model.", "model.language_model."] {
-        let path = save(dir.path(), &format!("p-{}", prefix.replace('.', "_")), &config("llama"), &w.llama(prefix));
+    for prefix in [
+        "",
+        "model.",
+        "module.model.",
+        "_orig_mod.model.",
+        "base_model.model.model.",
+        "model.language_model.",
+    ] {
+        let path =
+            save(dir.path(), &format!("p-{}", prefix.replace('.', "_")), &config("llama"), &w.llama(prefix));
         let (code, json, error) = inspect(&[&path], &[]);
         assert_eq!(code, 0, "{error}");
         assert_close(&found(&json, 0, 1, "heads"), &want);
@@ -22,7 +32,8 @@ fn prefixes_and_nested_configurations() {
     // A vision tower has layers of its own, which are not the language model's.
     let mut tensors = w.llama("model.language_model.");
     tensors.extend(Weights::seeded(2, KEYS).llama("model.vision_tower."));
-    let nested = json!({"model_type": "llava", "text_config": config("llama"), "vision_config": {"hidden_size": 4}});
+    let nested =
+        json!({"model_type": "llava", "text_config": config("llama"), "vision_config": {"hidden_size": 4}});
     let (code, json, error) = inspect(&[&save(dir.path(), "vision", &nested, &tensors)], &[]);
     assert_eq!(code, 0, "{error}");
     assert_close(&found(&json, 0, 1, "heads"), &want);
@@ -32,14 +43,15 @@ fn prefixes_and_nested_configurations() {
 #[test]
 fn fused_projections() {
     let dir = tempfile::tempdir().unwrap();
-    let check = |name: &str, config, tensors: &_, want: &[f64]| {
+    let check = |name: &str, config: &serde_json::Value, tensors: &BTreeMap<String, Stored>, want: &[f64]| {
         let (code, json, error) = inspect(&[&save(dir.path(), name, config, tensors)], &[]);
         assert_eq!(code, 0, "{name}: {error}");
         assert_close(&found(&json, 0, 0, "heads"), want);
     };
     let w = Weights::seeded(3, KEYS);
     let blocks = |l: usize| w.q[l].clone().below(&w.k[l]).below(&w.v[l]);
-    let phi3 = (0..LAYERS).map(|l| (format!("model.layers.{l}.self_attn.qkv_proj.weight"), blocks(l).stored()));
+    let phi3 =
+        (0..LAYERS).map(|l| (format!("model.layers.{l}.self_attn.qkv_proj.weight"), blocks(l).stored()));
     check("phi3", &config("phi3"), &phi3.collect(), &w.norms(0, usual()));
 
     let group = HEADS / KEYS;
@@ -65,15 +77,16 @@ fn fused_projections() {
             all.below(&m.q[l].rows(rows.clone())).below(&m.k[l].rows(rows.clone())).below(&m.v[l].rows(rows))
         })
     };
-    let neox =
-        (0..LAYERS).map(|l| (format!("gpt_neox.layers.{l}.attention.query_key_value.weight"), by_head(l).stored()));
+    let neox = (0..LAYERS)
+        .map(|l| (format!("gpt_neox.layers.{l}.attention.query_key_value.weight"), by_head(l).stored()));
     check("neox", &config("gpt_neox"), &neox.collect(), &m.norms(0, usual()));
 
     let all = |l: usize| m.q[l].clone().below(&m.k[l]).below(&m.v[l]);
     let gpt2 = json!({"model_type": "gpt2", "n_embd": D, "n_layer": LAYERS, "n_head": HEADS});
     let conv = (0..LAYERS).map(|l| (format!("h.{l}.attn.c_attn.weight"), all(l).transposed().stored()));
     check("gpt2", &gpt2, &conv.collect(), &m.norms(0, usual()));
-    let linear = (0..LAYERS).map(|l| (format!("_orig_mod.transformer.h.{l}.attn.c_attn.weight"), all(l).stored()));
+    let linear =
+        (0..LAYERS).map(|l| (format!("_orig_mod.transformer.h.{l}.attn.c_attn.weight"), all(l).stored()));
     check("nanogpt", &gpt2, &linear.collect(), &m.norms(0, usual()));
 }
 
@@ -87,8 +100,12 @@ fn shards_and_layers_without_attention() {
     std::fs::write(path.join("config.json"), config("llama").to_string()).unwrap();
     let mut map = serde_json::Map::new();
     for (i, file) in ["a.safetensors", "b.safetensors"].iter().enumerate() {
-        let part: std::collections::BTreeMap<_, _> =
-            all.iter().enumerate().filter(|(n, _)| n % 2 == i).map(|(_, (k, v))| (k.clone(), v.clone())).collect();
+        let part: BTreeMap<_, _> = all
+            .iter()
+            .enumerate()
+            .filter(|(n, _)| n % 2 == i)
+            .map(|(_, (k, v))| (k.clone(), v.clone()))
+            .collect();
         map.extend(part.keys().map(|k| (k.clone(), json!(file))));
         std::fs::write(path.join(file), bytes(&part)).unwrap();
     }
@@ -124,7 +141,11 @@ fn number_types_and_scales() {
             // Integers with a scale for each row.
             let codes: Vec<i8> = m.2.iter().map(|v| (v * 200.0).round() as i8).collect();
             let scales: Vec<f32> = (0..m.0).map(|r| 0.004 + 0.001 * r as f32).collect();
-            *target = Matrix(m.0, D, codes.iter().enumerate().map(|(i, c)| f32::from(*c) * scales[i / D]).collect());
+            *target = Matrix(
+                m.0,
+                D,
+                codes.iter().enumerate().map(|(i, c)| f32::from(*c) * scales[i / D]).collect(),
+            );
             coded.insert(name.clone(), ("I8", vec![m.0, D], codes.iter().map(|c| *c as u8).collect()));
             coded.insert(format!("{name}_scale"), Matrix(m.0, 1, scales).stored());
         }

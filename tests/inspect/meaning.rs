@@ -19,7 +19,10 @@ fn scales_come_from_the_configuration() {
         c
     };
     assert_close(&scale("granite", with("granite", "attention_multiplier", json!(0.03))), &w.norms(0, 0.03));
-    assert_close(&scale("gemma2", with("gemma2", "query_pre_attn_scalar", json!(144))), &w.norms(0, 1.0 / 12.0));
+    assert_close(
+        &scale("gemma2", with("gemma2", "query_pre_attn_scalar", json!(144))),
+        &w.norms(0, 1.0 / 12.0),
+    );
     let yarn = json!({"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 16});
     // 0.1 ln 4 + 1 on the rotated queries and on the rotated keys.
     let factor = (0.1 * 4f64.ln() + 1.0).powi(2) / (WIDTH as f64).sqrt();
@@ -52,15 +55,24 @@ fn normalized_queries_show_no_growth() {
     // By the type alone, by a tensor alone, by a switch alone.
     let mut switch = config("stablelm");
     switch["qk_layernorm"] = true.into();
-    for (name, c, normed) in [("type", config("qwen3"), false), ("tensor", config("llama"), true), ("switch", switch, false)] {
+    for (name, c, normed) in
+        [("type", config("qwen3"), false), ("tensor", config("llama"), true), ("switch", switch, false)]
+    {
         let tensors = |w: &Weights| if normed { with_norms(w) } else { w.llama("model.") };
         let a = save(dir.path(), &format!("{name}-a"), &c, &tensors(&w));
         let b = save(dir.path(), &format!("{name}-b"), &c, &tensors(&more));
         let (code, json, error) = inspect(&[&a, &b], &[]);
         assert_eq!(code, 0, "{error}");
         assert_eq!(json[1]["bilinear"], false, "{name}");
-        assert!(json[1]["layers"][0]["spectral_growth"].is_null() && json[1]["layers"][0]["balance"].is_null());
-        let text = assert_cmd::Command::cargo_bin("growthpath").unwrap().arg("inspect").args([&a, &b]).output().unwrap();
+        assert!(
+            json[1]["layers"][0]["spectral_growth"].is_null() && json[1]["layers"][0]["balance"].is_null()
+        );
+        let text = assert_cmd::Command::cargo_bin("growthpath")
+            .unwrap()
+            .arg("inspect")
+            .args([&a, &b])
+            .output()
+            .unwrap();
         assert!(String::from_utf8_lossy(&text.stdout).contains("NOT BILINEAR"));
     }
     // The same without any norm does grow.
@@ -79,7 +91,8 @@ fn biases_are_told_apart() {
         for l in 0..LAYERS {
             for side in sides {
                 let n = if *side == "q" { HEADS } else { KEYS } * WIDTH;
-                let b: Vec<f32> = (0..n).map(|i| 0.1 * i as f32 + if *side == "k" { shift } else { 0.0 }).collect();
+                let b: Vec<f32> =
+                    (0..n).map(|i| 0.1 * i as f32 + if *side == "k" { shift } else { 0.0 }).collect();
                 t.insert(format!("model.layers.{l}.self_attn.{side}_proj.bias"), vector(&b));
             }
         }
@@ -88,7 +101,8 @@ fn biases_are_told_apart() {
     let scale = 1.0 / (WIDTH as f64).sqrt();
     let save = |name: &str, kind: &str, t: &_| save(dir.path(), name, &config(kind), t);
     // OPT has learned positions: what the key's bias adds is the same along a row of logits.
-    let (a, b) = (save("opt-a", "opt", &biased(0.0, &["q", "k"])), save("opt-b", "opt", &biased(3.0, &["q", "k"])));
+    let (a, b) =
+        (save("opt-a", "opt", &biased(0.0, &["q", "k"])), save("opt-b", "opt", &biased(3.0, &["q", "k"])));
     let (code, json, error) = inspect(&[&a, &b], &[]);
     assert_eq!(code, 0, "{error}");
     for key in ["spectral_growth", "augmented_growth"] {

@@ -51,7 +51,8 @@ fn folders_of_other_kinds() {
     };
     refused(&folder("lora", &["adapter_config.json"]), &["LoRA", "merge"]);
     refused(&folder("models--a--b", &["snapshots/abc/x"]), &["snapshots/abc"]);
-    let run = folder("run", &["run.json", "checkpoints/step-9/config.json", "checkpoints/step-10/config.json"]);
+    let run =
+        folder("run", &["run.json", "checkpoints/step-9/config.json", "checkpoints/step-10/config.json"]);
     refused(&run, &["is a run", "step-10"]);
     refused(&folder("many", &["checkpoint-5/config.json"]), &["folder of checkpoints", "checkpoint-5"]);
     refused(&folder("nano", &["ckpt.pt"]), &["ckpt.pt", "pickle", "config.json"]);
@@ -78,7 +79,10 @@ fn architectures_are_never_guessed() {
         t.insert(format!("model.layers.1.self_attn.{name}"), vector(&[1.0]));
         t
     };
-    refused(&make("gate", "llama", &with("gate_proj.weight")), &["layers.1.self_attn.gate_proj.weight", "not guessed"]);
+    refused(
+        &make("gate", "llama", &with("gate_proj.weight")),
+        &["layers.1.self_attn.gate_proj.weight", "not guessed"],
+    );
     refused(&make("lora", "llama", &with("q_proj.lora_A.weight")), &["LoRA"]);
     refused(&make("gptq", "llama", &with("q_proj.qweight")), &["dequantize"]);
     let mut two = tensors.clone();
@@ -104,7 +108,9 @@ fn configurations_as_python_writes_them() {
     let text = config("llama").to_string().replace("\"head_dim\"", "\"limits\":[0.0,Infinity],\"head_dim\"");
     std::fs::write(path.join("config.json"), text).unwrap();
     assert_eq!(inspect(&[&path], &[]).0, 0);
-    for (key, value) in [("num_attention_heads", json!("4")), ("hidden_size", json!(-1)), ("num_key_value_heads", json!(3))] {
+    for (key, value) in
+        [("num_attention_heads", json!("4")), ("hidden_size", json!(-1)), ("num_key_value_heads", json!(3))]
+    {
         let mut c = config("llama");
         c[key] = value;
         std::fs::write(path.join("config.json"), c.to_string()).unwrap();

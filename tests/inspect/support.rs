@@ -59,7 +59,8 @@ pub struct Weights {
 impl Weights {
     pub fn seeded(seed: u64, keys: usize) -> Self {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
-        let mut side = |heads: usize| (0..LAYERS).map(|_| Matrix::random(&mut rng, heads * WIDTH, D)).collect();
+        let mut side =
+            |heads: usize| (0..LAYERS).map(|_| Matrix::random(&mut rng, heads * WIDTH, D)).collect();
         Self { q: side(HEADS), k: side(keys), v: side(keys) }
     }
 
@@ -118,10 +119,11 @@ pub fn config(model_type: &str) -> Value {
 
 /// A safetensors file.
 pub fn bytes(tensors: &BTreeMap<String, Stored>) -> Vec<u8> {
-    let (mut header, mut data) = (serde_json::Map::new(), Vec::new());
+    let (mut header, mut data) = (serde_json::Map::new(), Vec::<u8>::new());
     for (name, (kind, shape, bytes)) in tensors {
         let end = data.len() + bytes.len();
-        header.insert(name.clone(), json!({"dtype": kind, "shape": shape, "data_offsets": [data.len(), end]}));
+        header
+            .insert(name.clone(), json!({"dtype": kind, "shape": shape, "data_offsets": [data.len(), end]}));
         data.extend(bytes);
     }
     let header = Value::Object(header).to_string();

@@ -4,9 +4,7 @@ mod text;
 
 use std::path::PathBuf;
 
-use growthpath_analysis::spectral::{
-    BalanceChange, HeadLayout, HeadSpectrum, balance_change, head_spectra,
-};
+use growthpath_analysis::spectral::{BalanceChange, HeadLayout, HeadSpectrum, balance_change, head_spectra};
 use serde::Serialize;
 
 use super::output;
@@ -165,7 +163,10 @@ fn inspect(now: &Checkpoint, before: Option<&(Checkpoint, Inspection)>, fold: bo
         notes.push("no norm with a gain stands before attention: nothing was folded".into());
     }
     if let Some((b, _)) = before.filter(|(b, _)| b.step.is_some() && b.step == now.step) {
-        notes.push(format!("at the step of {}: what is printed as growth compares two runs", b.path.display()));
+        notes.push(format!(
+            "at the step of {}: what is printed as growth compares two runs",
+            b.path.display()
+        ));
     }
     let HeadLayout { heads, kv_heads, head_dim } = now.layout;
     Ok(Inspection {

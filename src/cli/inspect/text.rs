@@ -111,18 +111,27 @@ fn row(l: &Layer, name: String, heads: std::ops::Range<usize>, balance: f64, bia
 /// What the numbers are.
 fn footer(all: &[Inspection], by_head: bool) -> String {
     let usual = |i: &Inspection, s: f64| (s * (i.head_dim as f64).sqrt() - 1.0).abs() < 1e-12;
-    let mut other: Vec<f64> =
-        all.iter().flat_map(|i| i.layers.iter().map(|l| l.attention_scale).filter(|s| !usual(i, *s))).collect();
+    let mut other: Vec<f64> = all
+        .iter()
+        .flat_map(|i| i.layers.iter().map(|l| l.attention_scale).filter(|s| !usual(i, *s)))
+        .collect();
     other.sort_by(f64::total_cmp);
     other.dedup();
     let scale = match other.as_slice() {
         [] => "W_Q W_K^T / sqrt(d_h)".to_string(),
         [one] => format!("{} W_Q W_K^T (the configuration's attention scale)", number(*one)),
         [low, .., high] => {
-            format!("s W_Q W_K^T with the configuration's attention scale s, {} to {}", number(*low), number(*high))
+            format!(
+                "s W_Q W_K^T with the configuration's attention scale s, {} to {}",
+                number(*low),
+                number(*high)
+            )
         }
     };
-    let mut out = format!("M = {scale} per head, of the weights alone{}.\n", if by_head { "" } else { "; means over heads" });
+    let mut out = format!(
+        "M = {scale} per head, of the weights alone{}.\n",
+        if by_head { "" } else { "; means over heads" }
+    );
     if all.iter().any(|i| i.rope) {
         out += "With rotary positions M is the matrix of logits at distance 0.\n";
     }

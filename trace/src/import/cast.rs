@@ -31,7 +31,13 @@ impl std::fmt::Display for Number {
 /// A type that holds no numbers, or the first value that the column's type cannot hold.
 pub(super) fn bits(column: &Column, array: &ArrayRef) -> Result<Vec<u64>, String> {
     let numbers = numbers(array).ok_or_else(|| {
-        format!("column {} holds {}, {} was expected ({})", column.name, array.data_type(), column.cell.arrow(), column.doc)
+        format!(
+            "column {} holds {}, {} was expected ({})",
+            column.name,
+            array.data_type(),
+            column.cell.arrow(),
+            column.doc
+        )
     })?;
     numbers
         .into_iter()

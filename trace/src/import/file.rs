@@ -31,8 +31,9 @@ pub(super) fn read<R: Row>(path: &Path, rows: &mut Vec<R>, left_out: &mut Vec<St
 
 fn decode<R: Row>(bytes: bytes::Bytes, rows: &mut Vec<R>, left_out: &mut Vec<String>) -> Result<(), String> {
     // Without the embedded arrow schema strings, dictionaries and numbers are what Parquet itself says of them.
-    let options =
-        ArrowReaderOptions::new().with_skip_arrow_metadata(true).with_page_index_policy(PageIndexPolicy::Skip);
+    let options = ArrowReaderOptions::new()
+        .with_skip_arrow_metadata(true)
+        .with_page_index_policy(PageIndexPolicy::Skip);
     let builder = ParquetRecordBatchReaderBuilder::try_new_with_options(bytes.clone(), options)
         .map_err(|e| format!("it is no Parquet file: {e}"))?;
     check_pages(builder.metadata(), &bytes)?;

@@ -116,7 +116,10 @@ fn files_of(source: &Path, table: Table) -> Result<Vec<PathBuf>> {
     let folder = source.join(table.name());
     if one.is_file() {
         if folder.is_dir() {
-            return Err(Error::corrupt(&one, format!("the folder {table} stands beside it: keep one of them")));
+            return Err(Error::corrupt(
+                &one,
+                format!("the folder {table} stands beside it: keep one of them"),
+            ));
         }
         return Ok(vec![one]);
     }
