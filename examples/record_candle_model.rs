@@ -14,27 +14,27 @@ use growthpath_kernels::norm::{NormKind, autograd::add_norm};
 use growthpath_kernels::optimizer::{AdamW, AdamWSettings};
 use growthpath_kernels::rope::Rope;
 
-pub const WIDTH: usize = 64;
+pub(crate) const WIDTH: usize = 64;
 const LAYERS: usize = 3;
-pub const HEADS: usize = 4;
-pub const CONTEXT: usize = 64;
+pub(crate) const HEADS: usize = 4;
+pub(crate) const CONTEXT: usize = 64;
 const BATCH: usize = 8;
-pub const BASE: f64 = 10_000.0;
+pub(crate) const BASE: f64 = 10_000.0;
 
 /// A pre-norm block with a gated feed-forward: rotary attention, SwiGLU, no biases.
-pub struct Block {
-    pub norms: [Var; 2],
-    pub qkv: Var,
-    pub out: Var,
-    pub gate: Var,
-    pub up: Var,
-    pub down: Var,
+pub(crate) struct Block {
+    pub(crate) norms: [Var; 2],
+    pub(crate) qkv: Var,
+    pub(crate) out: Var,
+    pub(crate) gate: Var,
+    pub(crate) up: Var,
+    pub(crate) down: Var,
 }
 
-pub struct Model {
-    pub embedding: Var,
-    pub blocks: Vec<Block>,
-    pub last_norm: Var,
+pub(crate) struct Model {
+    pub(crate) embedding: Var,
+    pub(crate) blocks: Vec<Block>,
+    pub(crate) last_norm: Var,
     rope: Arc<Rope>,
 }
 
@@ -47,7 +47,7 @@ fn ones() -> Result<Var> {
 }
 
 impl Model {
-    pub fn new(vocabulary: usize) -> Result<Self> {
+    pub(crate) fn new(vocabulary: usize) -> Result<Self> {
         let residual = 0.02 / (2.0 * LAYERS as f64).sqrt();
         let hidden = 8 * WIDTH / 3;
         let block = |_| {
@@ -95,7 +95,12 @@ impl Model {
     }
 
     /// Cross-entropy of each token.
-    pub fn losses(&self, tokens: &Tensor, targets: &Tensor, recorder: Option<&Recorder>) -> Result<Tensor> {
+    pub(crate) fn losses(
+        &self,
+        tokens: &Tensor,
+        targets: &Tensor,
+        recorder: Option<&Recorder>,
+    ) -> Result<Tensor> {
         let (logits, _) = self.forward(tokens, recorder)?;
         let chosen = logits.gather(&targets.flatten_all()?.unsqueeze(1)?, 1)?.squeeze(1)?;
         logits.log_sum_exp(D::Minus1)? - chosen
@@ -121,7 +126,7 @@ fn probe(model: &Model, tokens: &Tensor) -> Result<Vec<AttentionInput>> {
     Ok(inputs.into_iter().zip(&model.blocks).map(pair).collect())
 }
 
-pub fn train(run: &Path, steps: u32) -> std::result::Result<(), Box<dyn std::error::Error>> {
+pub(crate) fn train(run: &Path, steps: u32) -> std::result::Result<(), Box<dyn std::error::Error>> {
     let source = Source::BuiltIn { seed: 0, bytes: 1 << 20 };
     let data = Dataset::load(&source, &TokenizerSpec::Bytes, CONTEXT, &mut |_, _, _| {})?;
     let tensor = |ids: &[u32]| Tensor::from_slice(ids, (ids.len() / CONTEXT, CONTEXT), &Device::Cpu);

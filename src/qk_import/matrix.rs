@@ -46,6 +46,8 @@ impl Scale {
 /// All numbers of a small tensor.
 pub(super) fn all(store: &Store, name: &str) -> Result<Vec<f64>> {
     let Some(t) = store.get(name) else { return Ok(Vec::new()) };
+    // Checked before the shape is multiplied out: a damaged header may claim any.
+    store.dtype(name, t)?;
     let mut out = Vec::new();
     store.visit(name, 0, t.shape.iter().product(), |i, v| {
         if !v.is_finite() {
@@ -126,7 +128,8 @@ pub(super) fn weight(
         }
         None => config.wrong(format!("the weights lack `{name}`, which this model_type has")),
     })?;
-    let mut m = Mat::zeros(input, width(features));
+    // A header that lies about its shape is found out before anything is allocated.
+    store.dtype(name, t)?;
     let finite = |v: f64, row: usize, column: usize| {
         if v.is_finite() {
             Ok(v)
@@ -136,6 +139,7 @@ pub(super) fn weight(
     };
     if t.shape == [out, input] {
         let scale = scale(store, config, name, out, input)?;
+        let mut m = Mat::zeros(input, width(features));
         let mut target = 0;
         for f in features {
             let shift = target;
@@ -155,6 +159,7 @@ pub(super) fn weight(
                 format!("`{name}` is stored as {}: dequantize it first", t.dtype),
             ));
         }
+        let mut m = Mat::zeros(input, width(features));
         let mut place = vec![usize::MAX; out];
         features.iter().cloned().flatten().enumerate().for_each(|(to, from)| place[from] = to);
         store.visit(name, 0, input * out, |i, v| {
