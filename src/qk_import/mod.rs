@@ -10,11 +10,16 @@ mod checkpoint;
 mod config;
 mod dtype;
 mod family;
+mod find;
+mod heads;
 mod layer;
 mod matrix;
 mod order;
+mod read;
+mod remarks;
 mod rope;
 mod store;
+mod table;
 mod what;
 
 pub use arrays::{Arrays, read_config};
