@@ -112,6 +112,9 @@ fn folder(path: &Path) -> Result<()> {
         let which = commits.first().map_or("snapshots/<commit>".into(), |c| format!("snapshots/{c}"));
         return say(format!("is the root of a hub cache entry: give {}", path.join(which).display()));
     }
+    if let Some(n) = names.iter().find(|n| n.starts_with("models--")) {
+        return say(format!("is a hub cache: give a model's commit in it, such as {n}/snapshots/<commit>"));
+    }
     if let Some(n) = ending(&[".gguf"]) {
         return say(format!("holds `{n}`, a GGUF file: take the model's safetensors checkpoint"));
     }

@@ -57,7 +57,7 @@ impl<'a> Bench<'a> {
     /// A configuration or data that cannot be used.
     pub fn new(config: &'a TrainConfig, data: &Dataset, writer: RunWriter, device: &Device) -> Result<Self> {
         config.validate()?;
-        let model = Decoder::new(config.model.clone(), config.seed, &candle_core::Device::Cpu)?;
+        let model = super::init::first_model(config)?;
         let probe = data.probe_sequences(config.probe.sequences, config.probe.length)?;
         let optimizer = Optimizer::new(config, &model.params);
         Ok(Self {

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use candle_core::Device;
 use serde::{Deserialize, Serialize};
 
+use super::TrainConfig;
 use crate::error::{Error, Result};
 use crate::model::config::Positions;
 use crate::model::hf::{Named, from_hf, names};
@@ -24,6 +25,17 @@ pub struct Init {
 
 /// Parts of names that may stand in a checkpoint beside what is trained: buffers, no parameters.
 const BUFFERS: [&str; 4] = [".attn.bias", ".attn.masked_bias", "rotary_emb.inv_freq", "position_ids"];
+
+/// The model that a run begins with: of a checkpoint where the configuration names one, else random.
+///
+/// # Errors
+/// As [`Init::load`] and [`Decoder::new`].
+pub fn first_model(config: &TrainConfig) -> Result<Decoder> {
+    match &config.init {
+        Some(init) => init.load(&config.model),
+        None => Decoder::new(config.model.clone(), config.seed, &Device::Cpu),
+    }
+}
 
 impl Init {
     /// The arm of a checkpoint folder.

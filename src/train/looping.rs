@@ -8,6 +8,7 @@ use growthpath_trace::{Run, RunWriter, Status};
 use super::accelerator::Device;
 use super::cadence::Cadence;
 use super::config::{ProbeTimes, TrainConfig};
+use super::init::first_model;
 use super::measure::{capture, copies};
 use super::moments::Keeper;
 use super::optimizer::Optimizer;
@@ -53,10 +54,7 @@ pub fn train(
     on: &mut dyn FnMut(Event),
 ) -> Result<Outcome> {
     config.validate()?;
-    let model = match &config.init {
-        Some(init) => init.load(&config.model)?,
-        None => Decoder::new(config.model.clone(), config.seed, &candle_core::Device::Cpu)?,
-    };
+    let model = first_model(config)?;
     let optimizer = Optimizer::new(config, &model.params);
     let accelerator = device.accelerate(config, &model, optimizer.rule())?;
     let writer = RunWriter::create(run, &run_info::describe(config, data, label, device)?)?;
