@@ -24,7 +24,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let head =
         model.params.index(Role::Head, None).or_else(|| model.params.index(Role::TokenEmbedding, None));
     let head = model.params.vars[head.ok_or("the model has no embedding")?].as_tensor();
-    let logits: Tensor = forward.output().matmul(&head.t()?)?.reshape((sequences, length, head.dim(0)?))?;
+    // Past the last layer: what the vocabulary projection reads.
+    let output = forward.attention_input(model.config.layers);
+    let output = Tensor::from_slice(output, (ids.len(), model.config.width), &Device::Cpu)?;
+    let logits = output.matmul(&head.t()?)?.reshape((sequences, length, head.dim(0)?))?;
     save_arrays(Path::new(out), &HashMap::from([("logits".to_string(), logits)]))?;
     Ok(())
 }

@@ -40,7 +40,8 @@ pub(crate) fn projections(model: &Decoder, layer: usize, of: impl Fn(usize) -> T
 pub(crate) fn state(model: &Decoder, forward: &Forward, layer: usize) -> LayerState {
     let [wq, wk] = projections(model, layer, |i| model.params.vars[i].as_tensor().clone());
     let (d, t) = (model.config.width, forward.seq_len());
-    let x = floats(forward.attention_input(layer))
+    let x = forward
+        .attention_input(layer)
         .chunks_exact(t * d)
         .map(|s| Mat::from_fn(t, wq.nrows(), |i, j| if j < d { f64::from(s[i * d + j]) } else { 1.0 }))
         .collect();

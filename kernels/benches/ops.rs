@@ -13,8 +13,8 @@ use faer::Accum;
 use growthpath_kernels::activation::{self, Activation};
 use growthpath_kernels::attention::{self, Shape};
 use growthpath_kernels::cross_entropy::head_loss;
-use growthpath_kernels::norm::{self, NormKind};
-use growthpath_kernels::optimizer::{self, Moments, Rule, Segment, SliceStats, Update};
+use growthpath_kernels::norm::{self, Norm};
+use growthpath_kernels::optimizer::{self, HeadUpdateStats, OptimizerState, Rule, Segment, Update};
 use growthpath_kernels::rope::Rope;
 use growthpath_kernels::{embedding, gemm, linear};
 use rayon::prelude::*;
@@ -152,13 +152,13 @@ fn size(b: &mut Bench, name: &str, shape: Shape, vocabulary: usize) {
     let (write, gain) = (matrix(n, d, 5), vector(d, 6));
     for (with, stats) in [("", true), (" no statistics", false)] {
         b.run(label(&format!("add_norm{with}")), Work::Bytes(4.0 * cells), || {
-            let r = norm::forward(NormKind::LayerNorm, 1e-5, &x, Some(&write), &gain, Some(&gain), stats);
+            let r = norm::forward(Norm::LayerNorm, 1e-5, &x, Some(&write), &gain, Some(&gain), stats);
             black_box(r.unwrap());
         });
     }
-    let saved = norm::forward(NormKind::LayerNorm, 1e-5, &x, Some(&write), &gain, Some(&gain), true).unwrap();
+    let saved = norm::forward(Norm::LayerNorm, 1e-5, &x, Some(&write), &gain, Some(&gain), true).unwrap();
     b.run(label("add_norm backward"), Work::Bytes(4.0 * cells), || {
-        black_box(norm::backward(NormKind::LayerNorm, &saved, &gain, &x, Some(&write), true).unwrap());
+        black_box(norm::backward(Norm::LayerNorm, &saved, &gain, &x, Some(&write), true).unwrap());
     });
 
     let (up, gated) = (matrix(n, 4 * d, 7), matrix(n, 8 * d, 8));
@@ -198,12 +198,12 @@ fn size(b: &mut Bench, name: &str, shape: Shape, vocabulary: usize) {
         .collect();
     let (param, grad) = (vector(len, 12), vector(len, 13));
     let rule = Rule::AdamW { beta1: 0.9, beta2: 0.95, eps: 1e-8 };
-    let mut moments = Moments::zeros(rule, len);
+    let mut moments = OptimizerState::zeros(rule, len);
     for (with, stats) in [("", true), (" no statistics", false)] {
         let u =
             Update { rule, lr: 1e-6, multipliers: &[1.0], weight_decay: 0.1, clip_scale: 0.5, t: 9, stats };
         b.run(label(&format!("AdamW{with}")), Work::Bytes(28.0 * len as f64), || {
-            let mut slots = [SliceStats::default(); 2];
+            let mut slots = [HeadUpdateStats::default(); 2];
             optimizer::step(&u, &param, &grad, true, &segments, &mut moments, &mut slots).unwrap();
             black_box(slots);
         });

@@ -3,11 +3,11 @@
 #include "common.cuh"
 
 // A window of `rows` x `cols` elements with row stride `stride`, the same in all four arrays; 56 bytes, as the
-// library's #[repr(C)] twin. The library cuts tensors so that no chunk spans two slices, orders the chunks by slice
+// library's DeviceChunk. The library cuts tensors so that no chunk spans two slices, orders the chunks by slice
 // and gives chunks outside every slice the last place and slice = -1.
 struct Chunk {
     float* param;
-    const void* grad; // float or bf16, by kernel
+    const float* grad;
     float* m;
     float* v; // unused by sgd; m too when momentum is 0
     u32 rows, cols, stride;
@@ -15,6 +15,7 @@ struct Chunk {
     u32 decay; // 1: weight decay applies
     int slice;
 };
+static_assert(sizeof(Chunk) == 56, "the layout of the library's DeviceChunk");
 
 #define SLICE_STATS 7 // sum g^2, max |g|, sum w^2, sum d^2, <w,g>, <w,d>, <g,d>
 
@@ -23,29 +24,26 @@ __device__ __forceinline__ size_t chunk_offset(const Chunk& k, u32 e) {
 }
 
 // Whether the chunk is one row that starts at a multiple of four elements in each array: then four go at a time.
-template <class T>
 __device__ __forceinline__ bool is_wide(const Chunk& k) {
-    const u64 floats = reinterpret_cast<u64>(k.param) | reinterpret_cast<u64>(k.m) | reinterpret_cast<u64>(k.v);
-    return k.rows == 1 && (floats & 15) == 0 && (reinterpret_cast<u64>(k.grad) & (4 * sizeof(T) - 1)) == 0;
+    const u64 all = reinterpret_cast<u64>(k.param) | reinterpret_cast<u64>(k.grad) | reinterpret_cast<u64>(k.m) | reinterpret_cast<u64>(k.v);
+    return k.rows == 1 && (all & 15) == 0;
 }
 
 // partial[chunk] = sum of g^2 over the chunk. Launch: block 256, grid = chunks.
-template <class T>
-__device__ __forceinline__ void grad_norm_partials(const Chunk* __restrict__ chunks, float* __restrict__ partial) {
+extern "C" __global__ void __launch_bounds__(256) grad_norm_partials(const Chunk* __restrict__ chunks, float* __restrict__ partial) {
     SHARED(scratch, Array<float, WARP>);
     const Chunk k = chunks[blockIdx.x];
-    const T* grad = static_cast<const T*>(k.grad);
     const u32 len = k.rows * k.cols;
     float sum[1] = {0.f};
-    const u32 fours = is_wide<T>(k) ? len / 4 : 0;
+    const u32 fours = is_wide(k) ? len / 4 : 0;
 #pragma unroll 4
     for (u32 f = threadIdx.x; f < fours; f += blockDim.x) {
         float g[4];
-        load4(grad + 4 * f, g);
+        load4(k.grad + 4 * f, g);
         for (int i = 0; i < 4; i++) sum[0] += g[i] * g[i];
     }
     for (u32 e = 4 * fours + threadIdx.x; e < len; e += blockDim.x) {
-        const float g = to_float(grad[chunk_offset(k, e)]);
+        const float g = k.grad[chunk_offset(k, e)];
         sum[0] += g * g;
     }
     block_sum(sum, scratch);
@@ -105,21 +103,19 @@ __device__ __forceinline__ void advance(float& w, float raw, float& m, float& v,
 // Updates the chunk in place; partial [chunks, 7] gets the slice statistics, of the gradient before clipping and of
 // the step d = w' - w as rounded, so that |w'|^2 - |w|^2 = 2 <w,d> + |d|^2 holds of the stored weights (2.4).
 // Launch: block 256, grid = chunks.
-template <class T>
 __device__ __forceinline__ void optimizer_step(const Chunk* __restrict__ chunks, const float* __restrict__ clip, float* __restrict__ partial, const Step s, int kind) {
     SHARED(scratch, Array<float, 6 * WARP>);
     const Chunk k = chunks[blockIdx.x];
-    const T* grad = static_cast<const T*>(k.grad);
     const u32 len = k.rows * k.cols;
     const float scale = clip[1], lr = s.lr * k.lr_mult, decay = k.decay ? s.decay : 0.f;
     const float root_bc2 = sqrtf(s.bc2);
     const bool first = kind == ADAMW || s.beta1 != 0.f, second = kind == ADAMW; // which moments there are
     Sums t = {0.f, 0.f, 0.f, 0.f, 0.f, 0.f, 0.f};
-    const u32 fours = is_wide<T>(k) ? len / 4 : 0;
+    const u32 fours = is_wide(k) ? len / 4 : 0;
     for (u32 f = threadIdx.x; f < fours; f += blockDim.x) {
         const u32 at = 4 * f;
         float g[4], w[4], m[4] = {}, v[4] = {};
-        load4(grad + at, g);
+        load4(k.grad + at, g);
         load4(k.param + at, w);
         if (first) load4(k.m + at, m);
         if (second) load4(k.v + at, v);
@@ -132,7 +128,7 @@ __device__ __forceinline__ void optimizer_step(const Chunk* __restrict__ chunks,
     for (u32 e = 4 * fours + threadIdx.x; e < len; e += blockDim.x) {
         const size_t at = chunk_offset(k, e);
         float w = k.param[at], m = first ? k.m[at] : 0.f, v = second ? k.v[at] : 0.f;
-        advance(w, to_float(grad[at]), m, v, s, kind, scale, lr, decay, root_bc2, t);
+        advance(w, k.grad[at], m, v, s, kind, scale, lr, decay, root_bc2, t);
         k.param[at] = w;
         if (first) k.m[at] = m;
         if (second) k.v[at] = v;
@@ -161,28 +157,12 @@ extern "C" __global__ void __launch_bounds__(32) slice_stats(const float* __rest
     stats[static_cast<size_t>(blockIdx.y) * SLICE_STATS + c] = static_cast<float>(total);
 }
 
-#define EXPORT_GRAD_NORM(NAME, T)                                                                                       \
-    extern "C" __global__ void __launch_bounds__(256) NAME(const Chunk* chunks, float* partial) {                       \
-        grad_norm_partials<T>(chunks, partial);                                                                         \
-    }
-EXPORT_GRAD_NORM(grad_norm_partials_f32, float)
-EXPORT_GRAD_NORM(grad_norm_partials_bf16, bf16)
+extern "C" __global__ void __launch_bounds__(256) adamw(const Chunk* chunks, const float* clip, float* partial, float lr, float beta1, float beta2, float eps, float decay, float bc1, float bc2) {
+    const Step s = {lr, beta1, beta2, eps, decay, bc1, bc2};
+    optimizer_step(chunks, clip, partial, s, ADAMW);
+}
 
-#define EXPORT_ADAMW(NAME, T)                                                                                           \
-    extern "C" __global__ void __launch_bounds__(256) NAME(                                                             \
-        const Chunk* chunks, const float* clip, float* partial, float lr, float beta1, float beta2, float eps,          \
-        float decay, float bc1, float bc2) {                                                                            \
-        const Step s = {lr, beta1, beta2, eps, decay, bc1, bc2};                                                        \
-        optimizer_step<T>(chunks, clip, partial, s, ADAMW);                                                             \
-    }
-EXPORT_ADAMW(adamw_f32, float)
-EXPORT_ADAMW(adamw_bf16, bf16)
-
-#define EXPORT_SGD(NAME, T)                                                                                             \
-    extern "C" __global__ void __launch_bounds__(256) NAME(                                                             \
-        const Chunk* chunks, const float* clip, float* partial, float lr, float momentum, float decay) {                \
-        const Step s = {lr, momentum, 0.f, 0.f, decay, 1.f, 1.f};                                                       \
-        optimizer_step<T>(chunks, clip, partial, s, SGD);                                                               \
-    }
-EXPORT_SGD(sgd_f32, float)
-EXPORT_SGD(sgd_bf16, bf16)
+extern "C" __global__ void __launch_bounds__(256) sgd(const Chunk* chunks, const float* clip, float* partial, float lr, float momentum, float decay) {
+    const Step s = {lr, momentum, 0.f, 0.f, decay, 1.f, 1.f};
+    optimizer_step(chunks, clip, partial, s, SGD);
+}

@@ -35,7 +35,7 @@ pub fn run(_args: &Args) -> Result<()> {
 }
 
 #[cfg(feature = "cuda")]
-fn check(args: &Args, gpu: &crate::model::device::Gpu) -> Result<()> {
+fn check(args: &Args, gpu: &crate::model::backend::Gpu) -> Result<()> {
     use growthpath_kernels::gpu::check::{Compared, run};
 
     let clock =

@@ -1,47 +1,10 @@
 //! One configuration for every arm: presets, one-change ablations, sizes, `--set KEY=VALUE`.
 
+pub use growthpath_kernels::activation::Activation as Ffn;
+pub use growthpath_kernels::norm::Norm;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
-
-/// Normalization of the residual stream.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Norm {
-    /// GPT-2's.
-    LayerNorm,
-    /// LLaMA's.
-    RmsNorm,
-}
-
-/// Feed-forward form.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Ffn {
-    /// GELU (tanh form).
-    Gelu,
-    /// ReLU.
-    Relu,
-    /// Squared ReLU.
-    Relu2,
-    /// SiLU, ungated.
-    Silu,
-    /// GELU gate.
-    Geglu,
-    /// SiLU gate.
-    Swiglu,
-    /// ReLU gate.
-    Reglu,
-    /// Identity gate.
-    Bilinear,
-}
-
-impl Ffn {
-    /// Whether a gate multiplies the hidden activations.
-    pub fn gated(self) -> bool {
-        matches!(self, Self::Geglu | Self::Swiglu | Self::Reglu | Self::Bilinear)
-    }
-}
 
 /// Position information.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -214,6 +177,11 @@ impl ModelConfig {
             (0, true) => (8 * self.width / 3).div_ceil(8) * 8,
             (h, _) => h,
         }
+    }
+
+    /// Width of the up projection's output: of the hidden units, and of their gates where there are any.
+    pub fn up_width(&self) -> usize {
+        if self.ffn.gated() { 2 * self.hidden_width() } else { self.hidden_width() }
     }
 
     /// First layer of the upper half: L / 2.

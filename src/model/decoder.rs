@@ -1,84 +1,82 @@
-//! The decoder's forward pass: pre-norm blocks whose residual additions are fused with the next norm.
+//! The decoder on the host: configuration and parameters, and passes over them on the processor.
 
 use candle_core::{Device, Tensor};
-use growthpath_kernels::activation::{self, Activation, HiddenStats};
-use growthpath_kernels::attention::{self, Attention, LogitStats, Shape};
-use growthpath_kernels::cross_entropy::{HeadLoss, head_loss};
-use growthpath_kernels::norm::{self, AddNorm, NormKind, WriteStats};
-use growthpath_kernels::qk_norm::{self, QkNorm};
+use growthpath_kernels::attention::LogitGradStats;
 use growthpath_kernels::rope::Rope;
-use growthpath_kernels::{embedding, linear};
 
-use super::config::{Ffn, ModelConfig, Norm, Positions};
+use super::backend::{Affine, Backend, Cpu, Normed};
+use super::config::{ModelConfig, Positions};
+use super::network::Network;
 use super::params::{Params, Role};
+use super::stats::LayerStats;
 use crate::error::{Error, Result};
 
-/// A decoder: configuration, parameters, rotary tables.
+/// A decoder: configuration and parameters.
 #[derive(Debug)]
 pub struct Decoder {
     /// Its shape and arm.
     pub config: ModelConfig,
     /// Its parameters.
     pub params: Params,
-    rope: Option<Rope>,
-    index: Vec<LayerIndex>,
-    top: TopIndex,
+    pub(super) index: Index,
 }
 
 /// Where each parameter of a layer stands in [`Params`].
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub(super) struct LayerIndex {
-    pub attn_norm: usize,
-    pub attn_norm_bias: Option<usize>,
-    pub qkv: usize,
-    pub qkv_bias: Option<usize>,
+    pub attn_norm: Affine,
+    pub qkv: Affine,
     pub qk_norm: Option<(usize, usize)>,
-    pub out: usize,
-    pub out_bias: Option<usize>,
-    pub ffn_norm: usize,
-    pub ffn_norm_bias: Option<usize>,
-    pub up: usize,
-    pub up_bias: Option<usize>,
-    pub down: usize,
-    pub down_bias: Option<usize>,
+    pub out: Affine,
+    pub ffn_norm: Affine,
+    pub up: Affine,
+    pub down: Affine,
 }
 
-#[derive(Debug, Clone, Default)]
-pub(super) struct TopIndex {
+/// Where each parameter stands in [`Params`].
+#[derive(Debug, Clone)]
+pub(super) struct Index {
+    pub layers: Vec<LayerIndex>,
     pub wte: usize,
     pub wpe: Option<usize>,
-    pub norm: usize,
-    pub norm_bias: Option<usize>,
+    pub norm: Affine,
     pub head: usize,
 }
 
-/// What one layer keeps for its backward, with its statistics.
-pub struct LayerState {
-    /// The stream that enters, and the attention input `x` (normalized).
-    pub(super) qkv: Tensor,
-    pub(super) qk_norm: Option<QkNorm>,
-    pub(super) attention: Attention,
-    /// Stream after the attention write, and the feed-forward input.
-    pub(super) mid: AddNorm,
-    pub(super) up: Tensor,
-    pub(super) hidden: Tensor,
-    /// Statistics of the hidden activations.
-    pub hidden_stats: Option<HiddenStats>,
-    /// Stream after the feed-forward write, and the next layer's attention input.
-    pub(super) after: AddNorm,
-    /// The two writes, where they were to be kept.
-    pub writes: Option<[Tensor; 2]>,
-}
-
-impl LayerState {
-    /// Statistics of the logits, one entry a head.
-    pub fn logits(&self) -> Option<&[LogitStats]> {
-        self.attention.stats.as_deref()
+impl Index {
+    fn new(config: &ModelConfig, params: &Params) -> Result<Self> {
+        let find = |role, layer| params.index(role, layer);
+        let need = |role, layer| {
+            find(role, layer)
+                .ok_or_else(|| Error::usage(format!("the parameters lack {role:?} of layer {layer:?}")))
+        };
+        let affine = |weight, bias, layer| -> Result<Affine> {
+            Ok(Affine { weight: need(weight, layer)?, bias: find(bias, layer) })
+        };
+        let layer = |l| -> Result<LayerIndex> {
+            Ok(LayerIndex {
+                attn_norm: affine(Role::AttnNormGain, Role::AttnNormBias, l)?,
+                qkv: affine(Role::Qkv, Role::QkvBias, l)?,
+                qk_norm: find(Role::QNormGain, l).zip(find(Role::KNormGain, l)),
+                out: affine(Role::AttnOut, Role::AttnOutBias, l)?,
+                ffn_norm: affine(Role::FfnNormGain, Role::FfnNormBias, l)?,
+                up: affine(Role::Up, Role::UpBias, l)?,
+                down: affine(Role::Down, Role::DownBias, l)?,
+            })
+        };
+        let wte = need(Role::TokenEmbedding, None)?;
+        Ok(Self {
+            layers: (0..config.layers).map(|l| layer(Some(l))).collect::<Result<_>>()?,
+            wte,
+            wpe: find(Role::PositionEmbedding, None),
+            norm: affine(Role::FinalNormGain, Role::FinalNormBias, None)?,
+            head: find(Role::Head, None).unwrap_or(wte),
+        })
     }
 
-    /// Statistics of the attention and feed-forward writes.
-    pub fn write_stats(&self) -> [Option<WriteStats>; 2] {
-        [self.mid.stats, self.after.stats]
+    /// The norm before layer `layer`'s attention; past the last layer the one before the head.
+    pub fn attention_norm(&self, layer: usize) -> Affine {
+        self.layers.get(layer).map_or(self.norm, |i| i.attn_norm)
     }
 }
 
@@ -93,55 +91,74 @@ pub struct Options {
     pub uniform: Vec<(usize, usize)>,
 }
 
-/// A forward pass with all that its backward needs.
+/// A forward pass on the host, with all that its backward needs.
 pub struct Forward {
-    pub(super) first: AddNorm,
-    /// One entry a layer.
-    pub layers: Vec<LayerState>,
-    pub(super) shape: Shape,
+    network: Network<Cpu>,
+    seq_len: usize,
     /// Input tokens.
     pub tokens: Vec<u32>,
 }
 
+/// Loss and gradients of one batch.
+pub struct Gradients {
+    /// Mean loss, nats per token.
+    pub loss: f64,
+    /// Largest output logit.
+    pub max_logit: f32,
+    /// One gradient a parameter, in the order of [`Params`].
+    pub grads: Vec<Tensor>,
+    /// Statistics of the logit gradients, per layer, per head.
+    pub logit_grads: Vec<Vec<LogitGradStats>>,
+}
+
 impl Forward {
     /// Attention input of a layer, `[N, d]`, gain and bias of the norm included.
-    pub fn attention_input(&self, layer: usize) -> &Tensor {
-        if layer == 0 { &self.first.x } else { &self.layers[layer - 1].after.x }
+    pub fn attention_input(&self, layer: usize) -> &[f32] {
+        &self.before(layer).x
     }
 
     /// Residual stream entering a layer `[N, d]`; `layer = L` is the stream before the last norm.
-    pub fn stream(&self, layer: usize) -> &Tensor {
-        if layer == 0 { &self.first.h } else { &self.layers[layer - 1].after.h }
+    pub fn stream(&self, layer: usize) -> &[f32] {
+        &self.before(layer).h
     }
 
     /// Per-token mean and reciprocal deviation of the norm before a layer's attention, `[2, N]`.
-    pub fn attention_moments(&self, layer: usize) -> &[f32] {
-        if layer == 0 { &self.first.moments } else { &self.layers[layer - 1].after.moments }
+    pub fn attention_mean_rstd(&self, layer: usize) -> &[f32] {
+        &self.before(layer).mean_rstd
+    }
+
+    fn before(&self, layer: usize) -> &Normed<Vec<f32>> {
+        if layer == 0 { &self.network.first } else { &self.network.layers[layer - 1].after }
     }
 
     /// Sequence length of the batch.
     pub fn seq_len(&self) -> usize {
-        self.shape.seq_len
+        self.seq_len
+    }
+
+    /// What each layer measured; empty unless it was asked for.
+    pub fn stats(&self) -> &[LayerStats] {
+        self.network.backend.layer_stats()
+    }
+
+    /// The attention and the feed-forward write of a layer, `[N, d]`; none unless they were asked for.
+    pub fn writes(&self, layer: usize) -> Option<[&[f32]; 2]> {
+        self.network.layers[layer].writes.as_ref().map(|[a, f]| [&a[..], &f[..]])
     }
 
     /// The residual writes that add up to [`Forward::stream`] of `layer`: embedding, attn_0, ffn_0, ...
     ///
     /// # Errors
     /// When the writes were not kept.
-    pub fn writes_before(&self, layer: usize) -> Result<Vec<&Tensor>> {
-        let mut out = vec![&self.first.h];
-        for l in &self.layers[..layer] {
-            match &l.writes {
-                Some([a, f]) => out.extend([a, f]),
+    pub fn writes_before(&self, layer: usize) -> Result<Vec<&[f32]>> {
+        let mut out = vec![&self.network.first.h[..]];
+        for l in 0..layer {
+            match self.writes(l) {
+                Some(both) => out.extend(both),
                 None => return Err(Error::usage("the forward kept no writes: ask for Options::keep_writes")),
             }
         }
         Ok(out)
-    }
-
-    /// The normalized stream that the vocabulary projection reads.
-    pub fn output(&self) -> &Tensor {
-        self.layers.last().map_or(&self.first.x, |l| &l.after.x)
     }
 }
 
@@ -162,92 +179,23 @@ impl Decoder {
     /// A parameter that the configuration needs and `params` lacks.
     pub fn from_params(config: ModelConfig, params: Params) -> Result<Self> {
         config.validate()?;
-        let rope = (config.pos == Positions::Rope)
-            .then(|| Rope::new(config.context, config.head_dim(), config.rope_base));
-        let find = |role, layer| params.index(role, layer);
-        let need = |role, layer| {
-            find(role, layer)
-                .ok_or_else(|| Error::usage(format!("the parameters lack {role:?} of layer {layer:?}")))
-        };
-        let mut index = Vec::with_capacity(config.layers);
-        for l in (0..config.layers).map(Some) {
-            index.push(LayerIndex {
-                attn_norm: need(Role::AttnNormGain, l)?,
-                attn_norm_bias: find(Role::AttnNormBias, l),
-                qkv: need(Role::Qkv, l)?,
-                qkv_bias: find(Role::QkvBias, l),
-                qk_norm: find(Role::QNormGain, l).zip(find(Role::KNormGain, l)),
-                out: need(Role::AttnOut, l)?,
-                out_bias: find(Role::AttnOutBias, l),
-                ffn_norm: need(Role::FfnNormGain, l)?,
-                ffn_norm_bias: find(Role::FfnNormBias, l),
-                up: need(Role::Up, l)?,
-                up_bias: find(Role::UpBias, l),
-                down: need(Role::Down, l)?,
-                down_bias: find(Role::DownBias, l),
-            });
-        }
-        let wte = need(Role::TokenEmbedding, None)?;
-        let top = TopIndex {
-            wte,
-            wpe: find(Role::PositionEmbedding, None),
-            norm: need(Role::FinalNormGain, None)?,
-            norm_bias: find(Role::FinalNormBias, None),
-            head: find(Role::Head, None).unwrap_or(wte),
-        };
-        Ok(Self { config, params, rope, index, top })
+        let index = Index::new(&config, &params)?;
+        Ok(Self { config, params, index })
     }
 
-    pub(super) fn p(&self, i: usize) -> &Tensor {
-        self.params.vars[i].as_tensor()
-    }
-
-    pub(super) fn opt(&self, i: Option<usize>) -> Option<&Tensor> {
-        i.map(|i| self.p(i))
-    }
-
-    pub(super) fn layer_index(&self, layer: usize) -> &LayerIndex {
-        &self.index[layer]
-    }
-
-    pub(super) fn top_index(&self) -> &TopIndex {
-        &self.top
-    }
-
-    pub(super) fn rope(&self) -> Option<&Rope> {
-        self.rope.as_ref()
-    }
-
-    pub(super) fn norm_kind(&self) -> NormKind {
-        match self.config.norm {
-            Norm::LayerNorm => NormKind::LayerNorm,
-            Norm::RmsNorm => NormKind::RmsNorm,
-        }
-    }
-
-    pub(super) fn activation(&self) -> Activation {
-        match self.config.ffn {
-            Ffn::Gelu => Activation::Gelu,
-            Ffn::Relu => Activation::Relu,
-            Ffn::Relu2 => Activation::Relu2,
-            Ffn::Silu => Activation::Silu,
-            Ffn::Geglu => Activation::Geglu,
-            Ffn::Swiglu => Activation::Swiglu,
-            Ffn::Reglu => Activation::Reglu,
-            Ffn::Bilinear => Activation::Bilinear,
-        }
-    }
-
-    fn shape(&self, tokens: &[u32], seq_len: usize) -> Result<Shape> {
+    pub(super) fn rope(&self) -> Option<Rope> {
         let c = &self.config;
-        if seq_len == 0 || seq_len > c.context || tokens.is_empty() || !tokens.len().is_multiple_of(seq_len) {
-            return Err(Error::usage(format!(
-                "{} tokens do not make sequences of {seq_len} (context {})",
-                tokens.len(),
-                c.context
-            )));
-        }
-        Ok(Shape { batch: tokens.len() / seq_len, seq_len, heads: c.heads, head_dim: c.head_dim() })
+        (c.pos == Positions::Rope).then(|| Rope::new(c.context, c.head_dim(), c.rope_base))
+    }
+
+    /// A network that trains on `backend`.
+    ///
+    /// # Errors
+    /// Too little memory.
+    pub fn train_on<B: Backend>(&self, backend: B) -> Result<Network<B>> {
+        let mut network = Network::new(backend, &self.config, self.index.clone(), false)?;
+        network.reserve_gradients(&self.config)?;
+        Ok(network)
     }
 
     /// Run the blocks over `tokens`, sequences of `seq_len` one after the other.
@@ -255,70 +203,33 @@ impl Decoder {
     /// # Errors
     /// A token outside the vocabulary, sequences longer than the context.
     pub fn forward(&self, tokens: &[u32], seq_len: usize, options: &Options) -> Result<Forward> {
-        let shape = self.shape(tokens, seq_len)?;
-        let (kind, eps, act) = (self.norm_kind(), self.config.norm_eps as f32, self.activation());
-        let h0 = embedding::forward(tokens, seq_len, self.p(self.top.wte), self.opt(self.top.wpe))?;
-        let (g, b) = self.next_norm(0);
-        let first = norm::forward(kind, eps, &h0, None, self.p(g), self.opt(b), false)?;
-        let mut layers: Vec<LayerState> = Vec::with_capacity(self.config.layers);
-        for (l, i) in self.index.iter().enumerate() {
-            let input = layers.last().map_or(&first, |s: &LayerState| &s.after);
-            let qkv = linear::forward(&input.x, self.p(i.qkv), self.opt(i.qkv_bias))?;
-            let qk = match i.qk_norm {
-                Some((q, k)) => Some(qk_norm::forward(shape, &qkv, self.p(q), self.p(k))?),
-                None => None,
-            };
-            let heads_in = qk.as_ref().map_or(&qkv, |n| &n.qkv);
-            let attention = attention::forward(shape, heads_in, self.rope.as_ref(), options.stats)?;
-            let flat: Vec<usize> = options.uniform.iter().filter(|u| u.0 == l).map(|u| u.1).collect();
-            if !flat.is_empty() {
-                attention::uniform(shape, heads_in, &attention.out, &flat)?;
-            }
-            let w_attn = linear::forward(&attention.out, self.p(i.out), self.opt(i.out_bias))?;
-            let (g, b) = (self.p(i.ffn_norm), self.opt(i.ffn_norm_bias));
-            let mid = norm::forward(kind, eps, &input.h, Some(&w_attn), g, b, options.stats)?;
-            let up = linear::forward(&mid.x, self.p(i.up), self.opt(i.up_bias))?;
-            let (hidden, hidden_stats) = activation::forward(act, &up, options.stats)?;
-            let w_ffn = linear::forward(&hidden, self.p(i.down), self.opt(i.down_bias))?;
-            let (g, b) = self.next_norm(l + 1);
-            let after =
-                norm::forward(kind, eps, &mid.h, Some(&w_ffn), self.p(g), self.opt(b), options.stats)?;
-            let writes = options.keep_writes.then_some([w_attn, w_ffn]);
-            layers.push(LayerState {
-                qkv,
-                qk_norm: qk,
-                attention,
-                mid,
-                up,
-                hidden,
-                hidden_stats,
-                after,
-                writes,
-            });
-        }
-        Ok(Forward { first, layers, shape, tokens: tokens.to_vec() })
+        let backend = Cpu::new(self, tokens.len());
+        let mut network = Network::new(backend, &self.config, self.index.clone(), options.keep_writes)?;
+        network.backend.send(tokens, tokens, seq_len)?;
+        network.forward(options.stats, &options.uniform)?;
+        Ok(Forward { network, seq_len, tokens: tokens.to_vec() })
     }
 
-    /// The norm that follows block `layer - 1`: before layer `layer`'s attention, or the last one.
-    fn next_norm(&self, layer: usize) -> (usize, Option<usize>) {
-        match self.index.get(layer) {
-            Some(i) => (i.attn_norm, i.attn_norm_bias),
-            None => (self.top.norm, self.top.norm_bias),
-        }
-    }
-
-    /// Loss without gradients: per-token losses of `targets`.
+    /// Loss of `targets` and the gradient of every parameter, after [`Decoder::forward`].
     ///
     /// # Errors
-    /// As [`Decoder::forward`], or targets that do not fit.
-    pub fn loss(
-        &self,
-        tokens: &[u32],
-        targets: &[u32],
-        seq_len: usize,
-        options: &Options,
-    ) -> Result<HeadLoss> {
-        let f = self.forward(tokens, seq_len, options)?;
-        Ok(head_loss(f.output(), self.p(self.top.head), targets, false)?)
+    /// Targets that do not fit the forward's tokens.
+    pub fn backward(&self, forward: &mut Forward, targets: &[u32]) -> Result<Gradients> {
+        let Forward { network, seq_len, tokens } = forward;
+        network.reserve_gradients(&self.config)?;
+        network.backend.send(tokens, targets, *seq_len)?;
+        network.head(true)?;
+        network.backward()?;
+        let specs = self.params.specs.iter();
+        let grads = network.backend.gradients()?.into_iter().zip(specs);
+        let stats = network.backend.pass_stats();
+        Ok(Gradients {
+            loss: stats.loss,
+            max_logit: stats.max_logit,
+            grads: grads
+                .map(|(g, s)| Ok(Tensor::from_vec(g, s.shape.as_slice(), &Device::Cpu)?))
+                .collect::<Result<_>>()?,
+            logit_grads: stats.logit_grads.clone(),
+        })
     }
 }

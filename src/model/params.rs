@@ -2,6 +2,7 @@
 
 use candle_core::{Device, Tensor, Var};
 use growthpath_kernels::optimizer::Segment;
+use growthpath_kernels::tensor::{self, CpuF32};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution, Normal};
@@ -136,8 +137,8 @@ pub fn count(config: &ModelConfig) -> (usize, usize) {
     (all.iter().map(size).sum(), all.iter().filter(|s| !embeddings(s)).map(size).sum())
 }
 
-/// Parameters as candle variables.
-#[derive(Debug)]
+/// Parameters as candle variables; clones share them.
+#[derive(Debug, Clone)]
 pub struct Params {
     /// Descriptions, in order.
     pub specs: Vec<Spec>,
@@ -158,6 +159,23 @@ impl Params {
             vars.push(Var::from_tensor(&Tensor::from_vec(v, s.shape.as_slice(), device)?)?);
         }
         Ok(Self { specs, vars })
+    }
+
+    /// Borrow a parameter's values.
+    pub(super) fn value(&self, i: usize) -> Result<CpuF32<'_>> {
+        Ok(tensor::read(self.vars[i].as_tensor())?)
+    }
+
+    pub(super) fn value_opt(&self, i: Option<usize>) -> Result<Option<CpuF32<'_>>> {
+        i.map(|i| self.value(i)).transpose()
+    }
+
+    /// Rows and columns of a matrix; a vector counts as one row.
+    pub(super) fn matrix(&self, i: usize) -> (usize, usize) {
+        match self.specs[i].shape[..] {
+            [rows, columns] => (rows, columns),
+            _ => (1, self.vars[i].elem_count()),
+        }
     }
 
     /// Index of a parameter.

@@ -3,12 +3,10 @@
 use growthpath_kernels::activation::HiddenStats;
 use growthpath_kernels::attention::{LogitGradStats, LogitStats};
 use growthpath_kernels::norm::WriteStats;
-use growthpath_kernels::optimizer::SliceStats;
-
-use super::decoder::LayerState;
+use growthpath_kernels::optimizer::HeadUpdateStats;
 
 /// What the forward measured in one layer, kept while its activations are freed.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct LayerStats {
     /// One entry a head.
     pub logits: Vec<LogitStats>,
@@ -18,8 +16,8 @@ pub struct LayerStats {
     pub hidden: HiddenStats,
 }
 
-/// Everything that one step of a device measured.
-#[derive(Debug, Clone)]
+/// Everything that one training step measured.
+#[derive(Debug, Clone, Default)]
 pub struct StepStats {
     /// Mean loss, nats per token.
     pub loss: f64,
@@ -34,16 +32,10 @@ pub struct StepStats {
     /// One entry a layer and head.
     pub logit_grads: Vec<Vec<LogitGradStats>>,
     /// One entry a slot of the optimizer.
-    pub slots: Vec<SliceStats>,
+    pub slots: Vec<HeadUpdateStats>,
 }
 
 impl LayerStats {
-    /// The side outputs of one layer; none when they were not asked for.
-    pub fn take(layer: &LayerState) -> Option<Self> {
-        let [attn, ffn] = layer.write_stats();
-        Some(Self { logits: layer.logits()?.to_vec(), writes: [attn?, ffn?], hidden: layer.hidden_stats? })
-    }
-
     /// One line for error messages.
     pub fn describe(&self, layer: usize) -> String {
         let s_max = self.logits.iter().map(|l| l.s_max).fold(f64::NEG_INFINITY, f64::max);

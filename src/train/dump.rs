@@ -8,6 +8,7 @@ use candle_core::{Device, Tensor};
 use crate::data::Batch;
 use crate::error::{Error, Result};
 use crate::model::hf::to_hf;
+use crate::model::params::Spec;
 use crate::model::{Decoder, Forward};
 
 /// Arrays of one step, filled as the step goes on.
@@ -41,11 +42,10 @@ impl Dump {
         self.arrays.insert("tokens".into(), tokens);
         self.parameters("before", model)?;
         let shape = (batch.rows, batch.context, model.config.width);
-        for (l, layer) in forward.layers.iter().enumerate() {
-            if let Some(writes) = &layer.writes {
-                for (site, w) in ["attn", "ffn"].into_iter().zip(writes) {
-                    self.arrays.insert(format!("write.{l}.{site}"), w.reshape(shape)?);
-                }
+        for l in 0..model.config.layers {
+            for (site, w) in ["attn", "ffn"].into_iter().zip(forward.writes(l).into_iter().flatten()) {
+                let write = Tensor::from_slice(w, shape, &Device::Cpu)?;
+                self.arrays.insert(format!("write.{l}.{site}"), write);
             }
         }
         Ok(())
@@ -55,7 +55,10 @@ impl Dump {
     ///
     /// # Errors
     /// When a tensor cannot be read or the file not be written.
-    pub fn after(mut self, model: &Decoder, grads: &[Tensor], run: &Path, step: u32) -> Result<()> {
+    pub fn after(mut self, model: &Decoder, grads: Vec<Vec<f32>>, run: &Path, step: u32) -> Result<()> {
+        let specs = &model.params.specs;
+        let tensor = |(g, s): (Vec<f32>, &Spec)| Tensor::from_vec(g, s.shape.as_slice(), &Device::Cpu);
+        let grads = grads.into_iter().zip(specs).map(tensor).collect::<candle_core::Result<Vec<_>>>()?;
         self.named("grad", model, &grads.iter().collect::<Vec<_>>())?;
         self.parameters("after", model)?;
         let dir = run.join("dumps");

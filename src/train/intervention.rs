@@ -75,14 +75,29 @@ impl Intervention {
         Ok(())
     }
 
+    /// Whether it slows queries and keys, be it in some layers.
+    pub fn slows_qk(&self) -> bool {
+        match self.target {
+            Target::UpperQk | Target::LowerQk | Target::AllQk => true,
+            Target::UpperVo => false,
+        }
+    }
+
     /// Whether a learning-rate group is slowed.
     pub fn covers(&self, config: &ModelConfig, group: Group) -> bool {
         let upper = |l: usize| l >= config.upper_half();
-        match (self.target, group) {
-            (Target::UpperQk, Group::Qk(l)) | (Target::UpperVo, Group::Vo(l)) => upper(l),
-            (Target::LowerQk, Group::Qk(l)) => !upper(l),
-            (Target::AllQk, Group::Qk(_)) => true,
-            _ => false,
+        match group {
+            Group::Other => false,
+            Group::Qk(l) => match self.target {
+                Target::UpperQk => upper(l),
+                Target::LowerQk => !upper(l),
+                Target::AllQk => true,
+                Target::UpperVo => false,
+            },
+            Group::Vo(l) => match self.target {
+                Target::UpperVo => upper(l),
+                Target::UpperQk | Target::LowerQk | Target::AllQk => false,
+            },
         }
     }
 }

@@ -5,19 +5,22 @@ use std::path::{Path, PathBuf};
 
 use growthpath_trace::{Run, RunWriter, Status};
 
-use super::accelerator::Device;
 use super::cadence::Cadence;
+use super::checkpoint::Restored;
 use super::config::{ProbeTimes, TrainConfig};
+use super::device::{Device, on_device};
 use super::init::first_model;
 use super::measure::{capture, copies};
 use super::moments::Keeper;
 use super::optimizer::Optimizer;
 use super::probe::Prober;
-use super::session::{Event, Session, Speed};
+use super::step::Telemetry;
+use super::trainer::{Event, Speed, Trainer};
 use super::{checkpoint, run_info, tokens};
 use crate::data::Dataset;
 use crate::error::{Error, Result};
-use crate::model::Decoder;
+use crate::model::backend::Backend;
+use crate::model::{Decoder, Network};
 
 /// How a run ended.
 #[derive(Debug, Clone)]
@@ -56,13 +59,14 @@ pub fn train(
     config.validate()?;
     let model = first_model(config)?;
     let optimizer = Optimizer::new(config, &model.params);
-    let accelerator = device.accelerate(config, &model, optimizer.rule())?;
-    let writer = RunWriter::create(run, &run_info::describe(config, data, label, device)?)?;
-    let mut s = Session::new(config, data, run, model, optimizer, writer)?;
-    s.device = accelerator;
-    s.save_tokens()?;
-    s.boundary(0, on)?;
-    s.steps(0, on)
+    device.check(config)?;
+    on_device!(device, (config, &model, optimizer.rule()), |network| {
+        let writer = RunWriter::create(run, &run_info::describe(config, data, label, device)?)?;
+        let mut t = Trainer::new(config, data, run, model, network, optimizer, writer)?;
+        t.save_tokens()?;
+        t.boundary(0, on)?;
+        t.steps(0, on)
+    })
 }
 
 /// Go on from the newest checkpoint of `run`, to the same bits as a run that never stopped.
@@ -88,34 +92,47 @@ pub fn resume(
         )));
     };
     let restored = checkpoint::load(&dir, config)?;
-    let accelerator = device.accelerate(config, &restored.model, restored.optimizer.rule())?;
-    if let Some(d) = &accelerator {
-        d.push_moments(&restored.optimizer.moments)?;
-    }
+    device.check(config)?;
+    on_device!(device, (config, &restored.model, restored.optimizer.rule()), |network| {
+        let mut network = network;
+        network.push_state(&restored.optimizer.moments)?;
+        resumed(config, data, run, (step, &dir), restored, network)?.steps(step, on)
+    })
+}
+
+/// The trainer as it was when the checkpoint in `dir` was written, after `step` steps.
+fn resumed<'a, B: Backend>(
+    config: &'a TrainConfig,
+    data: &'a Dataset,
+    run: &'a Path,
+    (step, dir): (u32, &Path),
+    restored: Restored,
+    network: Network<B>,
+) -> Result<Trainer<'a, B>> {
     let writer = RunWriter::resume(run, step)?;
-    let mut s = Session::new(config, data, run, restored.model, restored.optimizer, writer)?;
-    s.device = accelerator;
-    s.cadence.state = restored.state.cadence;
-    s.keeper.restore(restored.state.moments, |at| checkpoint::moment(&restored.moments, &dir, at))?;
-    if let (Some(p), Some(at)) = (&mut s.prober, restored.state.last_probe) {
-        let probed = restored.probed.as_ref().unwrap_or(&s.model);
+    let mut t = Trainer::new(config, data, run, restored.model, network, restored.optimizer, writer)?;
+    t.cadence.state = restored.state.cadence;
+    t.keeper.restore(restored.state.moments, |at| checkpoint::moment(&restored.moments, dir, at))?;
+    if let (Some(p), Some(at)) = (&mut t.prober, restored.state.last_probe) {
+        let probed = restored.probed.as_ref().unwrap_or(&t.model);
         p.restore(probed, at, &restored.state.eta)?;
-        s.probed = if config.checkpoint_every > 0 { copies(probed)? } else { Vec::new() };
+        t.probed = if config.checkpoint_every > 0 { copies(probed)? } else { Vec::new() };
     }
     if step >= config.steps {
         // Every step was done and the process ended before it said so: only the end is left to record.
-        s.valid_loss = Run::open(run)?.evals()?.last().map_or(f64::NAN, |e| e.loss);
-        s.last_moments = s.probe_batch.as_ref().map(|b| capture(&s.model, b, step)).transpose()?;
+        t.valid_loss = Run::open(run)?.evals()?.last().map_or(f64::NAN, |e| e.loss);
+        t.last_moments = t.probe_batch.as_ref().map(|b| capture(&t.model, b, step)).transpose()?;
     }
-    s.steps(step, on)
+    Ok(t)
 }
 
-impl<'a> Session<'a> {
-    fn new(
+impl<'a, B: Backend> Trainer<'a, B> {
+    pub(super) fn new(
         config: &'a TrainConfig,
         data: &'a Dataset,
         run: &'a Path,
         model: Decoder,
+        network: Network<B>,
         optimizer: Optimizer,
         writer: RunWriter,
     ) -> Result<Self> {
@@ -133,16 +150,15 @@ impl<'a> Session<'a> {
             valid_loss: f64::NAN,
             step_seconds: 0.0,
             probe_seconds: 0.0,
-            dump: None,
             last: None,
             speed: Speed::default(),
-            device: None,
-            started: VecDeque::new(),
-            clock: None,
+            in_flight: VecDeque::new(),
+            last_done: None,
             config,
             data,
             run,
             model,
+            network,
             optimizer,
             prober,
             probe_batch,
@@ -168,17 +184,11 @@ impl<'a> Session<'a> {
         })?)
     }
 
-    fn step(&mut self, at: u32, on: &mut dyn FnMut(Event)) -> Result<()> {
-        let Some(mut device) = self.device.take() else { return self.host_step(at, on) };
-        let outcome = self.device_step(&mut *device, at, on);
-        self.device = Some(device);
-        outcome
-    }
-
     fn steps(mut self, from: u32, on: &mut dyn FnMut(Event)) -> Result<Outcome> {
         let c = self.config;
         for at in from..c.steps {
-            let outcome = self.step(at, on).and_then(|()| self.boundary(at + 1, on));
+            let telemetry = if c.telemetry_due(at) { Telemetry::Recorded } else { Telemetry::Off };
+            let outcome = self.step(at, telemetry, on).and_then(|()| self.boundary(at + 1, on));
             match outcome {
                 Ok(()) => {}
                 Err(e @ Error::Diverged(_)) => {
@@ -201,7 +211,7 @@ impl<'a> Session<'a> {
             probe_steps: self.cadence.state.spent.total(),
             probe_limit: self.cadence.limit(),
             tokens,
-            launches_a_step: self.device.as_ref().map_or(0, |d| d.launches()),
+            launches_a_step: self.network.step_launches(),
         })
     }
 }

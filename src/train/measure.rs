@@ -4,16 +4,17 @@ use candle_core::Tensor;
 use growthpath_analysis::Moments;
 use rayon::prelude::*;
 
+use super::ablation;
+use super::activations::layer_state;
 use super::cadence::Due;
-use super::capture::layer_state;
 use super::moments::{KeyMoments, lower_maturity};
-use super::reliance;
-use super::session::Session;
+use super::trainer::Trainer;
 use crate::data::Batch;
 use crate::error::Result;
+use crate::model::backend::Backend;
 use crate::model::{Decoder, Options};
 
-impl Session<'_> {
+impl<B: Backend> Trainer<'_, B> {
     /// Measure what is due with `done` steps done, and the key moments where they are needed.
     pub(super) fn measure(&mut self, done: u32, due: Due) -> Result<()> {
         let mut moments = None;
@@ -67,7 +68,7 @@ impl Session<'_> {
         let Some(batch) = self.reliance_batch.take() else { return Ok(()) };
         let model = &self.config.model;
         let losses = |batch: &Batch, uniform: &[(usize, usize)]| self.losses(batch, uniform);
-        let rows = reliance::measure(model, &batch, losses, done, due);
+        let rows = ablation::measure(model, &batch, losses, done, due);
         self.reliance_batch = Some(batch);
         Ok(self.writer.reliance(&rows?)?)
     }

@@ -1,15 +1,15 @@
 //! Training: the loop, the optimizer, interventions, telemetry, probes, checkpoints.
 
-mod accelerator;
+pub mod ablation;
+mod activations;
 pub mod bench;
-mod boundary;
 pub mod cadence;
-mod capture;
 pub mod checkpoint;
 pub mod config;
 pub mod cost;
-mod device_step;
+mod device;
 mod dump;
+mod hooks;
 pub mod init;
 pub mod intervention;
 pub mod lags;
@@ -20,16 +20,15 @@ mod optimizer;
 mod probe;
 mod record;
 pub mod recorder;
-pub mod reliance;
 pub(crate) mod run_info;
 pub mod schedule;
-mod session;
 mod spectra;
 mod step;
 mod telemetry;
 mod tokens;
+mod trainer;
 
-pub use accelerator::{Accelerator, Device};
 pub use config::TrainConfig;
+pub use device::Device;
 pub use looping::{Outcome, resume, train};
-pub use session::{Event, StepReport};
+pub use trainer::{Event, StepReport};

@@ -9,7 +9,7 @@ use growthpath_analysis::{
 use growthpath_trace::{ProbeLayerRow, ProbeRow, ShareRow, WRITE_CONSTANT};
 use rayon::prelude::*;
 
-use super::capture::{all_writes, attention_gain, geometry, layer_state, stream_norm, stream_shares};
+use super::activations::{all_writes, attention_gain, geometry, layer_state, stream_norm, stream_shares};
 use crate::data::Batch;
 use crate::error::Result;
 use crate::model::config::Norm;
@@ -91,7 +91,8 @@ impl Prober {
         let options = Options { keep_writes: true, ..Options::default() };
         let forward = model.forward(&self.batch.inputs, self.batch.context, &options)?;
         let layers = 0..model.config.layers;
-        let states = layers.clone().map(|l| layer_state(model, &forward, l)).collect::<Result<Vec<_>>>()?;
+        let states = layers.clone().into_par_iter().map(|l| layer_state(model, &forward, l));
+        let states = states.collect::<Result<Vec<_>>>()?;
         let gains = layers.map(|l| attention_gain(model, l)).collect::<Result<Vec<_>>>()?;
         let writes = all_writes(&forward, model.config.layers - 1)?;
         Ok(Taken { step, layers: prepare_layers(states, self.geometry)?, forward, writes, gains })
@@ -114,7 +115,7 @@ impl Prober {
             None => {
                 for (l, probe) in now.layers.iter().enumerate() {
                     rows.heads.extend(first_rows(step, l, probe));
-                    rows.shares.extend(first_shares(&now, l)?);
+                    rows.shares.extend(first_shares(&now, l));
                 }
             }
         }
@@ -190,7 +191,7 @@ fn interval_shares(
         energy_share,
         drift_share,
     };
-    let stream = stream_shares(&now.forward, layer, &now.writes)?;
+    let stream = stream_shares(&now.forward, layer, &now.writes);
     let parts = energy.writes.iter().zip(&drift.writes).zip(&stream).enumerate();
     let mut rows: Vec<ShareRow> = parts.map(|(k, ((e, d), s))| row(k as u16, *s, *e, *d)).collect();
     rows.push(row(WRITE_CONSTANT, f64::NAN, energy.constant, drift.constant));
@@ -198,7 +199,7 @@ fn interval_shares(
 }
 
 /// At a run's first probe only the stream is known.
-fn first_shares(now: &Taken, layer: usize) -> Result<Vec<ShareRow>> {
+fn first_shares(now: &Taken, layer: usize) -> Vec<ShareRow> {
     let row = |(k, stream_share): (usize, f64)| ShareRow {
         step: now.step,
         layer: layer as u16,
@@ -207,7 +208,7 @@ fn first_shares(now: &Taken, layer: usize) -> Result<Vec<ShareRow>> {
         energy_share: f64::NAN,
         drift_share: f64::NAN,
     };
-    Ok(stream_shares(&now.forward, layer, &now.writes)?.into_iter().enumerate().map(row).collect())
+    stream_shares(&now.forward, layer, &now.writes).into_iter().enumerate().map(row).collect()
 }
 
 pub(super) fn head_rows(step: u32, prev_step: u32, layer: usize, interval: &LayerInterval) -> Vec<ProbeRow> {

@@ -1,32 +1,30 @@
 //! What a finished step leaves in the trace and tells the display.
 
 use growthpath_analysis::increment::Increment;
-use growthpath_kernels::attention::LogitGradStats;
-use growthpath_kernels::optimizer::SliceStats;
 use growthpath_trace::StepRow;
 
 use super::optimizer::StepInfo;
-use super::session::{Event, Last, Session, StepReport};
 use super::telemetry::{head_rows, write_rows};
+use super::trainer::{Event, Last, StepReport, Trainer};
 use crate::error::{Error, Result};
-use crate::model::LayerStats;
+use crate::model::backend::Backend;
+use crate::model::{LayerStats, StepStats};
 
-/// A finished step.
-pub(super) struct Finished<'a> {
+/// A step whose statistics are here.
+pub(super) struct CompletedStep<'a> {
     pub at: u32,
-    pub loss: f64,
     pub info: StepInfo,
     pub seconds: f64,
     /// Effective learning rate of each layer's W_Q and W_K.
     pub qk_lr: &'a [f32],
-    pub logit_grads: &'a [Vec<LogitGradStats>],
-    /// Empty where statistics were off.
-    pub slots: &'a [SliceStats],
+    /// Whether its statistics go to the trace.
+    pub recorded: bool,
+    pub stats: &'a StepStats,
     /// One entry a head; empty at a step without spectra.
     pub increments: &'a [Increment],
 }
 
-impl Session<'_> {
+impl<B: Backend> Trainer<'_, B> {
     /// Remember what a message about divergence needs, and stop if the step was not healthy.
     pub(super) fn healthy(
         &mut self,
@@ -40,32 +38,26 @@ impl Session<'_> {
     }
 
     /// Rows of a finished step, and its report.
-    pub(super) fn record(
-        &mut self,
-        f: &Finished<'_>,
-        layers: &[LayerStats],
-        on: &mut dyn FnMut(Event),
-    ) -> Result<()> {
+    pub(super) fn record(&mut self, f: &CompletedStep<'_>, on: &mut dyn FnMut(Event)) -> Result<()> {
         self.writer.steps(StepRow {
             step: f.at,
             tokens: u64::from(f.at + 1) * self.batcher.tokens_per_step(),
-            loss: f.loss as f32,
+            loss: f.stats.loss as f32,
             lr: f.info.lr as f32,
-            qk_mult: f.info.multiplier as f32,
+            qk_mult: f.info.qk_multiplier as f32,
             grad_norm: f.info.grad_norm as f32,
             clip_scale: f.info.clip_scale as f32,
             step_ms: (f.seconds * 1e3) as f32,
         })?;
-        if !f.slots.is_empty() {
-            let model = &self.config.model;
-            let rows = head_rows(f.at, model, layers, f.logit_grads, f.slots, f.increments, f.qk_lr);
+        if f.recorded {
+            let rows = head_rows(f.at, &self.config.model, f.stats, f.increments, f.qk_lr);
             self.cadence.observe(f.at, &rows);
             self.writer.heads(&rows)?;
-            self.writer.writes(&write_rows(f.at, layers))?;
+            self.writer.writes(&write_rows(f.at, &f.stats.layers))?;
         }
         self.step_seconds += f.seconds;
         let tokens_per_second = self.speed.add(self.batcher.tokens_per_step() as f64, f.seconds);
-        on(Event::Step(StepReport { done: f.at + 1, loss: f.loss, lr: f.info.lr, tokens_per_second }));
+        on(Event::Step(StepReport { done: f.at + 1, loss: f.stats.loss, lr: f.info.lr, tokens_per_second }));
         Ok(())
     }
 

@@ -16,14 +16,14 @@ use growthpath_analysis::{Geometry, LayerProbe, LayerState, Positions, basis, pr
 use growthpath_kernels::activation::HiddenStats;
 use growthpath_kernels::attention::autograd::AttentionTap;
 use growthpath_kernels::norm::autograd::WriteTap;
-use growthpath_kernels::optimizer::{SliceStats, StepInfo};
+use growthpath_kernels::optimizer::{HeadUpdateStats, StepInfo};
 use growthpath_trace::{EvalRow, ProbeLayerRow, RunInfo, RunWriter, Status, StepRow};
 use serde_json::{Value, json};
 
 use super::probe::{first_rows, head_rows as probe_rows};
 use super::telemetry::{head_rows, write_rows};
 use crate::error::{Error, Result};
-use crate::model::{LayerStats, ModelConfig};
+use crate::model::{LayerStats, ModelConfig, StepStats};
 
 /// What a run is.
 #[derive(Debug, Clone)]
@@ -145,7 +145,7 @@ impl Recorder {
     ///
     /// # Errors
     /// A layer whose operations left nothing in their taps, slices of another model, a disk that is full.
-    pub fn step(&mut self, step: Step, info: StepInfo, slices: &[SliceStats]) -> Result<()> {
+    pub fn step(&mut self, step: Step, info: StepInfo, slices: &[HeadUpdateStats]) -> Result<()> {
         let (layers, heads) = (self.shape.layers, self.shape.heads);
         if slices.len() != 2 * layers * heads {
             return Err(Error::usage(format!(
@@ -154,7 +154,7 @@ impl Recorder {
                 2 * layers * heads
             )));
         }
-        let (mut measures, mut gradients) = (Vec::with_capacity(layers), Vec::with_capacity(layers));
+        let mut stats = StepStats { slots: slices.to_vec(), ..StepStats::default() };
         for (l, taps) in self.taps.iter().enumerate() {
             let missing = |what: &str| {
                 Error::usage(format!(
@@ -162,7 +162,9 @@ impl Recorder {
                 ))
             };
             let logits = taps.attention.take_logits().ok_or_else(|| missing("attention"))?;
-            gradients.push(taps.attention.take_gradients().ok_or_else(|| missing("attention's backward"))?);
+            stats
+                .logit_grads
+                .push(taps.attention.take_gradients().ok_or_else(|| missing("attention's backward"))?);
             let [a, f] = &taps.writes;
             let writes = [
                 a.take().ok_or_else(|| missing("attention write"))?,
@@ -170,7 +172,7 @@ impl Recorder {
             ];
             // The feed-forward block is the model's own: its hidden activations are not seen.
             let hidden = HiddenStats { hidden_ms: f64::NAN, hidden_common: f64::NAN };
-            measures.push(LayerStats { logits, writes, hidden });
+            stats.layers.push(LayerStats { logits, writes, hidden });
         }
         self.tokens += step.tokens;
         self.eta += step.lr;
@@ -187,8 +189,8 @@ impl Recorder {
             step_ms: milliseconds as f32,
         })?;
         let rates = vec![step.lr as f32; layers];
-        self.writer.heads(&head_rows(self.step, &self.shape, &measures, &gradients, slices, &[], &rates))?;
-        self.writer.writes(&write_rows(self.step, &measures))?;
+        self.writer.heads(&head_rows(self.step, &self.shape, &stats, &[], &rates))?;
+        self.writer.writes(&write_rows(self.step, &stats.layers))?;
         self.step += 1;
         Ok(())
     }

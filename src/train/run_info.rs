@@ -2,8 +2,8 @@
 
 use growthpath_trace::RunInfo;
 
-use super::accelerator::Device;
 use super::config::TrainConfig;
+use super::device::Device;
 use crate::data::Dataset;
 use crate::error::{Error, Result};
 

@@ -1,61 +1,128 @@
-//! One training step on the host: forward, backward, update, rows.
+//! One training step: started, and recorded when what it measured is on the host.
 
 use std::time::Instant;
 
-use super::dump::Dump;
-use super::record::Finished;
-use super::session::{Event, Session};
-use super::spectra::Before;
-use crate::error::Result;
-use crate::model::{LayerStats, Options};
+use growthpath_analysis::increment::Increment;
 
-impl Session<'_> {
-    /// One update on the host.
-    pub(super) fn host_step(&mut self, at: u32, on: &mut dyn FnMut(Event)) -> Result<()> {
+use super::dump::Dump;
+use super::optimizer::StepInfo;
+use super::record::CompletedStep;
+use super::spectra::Before;
+use super::trainer::{Event, Trainer};
+use crate::data::Batch;
+use crate::error::{Error, Result};
+use crate::model::Options;
+use crate::model::backend::Backend;
+
+/// What becomes of a step's statistics.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Telemetry {
+    /// They are not taken.
+    Off,
+    /// They are taken and dropped.
+    Measured,
+    /// They are taken and recorded in the trace.
+    Recorded,
+}
+
+/// A step that was started and not yet read.
+pub(super) struct InFlightStep {
+    at: u32,
+    lr: f64,
+    qk_multiplier: f64,
+    qk_lr: Vec<f32>,
+    telemetry: Telemetry,
+    started: Instant,
+    increments: Vec<Increment>,
+}
+
+impl<B: Backend> Trainer<'_, B> {
+    /// Start step `at` and record the steps that the backend has to be done with before the next one.
+    pub(super) fn step(&mut self, at: u32, telemetry: Telemetry, on: &mut dyn FnMut(Event)) -> Result<()> {
         let c = self.config;
         let started = Instant::now();
         let batch = self.batcher.batch(c.seed, u64::from(at));
-        let stats = c.telemetry_due(at);
-        let dumping = c.dump_step == Some(at);
-        let options = Options { stats, keep_writes: dumping, uniform: Vec::new() };
-        let mut forward = self.model.forward(&batch.inputs, batch.context, &options)?;
-        if dumping {
-            let mut dump = Dump::default();
-            dump.before(&self.model, &batch, &forward)?;
-            self.dump = Some(dump);
-        }
-        let layers: Vec<LayerStats> = forward.layers.iter().filter_map(LayerStats::take).collect();
-        let g = self.model.backward(&mut forward, &batch.targets)?;
-        let info = self.optimizer.prepare(c, at, &g.grads)?;
-        self.healthy(at, g.loss, info, &layers)?;
-        let before = if c.spectra_due(at) { Some(Before::of(&self.model)?) } else { None };
-        let slots = self.optimizer.apply(c, at, &info, &self.model.params, &g.grads, stats)?.to_vec();
+        let dump = if c.dump_step == Some(at) { Some(self.dump_before(&batch)?) } else { None };
+        let (lr, qk_multiplier) = self.optimizer.schedule(c, at);
+        let stats = telemetry != Telemetry::Off;
+        // Where steps overlap, the weights before and after one would have to be waited for: see --spectra-every.
+        let spectra = stats && B::IN_FLIGHT == 0 && c.spectra_due(at);
+        let before = if spectra { Some(Before::of(&self.model)?) } else { None };
+        self.optimizer.step(&mut self.network, c, at, lr, &batch, stats)?;
         let increments = before.map_or(Ok(Vec::new()), |b| b.increments(&self.model))?;
-        let qk_lr = self.optimizer.qk_lr(info.lr);
-        self.count_step(&qk_lr);
-        let finished = Finished {
+        let qk_lr = self.optimizer.qk_lr(lr);
+        if let Some(p) = &mut self.prober {
+            qk_lr.iter().enumerate().for_each(|(l, lr)| p.add_step(l, f64::from(*lr)));
+        }
+        self.in_flight.push_back(InFlightStep {
             at,
-            loss: g.loss,
-            info,
-            seconds: started.elapsed().as_secs_f64(),
-            qk_lr: &qk_lr,
-            logit_grads: &g.logit_grads,
-            slots: if stats { &slots } else { &[] },
-            increments: &increments,
+            lr,
+            qk_multiplier,
+            qk_lr,
+            telemetry,
+            started,
+            increments,
+        });
+        while self.in_flight.len() > B::IN_FLIGHT {
+            self.finish_oldest(on)?;
+        }
+        match dump {
+            Some(d) => d.after(&self.model, self.network.backend().gradients()?, self.run, at),
+            None => Ok(()),
+        }
+    }
+
+    /// What a dump holds from before the update; the pass repeats the step's own, and keeps its writes.
+    fn dump_before(&self, batch: &Batch) -> Result<Dump> {
+        let options = Options { keep_writes: true, ..Options::default() };
+        let forward = self.model.forward(&batch.inputs, batch.context, &options)?;
+        let mut dump = Dump::default();
+        dump.before(&self.model, batch, &forward)?;
+        Ok(dump)
+    }
+
+    /// Wait for the oldest unread step and record it.
+    fn finish_oldest(&mut self, on: &mut dyn FnMut(Event)) -> Result<()> {
+        let (Some(s), Some(m)) = (self.in_flight.pop_front(), self.network.read()?) else {
+            return Err(Error::usage("a step of the device was lost"));
         };
-        self.record(&finished, &layers, on)?;
-        if let Some(dump) = self.dump.take() {
-            dump.after(&self.model, &g.grads, self.run, at)?;
+        let info = StepInfo {
+            lr: s.lr,
+            qk_multiplier: s.qk_multiplier,
+            grad_norm: m.grad_norm,
+            clip_scale: m.clip_scale,
+        };
+        self.healthy(s.at, m.loss, info, &m.layers)?;
+        let now = Instant::now();
+        // Where steps overlap, a step's time runs from the end of the one before it.
+        let since = self.last_done.map_or(s.started, |done| done.max(s.started));
+        self.last_done = Some(now);
+        self.record(
+            &CompletedStep {
+                at: s.at,
+                info,
+                seconds: now.duration_since(since).as_secs_f64(),
+                qk_lr: &s.qk_lr,
+                recorded: s.telemetry == Telemetry::Recorded,
+                stats: &m,
+                increments: &s.increments,
+            },
+            on,
+        )
+    }
+
+    /// Record every started step.
+    pub(super) fn finish_all(&mut self, on: &mut dyn FnMut(Event)) -> Result<()> {
+        while !self.in_flight.is_empty() {
+            self.finish_oldest(on)?;
         }
         Ok(())
     }
 
-    /// Tell the prober how far this update moves each layer's W_Q and W_K.
-    pub(super) fn count_step(&mut self, qk_lr: &[f32]) {
-        if let Some(p) = &mut self.prober {
-            for (l, lr) in qk_lr.iter().enumerate() {
-                p.add_step(l, f64::from(*lr));
-            }
-        }
+    /// Record every started step and bring the host's parameters up to date; the optimizer's state too where asked for.
+    pub(super) fn catch_up(&mut self, state: bool, on: &mut dyn FnMut(Event)) -> Result<()> {
+        self.finish_all(on)?;
+        self.network.backend().pull(&self.model.params)?;
+        if state { self.network.backend().pull_state(&mut self.optimizer.moments) } else { Ok(()) }
     }
 }

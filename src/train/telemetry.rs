@@ -1,29 +1,26 @@
 //! From the fused operations' side outputs to the rows of one step.
 
 use growthpath_analysis::increment::Increment;
-use growthpath_kernels::attention::LogitGradStats;
-use growthpath_kernels::optimizer::SliceStats;
+use growthpath_kernels::optimizer::HeadUpdateStats;
 use growthpath_trace::{HeadRow, WriteRow};
 
 use crate::model::params::slot;
-use crate::model::{LayerStats, ModelConfig};
+use crate::model::{LayerStats, ModelConfig, StepStats};
 
 /// Rows of `heads` for one step, in (layer, head) order; `qk_lr` is each layer's effective learning rate of W_Q, W_K;
 /// `increments` has one entry a head, or none at a step without spectra.
 pub fn head_rows(
     step: u32,
     config: &ModelConfig,
-    measures: &[LayerStats],
-    logit_grads: &[Vec<LogitGradStats>],
-    slots: &[SliceStats],
+    stats: &StepStats,
     increments: &[Increment],
     qk_lr: &[f32],
 ) -> Vec<HeadRow> {
     let mut rows = Vec::with_capacity(config.layers * config.heads);
-    for (l, (m, grads)) in measures.iter().zip(logit_grads).enumerate() {
+    for (l, (m, grads)) in stats.layers.iter().zip(&stats.logit_grads).enumerate() {
         let lr = qk_lr[l];
         for (h, (s, g)) in m.logits.iter().zip(grads).enumerate() {
-            let (q, k) = (&slots[slot(config, l, h, false)], &slots[slot(config, l, h, true)]);
+            let (q, k) = (&stats.slots[slot(config, l, h, false)], &stats.slots[slot(config, l, h, true)]);
             let dm = increments.get(rows.len());
             rows.push(HeadRow {
                 step,
@@ -70,7 +67,7 @@ pub fn head_rows(
 }
 
 /// Cosine of a head's weights and minus their gradient; NaN where one of them is zero.
-fn pressure(s: &SliceStats) -> f32 {
+fn pressure(s: &HeadUpdateStats) -> f32 {
     (-s.wg / (s.w2.sqrt() * s.g2.sqrt())) as f32
 }
 

@@ -62,7 +62,7 @@ fn gating_suppresses_initial_writes_by_the_closed_form() {
                 let f = model.config.hidden_width() as f64;
                 // d rows of W_down with deviation sigma / sqrt(2 L), L = 1.
                 closed = width as f64 * SIGMA * SIGMA / 2.0 * f * hidden_square(preset, s);
-                forward.layers[0].write_stats()[1].unwrap().energy
+                forward.stats()[0].writes[1].energy
             });
             (energies.collect(), closed)
         };
@@ -116,7 +116,7 @@ fn an_independent_gate_removes_the_common_mode() {
     let share = |preset: &str, attention: bool| {
         let shares: Vec<f64> = (0..6)
             .map(|seed| {
-                let h = fresh(preset, 256, 0.04, 300 + seed, attention).1.layers[0].hidden_stats.unwrap();
+                let h = fresh(preset, 256, 0.04, 300 + seed, attention).1.stats()[0].hidden;
                 h.hidden_common / h.hidden_ms
             })
             .collect();

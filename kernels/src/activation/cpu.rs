@@ -171,13 +171,14 @@ fn input_width(act: Activation, f: usize) -> usize {
     if act.gated() { 2 * f } else { f }
 }
 
-pub(super) fn forward(
-    act: Activation,
-    f: usize,
-    u: &[f32],
-    a: &mut [f32],
-    stats: bool,
-) -> Option<HiddenStats> {
+/// Forward: see [`super::forward`].
+///
+/// # Shapes
+/// `u [N, f]`, or `[N, 2 f]` when gated; `a [N, f]`.
+///
+/// # Panics
+/// Slices of other lengths.
+pub fn forward(act: Activation, f: usize, u: &[f32], a: &mut [f32], stats: bool) -> Option<HiddenStats> {
     let n = a.len() / f;
     let partials: Vec<(f64, Vec<f32>)> = u
         .par_chunks(BLOCK * input_width(act, f))
@@ -195,13 +196,16 @@ pub(super) fn forward(
     for (_, c) in &partials {
         columns.iter_mut().zip(c).for_each(|(s, v)| *s += f64::from(*v));
     }
-    Some(HiddenStats {
-        hidden_ms: partials.iter().map(|p| p.0).sum::<f64>() / (n * f) as f64,
-        hidden_common: columns.iter().map(|c| (c / n as f64).powi(2)).sum::<f64>() / f as f64,
-    })
+    let squares = partials.iter().map(|p| p.0).sum();
+    let common = columns.iter().map(|c| (c / n as f64).powi(2)).sum();
+    Some(HiddenStats::finish(n, f, squares, common))
 }
 
-pub(super) fn backward(act: Activation, f: usize, u: &[f32], d: &[f32], du: &mut [f32]) {
+/// Backward: `du` from `d [N, f]`, as long as `u`.
+///
+/// # Panics
+/// Slices of other lengths.
+pub fn backward(act: Activation, f: usize, u: &[f32], d: &[f32], du: &mut [f32]) {
     let w = input_width(act, f);
     u.par_chunks(BLOCK * w)
         .zip(d.par_chunks(BLOCK * f))

@@ -1,16 +1,18 @@
 //! Feed-forward activations, gated and ungated.
 
-mod cpu;
+pub mod cpu;
 #[cfg(feature = "cuda")]
 pub mod gpu;
 
 use candle_core::Tensor;
+use serde::{Deserialize, Serialize};
 
 use crate::error::{Result, shape_error};
 use crate::tensor::{expect_dims, matrix, read_as, scratch, wrap};
 
 /// The nonlinearity of a feed-forward block.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Activation {
     /// GELU, tanh form (GPT-2's `gelu_new`).
     Gelu,
@@ -44,6 +46,13 @@ pub struct HiddenStats {
     pub hidden_ms: f64,
     /// Mean over hidden units of the squared token mean: the token-shared part of `hidden_ms`.
     pub hidden_common: f64,
+}
+
+impl HiddenStats {
+    /// From the sum of squares over `tokens` tokens and `width` hidden units, and the squared norm of the token mean.
+    pub fn finish(tokens: usize, width: usize, squares: f64, common: f64) -> Self {
+        Self { hidden_ms: squares / (tokens * width) as f64, hidden_common: common / width as f64 }
+    }
 }
 
 /// Forward.

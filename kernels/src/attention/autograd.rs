@@ -4,8 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use candle_core::{CpuStorage, CustomOp1, Layout, Shape as Dims, Tensor};
 
-use super::{Attention, LogitGradStats, LogitStats, Shape, backward, check, cpu, per_head};
-use super::{forward_row, stats};
+use super::{Attention, LogitGradStats, LogitStats, Shape, backward, check, cpu};
 use crate::error::Result;
 use crate::rope::Rope;
 use crate::tensor::flat;
@@ -55,11 +54,9 @@ impl CustomOp1 for Op {
         let x = flat("fused_attention", storage, layout)?;
         let mut out = vec![0f32; s.tokens() * s.width()];
         let mut lse = vec![0f32; s.batch * s.heads * s.seq_len];
-        let partials = cpu::forward(s, x, self.rope.as_deref(), &mut out, &mut lse);
+        let logits = cpu::forward(s, x, self.rope.as_deref(), &mut out, &mut lse, self.tap.is_some());
         if let Some(tap) = &self.tap {
-            let totals = per_head(s, &partials, forward_row::EMPTY, forward_row::merge);
-            let logits = totals.map(|t| stats::LogitStats::finish(s, &t)).collect();
-            tap.with(|r| r.logits = Some(logits));
+            tap.with(|r| r.logits = logits);
         }
         *self.lse.lock().unwrap_or_else(PoisonError::into_inner) = lse;
         Ok((CpuStorage::F32(out), Dims::from((s.tokens(), s.width()))))

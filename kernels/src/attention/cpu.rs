@@ -4,8 +4,9 @@ use rayon::prelude::*;
 
 use super::Shape;
 use super::accumulators::{backward as backward_row, forward as forward_row};
-use super::head::{QUERIES, Scratch, add_norms, load, load_output, scale, turn_back};
+use super::head::{QUERIES, Scratch, add_norms, load, load_output, rope_inverse, scale};
 use super::row::{Block, grad_block, softmax_block};
+use super::stats::{LogitGradStats, LogitStats};
 use super::tile::{Left, Right, over_keys, over_queries, scores};
 use crate::rope::Rope;
 use crate::simd::copy;
@@ -20,7 +21,66 @@ fn logarithms(len: usize) -> Vec<f32> {
     (1..=len).map(|n| (n as f32).ln()).collect()
 }
 
-pub(super) fn forward(
+/// Each head's totals over the partial rows `[B, H]` of its sequences.
+fn per_head<const N: usize>(
+    shape: Shape,
+    partials: &[[f64; N]],
+    empty: [f64; N],
+    merge: fn(&mut [f64; N], &[f64; N]),
+) -> impl Iterator<Item = [f64; N]> {
+    (0..shape.heads).map(move |h| {
+        let mut totals = empty;
+        (0..shape.batch).for_each(|b| merge(&mut totals, &partials[b * shape.heads + h]));
+        totals
+    })
+}
+
+/// Forward; one entry of statistics a head, where asked for.
+///
+/// # Shapes
+/// `qkv [N, 3 D]`, `out [N, D]`, `lse [B, H, T]`.
+///
+/// # Panics
+/// Slices of other lengths.
+pub fn forward(
+    shape: Shape,
+    qkv: &[f32],
+    rope: Option<&Rope>,
+    out: &mut [f32],
+    lse: &mut [f32],
+    stats: bool,
+) -> Option<Vec<LogitStats>> {
+    let partials = forward_rows(shape, qkv, rope, out, lse);
+    stats.then(|| {
+        per_head(shape, &partials, forward_row::EMPTY, forward_row::merge)
+            .map(|totals| LogitStats::finish(shape, &totals))
+            .collect()
+    })
+}
+
+/// Backward: the gradient at the projection, and each head's statistics of the logit gradient.
+///
+/// # Shapes
+/// `qkv`, `dqkv` `[N, 3 D]`; `out`, `d_out` `[N, D]`; `lse [B, H, T]`.
+///
+/// # Panics
+/// Slices of other lengths.
+pub fn backward(
+    shape: Shape,
+    qkv: &[f32],
+    out: &[f32],
+    lse: &[f32],
+    rope: Option<&Rope>,
+    d_out: &[f32],
+    dqkv: &mut [f32],
+) -> Vec<LogitGradStats> {
+    let partials = backward_rows(shape, qkv, out, lse, rope, d_out, dqkv);
+    per_head(shape, &partials, backward_row::EMPTY, backward_row::merge)
+        .map(|totals| LogitGradStats::finish(&totals))
+        .collect()
+}
+
+fn forward_rows(
     shape: Shape,
     qkv: &[f32],
     rope: Option<&Rope>,
@@ -67,7 +127,7 @@ pub(super) fn forward(
         .collect()
 }
 
-pub(super) fn backward(
+fn backward_rows(
     shape: Shape,
     qkv: &[f32],
     out: &[f32],
@@ -111,10 +171,10 @@ pub(super) fn backward(
                     let by_key = |data| Left { data, row: 1, column: t };
                     over_queries(&mut w.dk, by_key(&w.dp), Right { data: q, stride: d }, n, first);
                     over_queries(&mut w.dv, by_key(&w.s), Right { data: d_o, stride: d }, n, first);
-                    turn_back(&mut w.dq[..n * d], d, dh, rope, first, scale(dh));
+                    rope_inverse(&mut w.dq[..n * d], d, dh, rope, first, scale(dh));
                     scatter(&w.dq[..n * d], d, b, h, first, 0);
                 }
-                turn_back(&mut w.dk[..len * d], d, dh, rope, 0, 1.0);
+                rope_inverse(&mut w.dk[..len * d], d, dh, rope, 0, 1.0);
                 scatter(&w.dk[..len * d], d, b, h, 0, 1);
                 scatter(&w.dv[..len * d], d, b, h, 0, 2);
                 sums

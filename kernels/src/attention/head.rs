@@ -152,7 +152,7 @@ pub(super) fn load_output(shape: Shape, out: &[f32], d_out: &[f32], b: usize, h:
     "x86_64+avx2+fma",
     "aarch64+neon"
 ))]
-pub(super) fn turn_back(
+pub(super) fn rope_inverse(
     rows: &mut [f32],
     d: usize,
     dh: usize,

@@ -5,7 +5,7 @@
 
 pub mod accumulators;
 pub mod autograd;
-mod cpu;
+pub mod cpu;
 #[cfg(feature = "cuda")]
 pub mod gpu;
 mod head;
@@ -17,13 +17,12 @@ mod uniform;
 
 use candle_core::Tensor;
 
-use self::accumulators::{backward as backward_row, forward as forward_row};
 use crate::error::{Error, Result, shape_error};
 use crate::rope::Rope;
 use crate::tensor::{expect_dims, read_as, scratch, wrap};
 
 pub use stats::{LogitGradStats, LogitStats};
-pub use uniform::uniform;
+pub use uniform::{average, uniform};
 
 /// Sizes of one call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -82,12 +81,7 @@ pub fn forward(shape: Shape, qkv: &Tensor, rope: Option<&Rope>, stats: bool) -> 
     let x = read_as(OP, "qkv", qkv)?;
     let mut out = scratch(shape.tokens() * shape.width());
     let mut lse = vec![0f32; shape.batch * shape.heads * shape.seq_len];
-    let partials = cpu::forward(shape, &x, rope, &mut out, &mut lse);
-    let stats = stats.then(|| {
-        per_head(shape, &partials, forward_row::EMPTY, forward_row::merge)
-            .map(|totals| LogitStats::finish(shape, &totals))
-            .collect()
-    });
+    let stats = cpu::forward(shape, &x, rope, &mut out, &mut lse, stats);
     Ok(Attention { out: wrap(out, (shape.tokens(), shape.width()))?, lse, stats })
 }
 
@@ -114,25 +108,8 @@ pub fn backward(
     let x = read_as(OP, "qkv", qkv)?;
     let (o, d) = (read_as(OP, "saved.out", &saved.out)?, read_as(OP, "d_out", d_out)?);
     let mut dqkv = scratch(shape.tokens() * 3 * shape.width());
-    let partials = cpu::backward(shape, &x, &o, &saved.lse, rope, &d, &mut dqkv);
-    let stats = per_head(shape, &partials, backward_row::EMPTY, backward_row::merge)
-        .map(|totals| LogitGradStats::finish(&totals))
-        .collect();
+    let stats = cpu::backward(shape, &x, &o, &saved.lse, rope, &d, &mut dqkv);
     Ok((wrap(dqkv, (shape.tokens(), 3 * shape.width()))?, stats))
-}
-
-/// Each head's totals over the partial rows `[B, H]` of its sequences.
-fn per_head<const N: usize>(
-    shape: Shape,
-    partials: &[[f64; N]],
-    empty: [f64; N],
-    merge: fn(&mut [f64; N], &[f64; N]),
-) -> impl Iterator<Item = [f64; N]> {
-    (0..shape.heads).map(move |h| {
-        let mut totals = empty;
-        (0..shape.batch).for_each(|b| merge(&mut totals, &partials[b * shape.heads + h]));
-        totals
-    })
 }
 
 fn check(op: &'static str, shape: Shape, qkv: &Tensor, rope: Option<&Rope>) -> Result<()> {

@@ -1,10 +1,10 @@
 //! Token (and learned position) embedding: gather forward, ordered scatter-add backward.
 
+pub mod cpu;
 #[cfg(feature = "cuda")]
 pub mod gpu;
 
 use candle_core::Tensor;
-use rayon::prelude::*;
 
 use crate::error::{Error, Result, shape_error};
 use crate::tensor::{edit_from, matrix, read_as, scratch, wrap};
@@ -29,16 +29,7 @@ pub fn forward(tokens: &[u32], seq_len: usize, wte: &Tensor, wpe: Option<&Tensor
     let e = read_as(OP, "wte", wte)?;
     let p = wpe.map(|p| read_as(OP, "wpe", p)).transpose()?;
     let mut h = scratch(tokens.len() * d);
-    h.par_chunks_mut(d * 64).zip(tokens.par_chunks(64)).enumerate().for_each(|(block, (h, tokens))| {
-        for (i, (row, tok)) in h.chunks_exact_mut(d).zip(tokens).enumerate() {
-            let at = *tok as usize * d;
-            row.copy_from_slice(&e[at..at + d]);
-            if let Some(p) = &p {
-                let pos = (block * 64 + i) % seq_len;
-                row.iter_mut().zip(&p[pos * d..(pos + 1) * d]).for_each(|(r, p)| *r += p);
-            }
-        }
-    });
+    cpu::forward(tokens, seq_len, &e, p.as_deref(), &mut h);
     wrap(h, (tokens.len(), d))
 }
 
@@ -67,22 +58,18 @@ pub fn backward(
     if let Some(p) = positions.filter(|p| *p < seq_len) {
         return Err(shape_error(OP, "positions", &[p], format!("at least {seq_len}")));
     }
-    edit_from(OP, ("d_wte", d_wte), ("d_h", d_h), |w, g| {
-        for (tok, row) in tokens.iter().zip(g.chunks_exact(d)) {
-            let at = *tok as usize * d;
-            w[at..at + d].iter_mut().zip(row).for_each(|(w, v)| *w += v);
-        }
-    })?;
+    edit_from(OP, ("d_wte", d_wte), ("d_h", d_h), |w, g| cpu::backward(tokens, g, w))?;
     let Some(positions) = positions else { return Ok(None) };
-    let g = read_as(OP, "d_h", d_h)?;
     let mut dp = vec![0f32; positions * d];
-    for sequence in g.chunks_exact(seq_len * d) {
-        dp.iter_mut().zip(sequence).for_each(|(a, v)| *a += v);
-    }
+    cpu::positions(&read_as(OP, "d_h", d_h)?, seq_len, d, &mut dp);
     Ok(Some(wrap(dp, (positions, d))?))
 }
 
-fn check(op: &'static str, tokens: &[u32], seq_len: usize, vocabulary: usize) -> Result<()> {
+/// Check tokens for operation `op`: whole sequences, of tokens below `vocabulary`.
+///
+/// # Errors
+/// What the error says.
+pub fn check(op: &'static str, tokens: &[u32], seq_len: usize, vocabulary: usize) -> Result<()> {
     if seq_len == 0 || tokens.is_empty() || !tokens.len().is_multiple_of(seq_len) {
         return Err(shape_error(
             op,

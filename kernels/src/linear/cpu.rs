@@ -10,8 +10,11 @@ use crate::simd::add_columns;
 /// Rows summed by one task: fixed, so that the sum does not depend on the number of threads.
 const ROWS_PER_TASK: usize = 128;
 
-/// `y [n, out] = x [n, k] W^T + b`.
-pub(super) fn forward(y: &mut [f32], x: &[f32], w: &[f32], bias: Option<&[f32]>, k: usize, out: usize) {
+/// `y [n, out] = x [n, k] W^T + b`, `w [out, k]`.
+///
+/// # Panics
+/// Slices of other lengths.
+pub fn forward(y: &mut [f32], x: &[f32], w: &[f32], bias: Option<&[f32]>, k: usize, out: usize) {
     let n = y.len() / out;
     let (y, x, w) = (rows_mut(y, n, out), rows(x, n, k), rows(w, out, k).transpose());
     match bias {
@@ -20,34 +23,37 @@ pub(super) fn forward(y: &mut [f32], x: &[f32], w: &[f32], bias: Option<&[f32]>,
     }
 }
 
-/// `dx`, `dW` and, where asked for, `db`: in one parallel region, so that no thread waits for another between them.
-pub(super) fn backward(
+/// `dx [n, k]`, `dW [out, k]` and, where there is a bias, `db [out]` from `dy [n, out]`: in one parallel region, so that
+/// no thread waits for another between them.
+///
+/// # Panics
+/// Slices of other lengths.
+pub fn backward(
     dx: &mut [f32],
     dw: &mut [f32],
+    db: Option<&mut [f32]>,
     dy: &[f32],
     x: &[f32],
     w: &[f32],
-    bias: bool,
     k: usize,
     out: usize,
-) -> Option<Vec<f32>> {
+) {
     let n = dy.len() / out;
     let (dx, dw) = (rows_mut(dx, n, k), rows_mut(dw, out, k));
     let d = rows(dy, n, out);
-    let ((), ((), db)) = rayon::join(
+    rayon::join(
         || gemm(dx, Accum::Replace, d, rows(w, out, k)),
         || {
             rayon::join(
                 || gemm(dw, Accum::Replace, d.transpose(), rows(x, n, k)),
-                || bias.then(|| column_sums(dy, out)),
+                || db.map(|db| column_sums(dy, out, db)),
             )
         },
     );
-    db
 }
 
 /// Sum of each column of a row-major `[n, cols]` matrix.
-fn column_sums(a: &[f32], cols: usize) -> Vec<f32> {
+fn column_sums(a: &[f32], cols: usize, total: &mut [f32]) {
     let partial: Vec<Vec<f32>> = a
         .par_chunks(ROWS_PER_TASK * cols)
         .map(|block| {
@@ -56,11 +62,10 @@ fn column_sums(a: &[f32], cols: usize) -> Vec<f32> {
             acc
         })
         .collect();
-    let mut total = vec![0f32; cols];
+    total.fill(0.0);
     for p in &partial {
         total.iter_mut().zip(p).for_each(|(t, v)| *t += v);
     }
-    total
 }
 
 #[multiversion(targets(

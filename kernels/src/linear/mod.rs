@@ -1,6 +1,6 @@
 //! `y = x W^T + b` and its backward, as plain matrix products without transposed copies.
 
-mod cpu;
+pub mod cpu;
 #[cfg(feature = "cuda")]
 pub mod gpu;
 
@@ -52,8 +52,9 @@ pub fn backward(dy: &Tensor, x: &Tensor, weight: &Tensor, bias: bool) -> Result<
     expect_dims(OP, "dy", dy, &[n, out])?;
     let (dys, xs, ws) = (read_as(OP, "dy", dy)?, read_as(OP, "x", x)?, read_as(OP, "weight", weight)?);
     let (mut dx, mut dw) = (scratch(n * k), scratch(out * k));
-    let bias = cpu::backward(&mut dx, &mut dw, &dys, &xs, &ws, bias, k, out);
-    let bias = bias.map(|b| wrap(b, out)).transpose()?;
+    let mut db = bias.then(|| vec![0f32; out]);
+    cpu::backward(&mut dx, &mut dw, db.as_deref_mut(), &dys, &xs, &ws, k, out);
+    let bias = db.map(|b| wrap(b, out)).transpose()?;
     Ok(LinearGrads { x: wrap(dx, (n, k))?, weight: wrap(dw, (out, k))?, bias })
 }
 

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use candle_core::{CpuStorage, CustomOp2, CustomOp3, Layout, Shape as Dims, Tensor};
 
-use super::{AddNorm, AddNormGrads, NormKind, WriteStats, backward, cpu};
+use super::{AddNorm, AddNormGrads, Norm, WriteStats, backward, cpu};
 use crate::error::Result;
 use crate::tensor::{expect_dims, flat, matrix};
 
@@ -20,11 +20,11 @@ impl WriteTap {
 }
 
 struct Op {
-    kind: NormKind,
+    kind: Norm,
     eps: f32,
     bias: bool,
     /// Per-token mean and reciprocal deviation, from the forward pass.
-    moments: Mutex<Vec<f32>>,
+    mean_rstd: Mutex<Vec<f32>>,
     tap: Option<WriteTap>,
 }
 
@@ -42,8 +42,8 @@ impl Op {
         }
     }
 
-    fn keep(&self, moments: Vec<f32>) {
-        *self.moments.lock().unwrap_or_else(PoisonError::into_inner) = moments;
+    fn keep(&self, mean_rstd: Vec<f32>) {
+        *self.mean_rstd.lock().unwrap_or_else(PoisonError::into_inner) = mean_rstd;
     }
 
     /// Gradients of the stream and of `params`.
@@ -54,8 +54,8 @@ impl Op {
         dx: &Tensor,
         past: Option<&Tensor>,
     ) -> candle_core::Result<(Tensor, Tensor)> {
-        let moments = self.moments.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let saved = AddNorm { h, x, moments, stats: None };
+        let mean_rstd = self.mean_rstd.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let saved = AddNorm { h, x, mean_rstd, stats: None };
         let gain = params.get(0)?;
         let AddNormGrads { h, gain, bias } =
             backward(self.kind, &saved, &gain, dx, past, self.bias).map_err(candle_core::Error::wrap)?;
@@ -65,9 +65,9 @@ impl Op {
 }
 
 /// The norm alone: stream and parameters to `x`.
-struct Norm(Op);
+struct NormAlone(Op);
 
-impl CustomOp2 for Norm {
+impl CustomOp2 for NormAlone {
     fn name(&self) -> &'static str {
         "fused_norm"
     }
@@ -81,9 +81,9 @@ impl CustomOp2 for Norm {
     ) -> candle_core::Result<(CpuStorage, Dims)> {
         let (n, d) = layout.shape().dims2()?;
         let (h, params) = (flat("fused_norm", h, layout)?, flat("fused_norm", params, params_layout)?);
-        let (mut x, mut moments) = (vec![0f32; n * d], vec![0f32; 2 * n]);
-        cpu::forward_plain(&self.0.arguments(d, params), h, &mut x, &mut moments);
-        self.0.keep(moments);
+        let (mut x, mut mean_rstd) = (vec![0f32; n * d], vec![0f32; 2 * n]);
+        cpu::forward_plain(&self.0.arguments(d, params), h, &mut x, &mut mean_rstd);
+        self.0.keep(mean_rstd);
         Ok((CpuStorage::F32(x), Dims::from((n, d))))
     }
 
@@ -120,13 +120,13 @@ impl CustomOp3 for Add {
         let (n, d) = layout.shape().dims2()?;
         let (h, write) = (flat(OP, h, layout)?, flat(OP, write, write_layout)?);
         let params = flat(OP, params, params_layout)?;
-        let (mut both, mut moments) = (vec![0f32; 2 * n * d], vec![0f32; 2 * n]);
+        let (mut both, mut mean_rstd) = (vec![0f32; 2 * n * d], vec![0f32; 2 * n]);
         let (after, x) = both.split_at_mut(n * d);
-        let stats = cpu::forward_add(&self.0.arguments(d, params), h, write, after, x, &mut moments);
+        let stats = cpu::forward_add(&self.0.arguments(d, params), h, write, after, x, &mut mean_rstd);
         if let Some(tap) = &self.0.tap {
             *tap.0.lock().unwrap_or_else(PoisonError::into_inner) = stats;
         }
-        self.0.keep(moments);
+        self.0.keep(mean_rstd);
         Ok((CpuStorage::F32(both), Dims::from((2, n, d))))
     }
 
@@ -154,7 +154,7 @@ impl CustomOp3 for Add {
 /// # Errors
 /// As [`super::forward`].
 pub fn add_norm(
-    kind: NormKind,
+    kind: Norm,
     eps: f32,
     h: &Tensor,
     write: Option<&Tensor>,
@@ -170,11 +170,11 @@ pub fn add_norm(
     }
     let rows: Vec<&Tensor> = std::iter::once(gain).chain(bias).collect();
     let params = Tensor::stack(&rows, 0)?;
-    let op = Op { kind, eps, bias: bias.is_some(), moments: Mutex::new(Vec::new()), tap: tap.cloned() };
+    let op = Op { kind, eps, bias: bias.is_some(), mean_rstd: Mutex::new(Vec::new()), tap: tap.cloned() };
     let h = h.contiguous()?;
     match write {
         None => {
-            let x = h.apply_op2(&params, Norm(op))?;
+            let x = h.apply_op2(&params, NormAlone(op))?;
             Ok((h, x))
         }
         Some(w) => {

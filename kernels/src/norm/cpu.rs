@@ -3,7 +3,7 @@
 use multiversion::multiversion;
 use rayon::prelude::*;
 
-use super::{NormKind, WriteStats};
+use super::{Norm, WriteStats};
 use crate::simd::{LANES, dot, fold, reduce, sum};
 
 /// Tokens per task: fixed, so that sums do not depend on the number of threads.
@@ -14,12 +14,19 @@ const FOLD: usize = 512;
 /// Rows that go through each stage together: a reduction's last folds wait for one another, those of other rows do not.
 const GROUP: usize = 4;
 
-pub(super) struct Forward<'a> {
-    pub kind: NormKind,
+/// What a forward needs beside the stream.
+pub struct Forward<'a> {
+    /// Which normalization.
+    pub kind: Norm,
+    /// Added to the variance.
     pub eps: f32,
+    /// Width.
     pub d: usize,
+    /// `[d]`.
     pub gain: &'a [f32],
+    /// `[d]`.
     pub bias: Option<&'a [f32]>,
+    /// Whether to measure the write.
     pub stats: bool,
 }
 
@@ -29,24 +36,38 @@ struct Partial {
     columns: Vec<f32>,
 }
 
-pub(super) fn forward_plain(a: &Forward<'_>, h: &[f32], x: &mut [f32], moments: &mut [f32]) {
-    let (mean, rstd) = moments.split_at_mut(h.len() / a.d);
+/// `x = Norm(h) * gain + bias`.
+///
+/// # Shapes
+/// `h`, `x` `[N, d]`; `mean_rstd [2, N]`.
+///
+/// # Panics
+/// Slices of other lengths.
+pub fn forward_plain(a: &Forward<'_>, h: &[f32], x: &mut [f32], mean_rstd: &mut [f32]) {
+    let (mean, rstd) = mean_rstd.split_at_mut(h.len() / a.d);
     h.par_chunks(BLOCK * a.d)
         .zip(x.par_chunks_mut(BLOCK * a.d))
         .zip(mean.par_chunks_mut(BLOCK).zip(rstd.par_chunks_mut(BLOCK)))
         .for_each(|((h, x), (m, r))| normalize_block(a, h, x, m, r));
 }
 
-pub(super) fn forward_add(
+/// `out = h + w; x = Norm(out) * gain + bias`, and the write's statistics where asked for.
+///
+/// # Shapes
+/// As [`forward_plain`]; `w`, `out` `[N, d]`.
+///
+/// # Panics
+/// Slices of other lengths.
+pub fn forward_add(
     a: &Forward<'_>,
     h: &[f32],
     w: &[f32],
     out: &mut [f32],
     x: &mut [f32],
-    moments: &mut [f32],
+    mean_rstd: &mut [f32],
 ) -> Option<WriteStats> {
     let n = h.len() / a.d;
-    let (mean, rstd) = moments.split_at_mut(n);
+    let (mean, rstd) = mean_rstd.split_at_mut(n);
     let partials: Vec<Partial> = h
         .par_chunks(BLOCK * a.d)
         .zip(w.par_chunks(BLOCK * a.d))
@@ -68,14 +89,8 @@ pub(super) fn forward_add(
         sums.iter_mut().zip(&p.sums).for_each(|(s, v)| *s += v);
         columns.iter_mut().zip(&p.columns).for_each(|(c, v)| *c += f64::from(*v));
     }
-    let n = n as f64;
-    Some(WriteStats {
-        energy: sums[0] / n,
-        dot: sums[1] / n,
-        h2_before: sums[2] / n,
-        h2_after: sums[3] / n,
-        common: columns.iter().map(|c| (c / n).powi(2)).sum(),
-    })
+    let common = columns.iter().map(|c| (c / n as f64).powi(2)).sum();
+    Some(WriteStats::finish(n, sums, common))
 }
 
 #[multiversion(targets(
@@ -153,8 +168,8 @@ fn normalize_block(a: &Forward<'_>, h: &[f32], x: &mut [f32], mean: &mut [f32], 
         let (mean, rstd) = (&mut mean[at.clone()], &mut rstd[at]);
         for (h, mu) in h.chunks_exact(d).zip(&mut *mean) {
             *mu = match a.kind {
-                NormKind::LayerNorm => sum(h) * inv,
-                NormKind::RmsNorm => 0.0,
+                Norm::LayerNorm => sum(h) * inv,
+                Norm::RmsNorm => 0.0,
             };
         }
         for (h, (mu, r)) in h.chunks_exact(d).zip(mean.iter().zip(&mut *rstd)) {
@@ -179,17 +194,33 @@ fn normalize_block(a: &Forward<'_>, h: &[f32], x: &mut [f32], mean: &mut [f32], 
     }
 }
 
-pub(super) fn backward(
-    kind: NormKind,
-    d: usize,
-    h: &[f32],
-    moments: &[f32],
-    gain: &[f32],
-    dx: &[f32],
-    residual: Option<&[f32]>,
-    dh: &mut [f32],
-) -> (Vec<f32>, Vec<f32>) {
-    let (mean, rstd) = moments.split_at(h.len() / d);
+/// What [`backward`] reads, `[N, d]` unless said otherwise.
+#[derive(Clone, Copy)]
+pub struct Backward<'a> {
+    /// Which normalization.
+    pub kind: Norm,
+    /// The stream after the write.
+    pub h: &'a [f32],
+    /// As the forward left it, `[2, N]`.
+    pub mean_rstd: &'a [f32],
+    /// `[d]`.
+    pub gain: &'a [f32],
+    /// Gradient at the normalized stream.
+    pub dx: &'a [f32],
+    /// Gradient that reaches the stream past this norm.
+    pub residual: Option<&'a [f32]>,
+}
+
+/// `dh = d_residual + J_norm^T dx`, with the gradients of gain and bias.
+///
+/// # Shapes
+/// `dh [N, d]`, `d_gain [d]`, `d_bias [d]` or none.
+///
+/// # Panics
+/// Slices of other lengths.
+pub fn backward(a: &Backward<'_>, dh: &mut [f32], d_gain: &mut [f32], d_bias: Option<&mut [f32]>) {
+    let d = a.gain.len();
+    let (mean, rstd) = a.mean_rstd.split_at(a.h.len() / d);
     let partials: Vec<(Vec<f32>, Vec<f32>)> = dh
         .par_chunks_mut(BLOCK * d)
         .enumerate()
@@ -199,14 +230,14 @@ pub(super) fn backward(
             let (mut dg, mut db) = (vec![0f32; d], vec![0f32; d]);
             let e1 = e0 + dh.len();
             backward_block(
-                kind,
+                a.kind,
                 d,
-                &h[e0..e1],
+                &a.h[e0..e1],
                 &mean[t0..t0 + tokens],
                 &rstd[t0..t0 + tokens],
-                gain,
-                &dx[e0..e1],
-                residual.map(|r| &r[e0..e1]),
+                a.gain,
+                &a.dx[e0..e1],
+                a.residual.map(|r| &r[e0..e1]),
                 dh,
                 &mut dg,
                 &mut db,
@@ -214,12 +245,16 @@ pub(super) fn backward(
             (dg, db)
         })
         .collect();
-    let (mut dg, mut db) = (vec![0f32; d], vec![0f32; d]);
-    for (g, b) in &partials {
-        dg.iter_mut().zip(g).for_each(|(s, v)| *s += v);
-        db.iter_mut().zip(b).for_each(|(s, v)| *s += v);
+    add_up(d_gain, partials.iter().map(|p| &p.0));
+    if let Some(d_bias) = d_bias {
+        add_up(d_bias, partials.iter().map(|p| &p.1));
     }
-    (dg, db)
+}
+
+/// `total` = the sum of `parts`, in order.
+fn add_up<'a>(total: &mut [f32], parts: impl Iterator<Item = &'a Vec<f32>>) {
+    total.fill(0.0);
+    parts.for_each(|p| total.iter_mut().zip(p).for_each(|(t, v)| *t += v));
 }
 
 /// With `y = (h - mu) r`, `g = dx * gain`: `dh = r (g - mean(g) - y mean(g y))`, the mean of g only for LayerNorm.
@@ -229,7 +264,7 @@ pub(super) fn backward(
     "aarch64+neon"
 ))]
 fn backward_block(
-    kind: NormKind,
+    kind: Norm,
     d: usize,
     h: &[f32],
     mean: &[f32],
@@ -253,13 +288,13 @@ fn backward_block(
             dh[i] = dx[i] * gain[i];
         }
         let mean_g = match kind {
-            NormKind::LayerNorm => sum(dh) * inv,
-            NormKind::RmsNorm => 0.0,
+            Norm::LayerNorm => sum(dh) * inv,
+            Norm::RmsNorm => 0.0,
         };
         // sum(g y) = r (sum(g h) - mu sum(g))
         let mean_gy = match kind {
-            NormKind::LayerNorm => reduce(dh, h, h, |s, g, h, _| g.mul_add(h - mu, s)) * r * inv,
-            NormKind::RmsNorm => dot(dh, h) * r * inv,
+            Norm::LayerNorm => reduce(dh, h, h, |s, g, h, _| g.mul_add(h - mu, s)) * r * inv,
+            Norm::RmsNorm => dot(dh, h) * r * inv,
         };
         match residual {
             Some(res) => {

@@ -1,6 +1,6 @@
 //! On a device: see the parent module for the mathematics.
 
-use super::NormKind;
+use super::Norm;
 use crate::error::{Error, Result, shape_error};
 use crate::gpu::reduce::{float, partial_blocks};
 use crate::gpu::{Arg, Elem, Grid, Slice, int};
@@ -26,7 +26,7 @@ pub struct Forward<'a> {
     /// Normalized stream.
     pub x: Slice<'a>,
     /// Per-token mean and reciprocal deviation, `[2, N]`, float32.
-    pub moments: Slice<'a>,
+    pub mean_rstd: Slice<'a>,
     /// `[P, 4]`: sums of `|w|^2`, `<w, h>`, `|h|^2`, `|h'|^2`; P is the number of blocks launched.
     pub energy: Slice<'a>,
     /// `[P, d]`: column sums of the write; none: not wanted.
@@ -37,7 +37,7 @@ pub struct Forward<'a> {
 ///
 /// # Errors
 /// A width that is no multiple of four or above 8192, or slices of other lengths or types.
-pub fn forward(kind: NormKind, eps: f32, a: &Forward<'_>) -> Result<()> {
+pub fn forward(kind: Norm, eps: f32, a: &Forward<'_>) -> Result<()> {
     const OP: &str = "add_norm";
     let (n, d) = sizes(OP, a.h, a.gain)?;
     let (elem, gpu) = (a.h.elem(), a.h.gpu());
@@ -46,7 +46,7 @@ pub fn forward(kind: NormKind, eps: f32, a: &Forward<'_>) -> Result<()> {
     }
     a.bias.map_or(Ok(()), |b| b.check(OP, "bias", Elem::F32, d))?;
     a.write_bias.map_or(Ok(()), |b| b.check(OP, "write_bias", Elem::F32, d))?;
-    a.moments.check(OP, "moments", Elem::F32, 2 * n)?;
+    a.mean_rstd.check(OP, "mean_rstd", Elem::F32, 2 * n)?;
     let blocks = partial_blocks(OP, a.energy, 4)?;
     a.columns.map_or(Ok(()), |c| c.check(OP, "columns", Elem::F32, blocks * d))?;
     let args = [
@@ -57,8 +57,8 @@ pub fn forward(kind: NormKind, eps: f32, a: &Forward<'_>) -> Result<()> {
         a.bias.into(),
         a.out.into(),
         a.x.into(),
-        a.moments.at(0, n)?.into(),
-        a.moments.at(n, n)?.into(),
+        a.mean_rstd.at(0, n)?.into(),
+        a.mean_rstd.at(n, n)?.into(),
         a.energy.into(),
         a.columns.into(),
         int(OP, n)?.into(),
@@ -80,7 +80,7 @@ pub struct Backward<'a> {
     /// The stream after the write.
     pub h: Slice<'a>,
     /// As the forward left them, `[2, N]`.
-    pub moments: Slice<'a>,
+    pub mean_rstd: Slice<'a>,
     /// `[d]`, float32.
     pub gain: Slice<'a>,
     /// Gradient at the stream.
@@ -95,22 +95,22 @@ pub struct Backward<'a> {
 ///
 /// # Errors
 /// As [`forward`].
-pub fn backward(kind: NormKind, a: &Backward<'_>) -> Result<()> {
+pub fn backward(kind: Norm, a: &Backward<'_>) -> Result<()> {
     const OP: &str = "add_norm backward";
     let (n, d) = sizes(OP, a.h, a.gain)?;
     let (elem, gpu) = (a.h.elem(), a.h.gpu());
     for (what, s) in [("dx", Some(a.dx)), ("d_residual", a.d_residual), ("dh", Some(a.dh))] {
         s.map_or(Ok(()), |s| s.check(OP, what, elem, n * d))?;
     }
-    a.moments.check(OP, "moments", Elem::F32, 2 * n)?;
+    a.mean_rstd.check(OP, "mean_rstd", Elem::F32, 2 * n)?;
     let blocks = partial_blocks(OP, a.d_gain, d)?;
     a.d_bias.map_or(Ok(()), |b| b.check(OP, "d_bias", Elem::F32, blocks * d))?;
     let args = [
         a.dx.into(),
         a.d_residual.into(),
         a.h.into(),
-        a.moments.at(0, n)?.into(),
-        a.moments.at(n, n)?.into(),
+        a.mean_rstd.at(0, n)?.into(),
+        a.mean_rstd.at(n, n)?.into(),
         a.gain.into(),
         a.dh.into(),
         a.d_gain.into(),
@@ -123,10 +123,10 @@ pub fn backward(kind: NormKind, a: &Backward<'_>) -> Result<()> {
     unsafe { gpu.launch(&format!("add_norm_bwd_{}", elem.suffix()), grid(blocks, d), &args) }
 }
 
-fn code(kind: NormKind) -> Arg {
+fn code(kind: Norm) -> Arg {
     Arg::Int(match kind {
-        NormKind::LayerNorm => 0,
-        NormKind::RmsNorm => 1,
+        Norm::LayerNorm => 0,
+        Norm::RmsNorm => 1,
     })
 }
 

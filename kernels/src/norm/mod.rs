@@ -1,18 +1,20 @@
 //! Residual addition fused with the next normalization, and what the write did to the stream.
 
 pub mod autograd;
-mod cpu;
+pub mod cpu;
 #[cfg(feature = "cuda")]
 pub mod gpu;
 
 use candle_core::Tensor;
+use serde::{Deserialize, Serialize};
 
 use crate::error::{Result, shape_error};
 use crate::tensor::{expect_dims, matrix, read_as, scratch, wrap};
 
 /// Which normalization.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum NormKind {
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Norm {
     /// Subtract the mean, divide by the standard deviation.
     LayerNorm,
     /// Divide by the root mean square.
@@ -34,6 +36,15 @@ pub struct WriteStats {
     pub h2_after: f64,
 }
 
+impl WriteStats {
+    /// From the sums over `tokens` tokens of `|w|^2`, `<w, h_before>`, `|h_before|^2`, `|h_after|^2`, and the squared norm
+    /// of the write's token mean.
+    pub fn finish(tokens: usize, sums: [f64; 4], common: f64) -> Self {
+        let [energy, dot, h2_before, h2_after] = sums.map(|s| s / tokens as f64);
+        Self { energy, common, dot, h2_before, h2_after }
+    }
+}
+
 /// Result of [`forward`]: also what [`backward`] needs.
 pub struct AddNorm {
     /// The stream after the write `[N, d]`.
@@ -41,7 +52,7 @@ pub struct AddNorm {
     /// Normalized stream `[N, d]`, gain and bias applied.
     pub x: Tensor,
     /// Per-token mean (zero for RMSNorm) and reciprocal deviation, `[2, N]`.
-    pub moments: Vec<f32>,
+    pub mean_rstd: Vec<f32>,
     /// Statistics of the write, when asked for and when there was one.
     pub stats: Option<WriteStats>,
 }
@@ -54,7 +65,7 @@ pub struct AddNorm {
 /// # Errors
 /// Shapes that do not fit, or storage that is not contiguous float32.
 pub fn forward(
-    kind: NormKind,
+    kind: Norm,
     eps: f32,
     h: &Tensor,
     write: Option<&Tensor>,
@@ -71,15 +82,15 @@ pub fn forward(
     let ws = write.map(|w| read_as(OP, "write", w)).transpose()?;
     let bs = bias.map(|b| read_as(OP, "bias", b)).transpose()?;
     let mut x = scratch(n * d);
-    let mut moments = vec![0f32; 2 * n];
+    let mut mean_rstd = vec![0f32; 2 * n];
     let args = cpu::Forward { kind, eps, d, gain: &gs, bias: bs.as_deref(), stats };
     let Some(ws) = ws else {
-        cpu::forward_plain(&args, &hs, &mut x, &mut moments);
-        return Ok(AddNorm { h: h.clone(), x: wrap(x, (n, d))?, moments, stats: None });
+        cpu::forward_plain(&args, &hs, &mut x, &mut mean_rstd);
+        return Ok(AddNorm { h: h.clone(), x: wrap(x, (n, d))?, mean_rstd, stats: None });
     };
     let mut out = scratch(n * d);
-    let stats = cpu::forward_add(&args, &hs, &ws, &mut out, &mut x, &mut moments);
-    Ok(AddNorm { h: wrap(out, (n, d))?, x: wrap(x, (n, d))?, moments, stats })
+    let stats = cpu::forward_add(&args, &hs, &ws, &mut out, &mut x, &mut mean_rstd);
+    Ok(AddNorm { h: wrap(out, (n, d))?, x: wrap(x, (n, d))?, mean_rstd, stats })
 }
 
 /// Gradients of [`forward`].
@@ -100,7 +111,7 @@ pub struct AddNormGrads {
 /// # Errors
 /// Shapes that do not fit, or storage that is not contiguous float32.
 pub fn backward(
-    kind: NormKind,
+    kind: Norm,
     saved: &AddNorm,
     gain: &Tensor,
     dx: &Tensor,
@@ -112,17 +123,26 @@ pub fn backward(
     expect_dims(OP, "gain", gain, &[d])?;
     expect_dims(OP, "dx", dx, &[n, d])?;
     d_residual.map_or(Ok(()), |r| expect_dims(OP, "d_residual", r, &[n, d]))?;
-    if saved.moments.len() != 2 * n {
-        return Err(shape_error(OP, "saved.moments", &[saved.moments.len()], format!("[2 * {n}]")));
+    if saved.mean_rstd.len() != 2 * n {
+        return Err(shape_error(OP, "saved.mean_rstd", &[saved.mean_rstd.len()], format!("[2 * {n}]")));
     }
     let (hs, gs, dxs) =
         (read_as(OP, "saved.h", &saved.h)?, read_as(OP, "gain", gain)?, read_as(OP, "dx", dx)?);
     let res = d_residual.map(|r| read_as(OP, "d_residual", r)).transpose()?;
     let mut dh = scratch(n * d);
-    let (dgain, dbias) = cpu::backward(kind, d, &hs, &saved.moments, &gs, &dxs, res.as_deref(), &mut dh);
+    let (mut dgain, mut dbias) = (vec![0f32; d], bias.then(|| vec![0f32; d]));
+    let args = cpu::Backward {
+        kind,
+        h: &hs,
+        mean_rstd: &saved.mean_rstd,
+        gain: &gs,
+        dx: &dxs,
+        residual: res.as_deref(),
+    };
+    cpu::backward(&args, &mut dh, &mut dgain, dbias.as_deref_mut());
     Ok(AddNormGrads {
         h: wrap(dh, (n, d))?,
         gain: wrap(dgain, d)?,
-        bias: if bias { Some(wrap(dbias, d)?) } else { None },
+        bias: dbias.map(|b| wrap(b, d)).transpose()?,
     })
 }

@@ -4,7 +4,7 @@
 use candle_core::Var;
 use candle_core::backprop::GradStore;
 
-use super::{Moments, Rule, Segment, SliceStats, Update, step, sum_squares};
+use super::{HeadUpdateStats, OptimizerState, Rule, Segment, Update, step, sum_squares};
 use crate::error::{Error, Result};
 
 /// Constants of the update.
@@ -41,14 +41,14 @@ struct Parameter {
     var: Var,
     decay: bool,
     segments: Vec<Segment>,
-    moments: Moments,
+    state: OptimizerState,
 }
 
 /// AdamW with decoupled decay over candle variables, each updated in one pass over memory.
 pub struct AdamW {
     settings: AdamWSettings,
     parameters: Vec<Parameter>,
-    slots: Vec<SliceStats>,
+    slots: Vec<HeadUpdateStats>,
     updates: u32,
 }
 
@@ -88,14 +88,14 @@ impl AdamW {
         }
         segments.push(Segment { start: 2 * heads * head, len: heads * head, group: 0, slot: None });
         let most = 2 * (layer + 1) * heads;
-        self.slots.resize(self.slots.len().max(most), SliceStats::default());
+        self.slots.resize(self.slots.len().max(most), HeadUpdateStats::default());
         self.add_marked(var, var.dims().len() > 1, segments);
         Ok(())
     }
 
     fn add_marked(&mut self, var: &Var, decay: bool, segments: Vec<Segment>) {
-        let moments = Moments::zeros(self.rule(), var.elem_count());
-        self.parameters.push(Parameter { var: var.clone(), decay, segments, moments });
+        let state = OptimizerState::zeros(self.rule(), var.elem_count());
+        self.parameters.push(Parameter { var: var.clone(), decay, segments, state });
     }
 
     /// One update of every parameter with the gradients of candle's `backward`.
@@ -122,7 +122,7 @@ impl AdamW {
         let clip = self.settings.clip;
         let clip_scale = if clip > 0.0 && grad_norm > clip { clip / grad_norm } else { 1.0 };
         self.updates += 1;
-        self.slots.fill(SliceStats::default());
+        self.slots.fill(HeadUpdateStats::default());
         let update = Update {
             rule: self.rule(),
             lr: lr as f32,
@@ -133,13 +133,13 @@ impl AdamW {
             stats: !self.slots.is_empty(),
         };
         for (p, g) in self.parameters.iter_mut().zip(&all) {
-            step(&update, p.var.as_tensor(), g, p.decay, &p.segments, &mut p.moments, &mut self.slots)?;
+            step(&update, p.var.as_tensor(), g, p.decay, &p.segments, &mut p.state, &mut self.slots)?;
         }
         Ok(StepInfo { grad_norm, clip_scale })
     }
 
     /// Statistics of the last update: for head h of layer l, W_Q at `2 (l H + h)` and W_K after it.
-    pub fn slices(&self) -> &[SliceStats] {
+    pub fn slices(&self) -> &[HeadUpdateStats] {
         &self.slots
     }
 }

@@ -3,7 +3,8 @@
 use multiversion::multiversion;
 use rayon::prelude::*;
 
-use super::{Moments, Rule, Segment, SliceStats, Update};
+use super::{HeadUpdateStats, OP, OptimizerState, Rule, Segment, Update, check};
+use crate::error::{Result, shape_error};
 use crate::simd::{LANES, copy, dot, fold, fold_max, padded};
 use crate::tensor::SharedMut;
 
@@ -12,7 +13,8 @@ const PIECE: usize = 8192;
 /// Elements whose sums stay in float32 before they join the float64 totals.
 const RUN: usize = 512;
 
-pub(super) fn sum_squares(g: &[f32]) -> f64 {
+/// Sum of squares, for the global gradient norm.
+pub fn sum_squares(g: &[f32]) -> f64 {
     g.par_chunks(PIECE).map(squares).collect::<Vec<f64>>().iter().sum()
 }
 
@@ -36,14 +38,50 @@ struct Coefficients {
     stats: bool,
 }
 
-pub(super) fn step(
+/// [`super::step`] over slices.
+///
+/// # Errors
+/// As [`super::step`].
+pub fn step(
     u: &Update<'_>,
     w: &mut [f32],
     g: &[f32],
     decay: bool,
     segments: &[Segment],
-    moments: &mut Moments,
-) -> Vec<(usize, SliceStats)> {
+    moments: &mut OptimizerState,
+    slots: &mut [HeadUpdateStats],
+) -> Result<()> {
+    let len = w.len();
+    if g.len() != len {
+        return Err(shape_error(OP, "gradient", &[g.len()], format!("[{len}]")));
+    }
+    let second = if matches!(u.rule, Rule::AdamW { .. }) { len } else { 0 };
+    if moments.m.len() != len || moments.v.len() != second {
+        let got = [moments.m.len(), moments.v.len()];
+        return Err(shape_error(
+            OP,
+            "moments",
+            &got,
+            format!("[{len}, {second}]: see OptimizerState::zeros"),
+        ));
+    }
+    check(u, len, segments, slots.len())?;
+    for (slot, p) in update(u, w, g, decay, segments, moments) {
+        if let Some(s) = slots.get_mut(slot) {
+            s.add(&p);
+        }
+    }
+    Ok(())
+}
+
+fn update(
+    u: &Update<'_>,
+    w: &mut [f32],
+    g: &[f32],
+    decay: bool,
+    segments: &[Segment],
+    moments: &mut OptimizerState,
+) -> Vec<(usize, HeadUpdateStats)> {
     let pieces: Vec<Segment> = segments
         .iter()
         .flat_map(|s| {
@@ -91,8 +129,8 @@ pub(super) fn step(
     "x86_64+avx2+fma",
     "aarch64+neon"
 ))]
-fn piece(c: &Coefficients, w: &mut [f32], g: &[f32], m: &mut [f32], v: &mut [f32]) -> SliceStats {
-    let mut total = SliceStats::default();
+fn piece(c: &Coefficients, w: &mut [f32], g: &[f32], m: &mut [f32], v: &mut [f32]) -> HeadUpdateStats {
+    let mut total = HeadUpdateStats::default();
     let mut old = [0f32; RUN];
     for (i, w) in w.chunks_mut(RUN).enumerate() {
         let at = i * RUN..i * RUN + w.len();
@@ -168,7 +206,7 @@ impl Sums {
 }
 
 #[inline(always)]
-fn accumulate(old: &[f32], new: &[f32], g: &[f32], total: &mut SliceStats) {
+fn accumulate(old: &[f32], new: &[f32], g: &[f32], total: &mut HeadUpdateStats) {
     let zero = [0f32; LANES];
     let mut s = Sums { g2: zero, w2: zero, d2: zero, wg: zero, wd: zero, gd: zero, top: zero };
     let (oc, ot) = old.as_chunks::<LANES>();

@@ -1,13 +1,15 @@
 //! On a device: one launch updates every parameter, over a table of chunks made once.
 
-use super::{Rule, Segment, SliceStats, Update};
+use bytemuck::{Pod, Zeroable};
+
+use super::{HeadUpdateStats, Rule, Segment, Update};
 use crate::error::{Error, Result, shape_error};
 use crate::gpu::{Arg, Buffer, Elem, Gpu, Grid, Slice, int};
 
 /// Elements of one block's chunk.
 const CHUNK: usize = 16_384;
-/// Words of one `Chunk` of optimizer.cu: four addresses, six 32-bit fields.
-const WORDS: usize = 14;
+/// Words of one [`DeviceChunk`].
+const WORDS: usize = size_of::<DeviceChunk>() / 4;
 /// Columns of the slice statistics: `|G|^2`, max, `|W|^2`, `|dW|^2`, `<W, G>`, `<W, dW>`, `<G, dW>`.
 pub const STATS: usize = 7;
 
@@ -33,6 +35,21 @@ pub struct Arrays<'a> {
     pub m: Slice<'a>,
     /// Second moments; the first again for SGD, which has none.
     pub v: Slice<'a>,
+}
+
+/// `Chunk` of optimizer.cu, which checks its size.
+#[repr(C)]
+#[derive(Clone, Copy, Pod, Zeroable)]
+struct DeviceChunk {
+    /// Addresses of parameter, gradient, first and second moment.
+    arrays: [u64; 4],
+    rows: u32,
+    columns: u32,
+    stride: u32,
+    multiplier: f32,
+    decay: u32,
+    /// -1: none.
+    slice: i32,
 }
 
 struct Chunk {
@@ -115,26 +132,24 @@ impl Table {
         if self.current.0 == multipliers && self.current.1 == arrays {
             return Ok(());
         }
-        let mut words = Vec::with_capacity(self.chunks.len() * WORDS);
+        let mut chunks = Vec::with_capacity(self.chunks.len());
         for c in &self.chunks {
             let multiplier = *multipliers.get(c.group).ok_or_else(|| {
-                shape_error(
-                    "optimizer",
-                    "multipliers",
-                    &[multipliers.len()],
-                    format!("more than {}", c.group),
-                )
+                let want = format!("more than {}", c.group);
+                shape_error("optimizer", "multipliers", &[multipliers.len()], want)
             })?;
             let offset = (c.start * Elem::F32.bytes()) as u64;
-            for array in arrays {
-                let address = array + offset;
-                words.extend([address as u32, (address >> 32) as u32]);
-            }
-            let slice = c.slot.map_or(-1, |s| s as i32);
-            let len = c.len as u32;
-            words.extend([1, len, len, multiplier.to_bits(), u32::from(c.decay), slice as u32]);
+            chunks.push(DeviceChunk {
+                arrays: arrays.map(|a| a + offset),
+                rows: 1,
+                columns: c.len as u32,
+                stride: c.len as u32,
+                multiplier,
+                decay: u32::from(c.decay),
+                slice: c.slot.map_or(-1, |s| s as i32),
+            });
         }
-        self.device.all().write_u32(&words)?;
+        self.device.all().write_u32(bytemuck::cast_slice(&chunks))?;
         self.current = (multipliers.to_vec(), arrays);
         Ok(())
     }
@@ -151,7 +166,7 @@ impl Table {
         let (gpu, partials) = (clip.gpu(), self.norm_partials.all());
         let grid = Grid::new([self.chunks.len(), 1, 1], 256);
         // SAFETY: the chunks lie in the arrays (checked when the table was made), whose lengths were checked.
-        unsafe { gpu.launch("grad_norm_partials_f32", grid, &[self.device.all().into(), partials.into()])? };
+        unsafe { gpu.launch("grad_norm_partials", grid, &[self.device.all().into(), partials.into()])? };
         let args = [partials.into(), clip.into(), int(OP, self.chunks.len())?.into(), limit.into()];
         // SAFETY: as above.
         unsafe { gpu.launch("grad_norm_finish", Grid::new([1, 1, 1], 256), &args) }
@@ -185,9 +200,9 @@ impl Table {
                     Arg::Float(correction(beta1) as f32),
                     Arg::Float(correction(beta2) as f32),
                 ];
-                ("adamw_f32", [&head[..], &rest].concat())
+                ("adamw", [&head[..], &rest].concat())
             }
-            Rule::Sgd { momentum } => ("sgd_f32", [&head[..], &[Arg::Float(momentum), decay]].concat()),
+            Rule::Sgd { momentum } => ("sgd", [&head[..], &[Arg::Float(momentum), decay]].concat()),
         };
         // SAFETY: as in `clip`.
         unsafe { clip.gpu().launch(kernel, Grid::new([self.chunks.len(), 1, 1], 256), &args) }
@@ -206,7 +221,7 @@ impl Table {
 }
 
 /// One slot's statistics from its totals.
-pub fn slice_stats(totals: [f32; STATS]) -> SliceStats {
+pub fn slice_stats(totals: [f32; STATS]) -> HeadUpdateStats {
     let [g2, _, w2, d2, wg, wd, gd] = totals.map(f64::from);
-    SliceStats { g2, g_max: totals[1], w2, d2, wg, wd, gd }
+    HeadUpdateStats { g2, g_max: totals[1], w2, d2, wg, wd, gd }
 }

@@ -1,7 +1,7 @@
 //! AdamW and SGD over whole tensors in one pass, with the statistics of W_Q and W_K per head on the way.
 
 mod adamw;
-mod cpu;
+pub mod cpu;
 #[cfg(feature = "cuda")]
 pub mod gpu;
 
@@ -65,7 +65,7 @@ pub struct Update<'a> {
 
 /// Sums over one head's slice of W_Q or W_K, biases included.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
-pub struct SliceStats {
+pub struct HeadUpdateStats {
     /// `|G|^2`, before clipping.
     pub g2: f64,
     /// Largest `|G|`.
@@ -82,7 +82,7 @@ pub struct SliceStats {
     pub gd: f64,
 }
 
-impl SliceStats {
+impl HeadUpdateStats {
     fn add(&mut self, o: &Self) {
         self.g2 += o.g2;
         self.g_max = self.g_max.max(o.g_max);
@@ -96,14 +96,14 @@ impl SliceStats {
 
 /// First and second moments of one parameter.
 #[derive(Debug, Clone, Default)]
-pub struct Moments {
+pub struct OptimizerState {
     /// First moment (momentum buffer for SGD).
     pub m: Vec<f32>,
     /// Second moment (empty for SGD).
     pub v: Vec<f32>,
 }
 
-impl Moments {
+impl OptimizerState {
     /// Zeros for a parameter of `len` elements.
     pub fn zeros(rule: Rule, len: usize) -> Self {
         match rule {
@@ -161,27 +161,16 @@ pub fn step(
     grad: &Tensor,
     decay: bool,
     segments: &[Segment],
-    moments: &mut Moments,
-    slots: &mut [SliceStats],
+    moments: &mut OptimizerState,
+    slots: &mut [HeadUpdateStats],
 ) -> Result<()> {
     let len = param.elem_count();
     if grad.elem_count() != len {
         return Err(shape_error(OP, "gradient", grad.dims(), format!("{:?}", param.dims())));
     }
-    let second = if matches!(update.rule, Rule::AdamW { .. }) { len } else { 0 };
-    if moments.m.len() != len || moments.v.len() != second {
-        let got = [moments.m.len(), moments.v.len()];
-        return Err(shape_error(OP, "moments", &got, format!("[{len}, {second}]: see Moments::zeros")));
-    }
-    check(update, len, segments, slots.len())?;
-    let mut partials = Vec::new();
+    let mut outcome = Ok(());
     edit_from(OP, ("param", param), ("gradient", grad), |w, g| {
-        partials = cpu::step(update, w, g, decay, segments, moments);
+        outcome = cpu::step(update, w, g, decay, segments, moments, slots);
     })?;
-    for (slot, p) in partials {
-        if let Some(s) = slots.get_mut(slot) {
-            s.add(&p);
-        }
-    }
-    Ok(())
+    outcome
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use candle_core::{D, DType, Device, Tensor, Var};
 use growthpath_kernels::attention::Shape;
 use growthpath_kernels::attention::autograd::{AttentionTap, causal_attention};
-use growthpath_kernels::norm::NormKind;
+use growthpath_kernels::norm::Norm;
 use growthpath_kernels::norm::autograd::{WriteTap, add_norm};
 use growthpath_kernels::optimizer::{AdamW, AdamWSettings};
 use growthpath_kernels::rope::Rope;
@@ -102,10 +102,10 @@ fn attention_and_its_gradient() {
     assert!(causal_attention(&wrong, s, None, None).is_err());
 }
 
-fn plain_norm(kind: NormKind, h: &Tensor, gain: &Tensor, bias: Option<&Tensor>) -> Tensor {
+fn plain_norm(kind: Norm, h: &Tensor, gain: &Tensor, bias: Option<&Tensor>) -> Tensor {
     let wide = |t: &Tensor| t.to_dtype(DType::F64).unwrap();
     let mut h = wide(h);
-    if kind == NormKind::LayerNorm {
+    if kind == Norm::LayerNorm {
         h = h.broadcast_sub(&h.mean_keepdim(1).unwrap()).unwrap();
     }
     let rms = (h.sqr().unwrap().mean_keepdim(1).unwrap() + 1e-5).unwrap().sqrt().unwrap();
@@ -117,10 +117,10 @@ fn plain_norm(kind: NormKind, h: &Tensor, gain: &Tensor, bias: Option<&Tensor>) 
 fn add_and_norm_and_their_gradients() {
     let mut draw = Draw::new();
     for (kind, biased, written) in [
-        (NormKind::LayerNorm, true, true),
-        (NormKind::LayerNorm, true, false),
-        (NormKind::RmsNorm, false, true),
-        (NormKind::RmsNorm, false, false),
+        (Norm::LayerNorm, true, true),
+        (Norm::LayerNorm, true, false),
+        (Norm::RmsNorm, false, true),
+        (Norm::RmsNorm, false, false),
     ] {
         let (n, d) = (13, 24);
         let (h, w) = (var(&mut draw, &[n, d], 1.0), var(&mut draw, &[n, d], 1.0));

@@ -4,8 +4,8 @@ use candle_core::{DType, Device, Tensor};
 use growthpath_kernels::activation::{self, Activation};
 use growthpath_kernels::attention::{self, Attention, Shape};
 use growthpath_kernels::cross_entropy::head_loss;
-use growthpath_kernels::norm::{self, NormKind};
-use growthpath_kernels::optimizer::{self, Moments, Rule, Segment, SliceStats, Update};
+use growthpath_kernels::norm::{self, Norm};
+use growthpath_kernels::optimizer::{self, HeadUpdateStats, OptimizerState, Rule, Segment, Update};
 use growthpath_kernels::rope::Rope;
 use growthpath_kernels::{Result, embedding, linear, qk_norm, tensor};
 
@@ -56,7 +56,7 @@ fn linear_rejects_what_does_not_fit() {
 
 #[test]
 fn norm_rejects_what_does_not_fit() {
-    let kind = NormKind::LayerNorm;
+    let kind = Norm::LayerNorm;
     let (h, gain) = (zeros(&[3, 4]), zeros(&[4]));
     let run = |h: &Tensor, w: Option<&Tensor>, g: &Tensor, b: Option<&Tensor>| {
         norm::forward(kind, 1e-5, h, w, g, b, true)
@@ -79,8 +79,8 @@ fn norm_rejects_what_does_not_fit() {
         fails(back(&saved, &gain, &t, None), &["add_norm backward", "dx", why]);
         fails(back(&saved, &gain, &h, Some(&t)), &["add_norm backward", "d_residual", why]);
     }
-    saved.moments.pop();
-    fails(back(&saved, &gain, &h, None), &["add_norm backward", "moments"]);
+    saved.mean_rstd.pop();
+    fails(back(&saved, &gain, &h, None), &["add_norm backward", "mean_rstd"]);
 }
 
 #[test]
@@ -201,15 +201,15 @@ fn optimizer_rejects_what_does_not_fit() {
     let (w, g) = (zeros(&[8]), zeros(&[8]));
     let segment = |start, len, group, slot| Segment { start, len, group, slot };
     let all = [segment(0, 8, 0, Some(0))];
-    let run = |u: &Update<'_>, w: &Tensor, g: &Tensor, s: &[Segment], m: &mut Moments| {
-        optimizer::step(u, w, g, true, s, m, &mut [SliceStats::default()])
+    let run = |u: &Update<'_>, w: &Tensor, g: &Tensor, s: &[Segment], m: &mut OptimizerState| {
+        optimizer::step(u, w, g, true, s, m, &mut [HeadUpdateStats::default()])
     };
-    let fresh = || Moments::zeros(rule, 8);
+    let fresh = || OptimizerState::zeros(rule, 8);
     run(&good, &w, &g, &all, &mut fresh()).unwrap();
     fails(run(&good, &w, &zeros(&[7]), &all, &mut fresh()), &["optimizer", "gradient"]);
-    fails(run(&good, &w, &g, &all, &mut Moments::zeros(rule, 7)), &["optimizer", "moments"]);
+    fails(run(&good, &w, &g, &all, &mut OptimizerState::zeros(rule, 7)), &["optimizer", "moments"]);
     let sgd = Rule::Sgd { momentum: 0.9 };
-    fails(run(&good, &w, &g, &all, &mut Moments::zeros(sgd, 8)), &["optimizer", "moments"]);
+    fails(run(&good, &w, &g, &all, &mut OptimizerState::zeros(sgd, 8)), &["optimizer", "moments"]);
     fails(run(&Update { t: 0, ..good }, &w, &g, &all, &mut fresh()), &["optimizer", "t counts"]);
     for bad in [
         vec![],

@@ -1,11 +1,11 @@
 //! Residual addition with LayerNorm and RMSNorm, both directions, and the statistics of the write.
 
-use growthpath_kernels::norm::{NormKind, backward, forward};
+use growthpath_kernels::norm::{Norm, backward, forward};
 
 use crate::support::{Bounded, Draw, U, assert_all, assert_close, finite_differences, tensor, values, wide};
 
 const EPS: f32 = 1e-5;
-const KINDS: [NormKind; 2] = [NormKind::LayerNorm, NormKind::RmsNorm];
+const KINDS: [Norm; 2] = [Norm::LayerNorm, Norm::RmsNorm];
 /// (tokens, width): tokens around the block of 64, widths around the 16 lanes.
 const SHAPES: [(usize, usize); 9] =
     [(1, 1), (1, 20), (3, 2), (5, 15), (64, 16), (65, 17), (63, 33), (130, 100), (200, 259)];
@@ -18,16 +18,16 @@ struct Row {
 }
 
 /// `h_bound`: error that each element of `h` carries already.
-fn row(kind: NormKind, h: &[f64], h_bound: f64) -> Row {
+fn row(kind: Norm, h: &[f64], h_bound: f64) -> Row {
     let d = h.len() as f64;
-    let mean = if kind == NormKind::LayerNorm { h.iter().sum::<f64>() / d } else { 0.0 };
+    let mean = if kind == Norm::LayerNorm { h.iter().sum::<f64>() / d } else { 0.0 };
     let var = h.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / d;
     let rstd = 1.0 / (var + f64::from(EPS)).sqrt();
     let y: Vec<f64> = h.iter().map(|v| (v - mean) * rstd).collect();
     // Sixteen lanes: d/16 additions and a tree of four, then the division: relative to the sum of magnitudes.
     let sum = (d / 16.0 + 6.0) * U;
     let mean_bound =
-        if kind == NormKind::LayerNorm { sum * h.iter().map(|v| v.abs()).sum::<f64>() / d } else { 0.0 };
+        if kind == Norm::LayerNorm { sum * h.iter().map(|v| v.abs()).sum::<f64>() / d } else { 0.0 };
     // The variance takes a wrong mean in at second order only, the input's error at first order.
     let shift = mean_bound + h_bound;
     let relative = sum + 8.0 * U + (shift * rstd).powi(2) + h_bound * rstd;
@@ -95,9 +95,9 @@ fn forward_matches_float64() {
 }
 
 /// `dL/dh` of one row through the whole Jacobian `r (I - 1/d - y y^T / d)` (no `1/d` for RMSNorm).
-fn through_jacobian(kind: NormKind, n: &Row, g: &[f64]) -> Vec<f64> {
+fn through_jacobian(kind: Norm, n: &Row, g: &[f64]) -> Vec<f64> {
     let d = g.len();
-    let mean = if kind == NormKind::LayerNorm { 1.0 / d as f64 } else { 0.0 };
+    let mean = if kind == Norm::LayerNorm { 1.0 / d as f64 } else { 0.0 };
     let j = |i: usize, j: usize| f64::from(u8::from(i == j)) - mean - n.y[i] * n.y[j] / d as f64;
     (0..d).map(|i| n.rstd * (0..d).map(|k| j(i, k) * g[k]).sum::<f64>()).collect()
 }

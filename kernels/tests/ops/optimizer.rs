@@ -1,6 +1,8 @@
 //! AdamW and SGD with groups, slots, clipping and decay, step by step against float64.
 
-use growthpath_kernels::optimizer::{Moments, Rule, Segment, SliceStats, Update, step, sum_squares};
+use growthpath_kernels::optimizer::{
+    HeadUpdateStats, OptimizerState, Rule, Segment, Update, step, sum_squares,
+};
 
 use crate::support::{Bounded, Draw, U, assert_all, assert_close, tensor, values, wide};
 
@@ -68,8 +70,8 @@ fn updates_and_statistics_match_float64() {
                 let segments = partition(&mut draw, len);
                 let multipliers = [1.0, 0.25, 0.0];
                 let param = tensor(&draw.normal(len, 0.5), &[len]);
-                let mut moments = Moments::zeros(rule, len);
-                let mut slots = [SliceStats::default(); SLOTS];
+                let mut moments = OptimizerState::zeros(rule, len);
+                let mut slots = [HeadUpdateStats::default(); SLOTS];
                 for t in 1..4u32 {
                     let g = draw.normal(len, 0.02);
                     let u = Update {
@@ -82,7 +84,7 @@ fn updates_and_statistics_match_float64() {
                         stats,
                     };
                     let (w0, before) = (values(&param), moments.clone());
-                    slots = [SliceStats::default(); SLOTS];
+                    slots = [HeadUpdateStats::default(); SLOTS];
                     step(&u, &param, &tensor(&g, &[len]), decay, &segments, &mut moments, &mut slots)
                         .unwrap();
                     let w1 = values(&param);
@@ -105,7 +107,7 @@ fn updates_and_statistics_match_float64() {
                     check_slots(&name, &slots, &segments, stats, &w0, &w1, &g);
                 }
                 let unmarked = segments.iter().all(|s| s.slot.is_none());
-                assert_eq!(slots == [SliceStats::default(); SLOTS], !stats || unmarked, "{name}");
+                assert_eq!(slots == [HeadUpdateStats::default(); SLOTS], !stats || unmarked, "{name}");
             }
         }
     }
@@ -114,7 +116,7 @@ fn updates_and_statistics_match_float64() {
 /// Statistics against sums over the very weights that were written: only the summation is left to tolerate.
 fn check_slots(
     name: &str,
-    got: &[SliceStats],
+    got: &[HeadUpdateStats],
     segments: &[Segment],
     stats: bool,
     w0: &[f32],
@@ -160,12 +162,12 @@ fn slots_add_up_over_parameters() {
     let u =
         Update { rule, lr: 0.1, multipliers: &[1.0], weight_decay: 0.0, clip_scale: 1.0, t: 1, stats: true };
     let segment = |len| [Segment { start: 0, len, group: 0, slot: Some(0) }];
-    let (mut both, mut parts) = ([SliceStats::default()], Vec::new());
+    let (mut both, mut parts) = ([HeadUpdateStats::default()], Vec::new());
     for len in [40, 7] {
         let (w, g) = (draw.normal(len, 1.0), draw.normal(len, 1.0));
-        let mut one = [SliceStats::default()];
+        let mut one = [HeadUpdateStats::default()];
         for slots in [&mut one, &mut both] {
-            let mut moments = Moments::zeros(rule, len);
+            let mut moments = OptimizerState::zeros(rule, len);
             step(&u, &tensor(&w, &[len]), &tensor(&g, &[len]), true, &segment(len), &mut moments, slots)
                 .unwrap();
         }

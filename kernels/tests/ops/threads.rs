@@ -5,8 +5,8 @@ use faer::{Accum, MatMut, MatRef};
 use growthpath_kernels::activation::{self, Activation};
 use growthpath_kernels::attention::{self, Shape};
 use growthpath_kernels::cross_entropy::head_loss;
-use growthpath_kernels::norm::{self, NormKind};
-use growthpath_kernels::optimizer::{self, Moments, Rule, Segment, SliceStats, Update};
+use growthpath_kernels::norm::{self, Norm};
+use growthpath_kernels::optimizer::{self, HeadUpdateStats, OptimizerState, Rule, Segment, Update};
 use growthpath_kernels::rope::Rope;
 use growthpath_kernels::{embedding, gemm, linear, qk_norm};
 
@@ -149,7 +149,7 @@ fn norm_and_activation() {
         (tensor(&draw.normal(n * 2 * f, 1.0), &[n, 2 * f]), tensor(&draw.normal(n * f, 1.0), &[n, f]));
     compare(|| {
         let mut out = Bits::new();
-        for kind in [NormKind::LayerNorm, NormKind::RmsNorm] {
+        for kind in [Norm::LayerNorm, Norm::RmsNorm] {
             let r = norm::forward(kind, 1e-5, &h, Some(&w), &gain, Some(&gain), true).unwrap();
             let g = norm::backward(kind, &r, &gain, &dx, Some(&w), true).unwrap();
             keep(&mut out, "norm h", &r.h);
@@ -197,7 +197,7 @@ fn optimizer_and_embedding() {
             stats: true,
         };
         let param = tensor(&w, &[len]);
-        let (mut moments, mut slots) = (Moments::zeros(rule, len), [SliceStats::default()]);
+        let (mut moments, mut slots) = (OptimizerState::zeros(rule, len), [HeadUpdateStats::default()]);
         optimizer::step(&u, &param, &g, true, &segments, &mut moments, &mut slots).unwrap();
         keep(&mut out, "optimizer", &param);
         floats(&mut out, "second moment", &moments.v);

@@ -7,7 +7,7 @@ use crate::error::Result;
 use crate::model::params::count;
 use crate::tables::table;
 use crate::train::TrainConfig;
-use crate::train::bench::{Bench, Mode};
+use crate::train::bench::{Bench, Telemetry};
 use crate::train::config::Precision;
 
 /// One kernel in a training step.
@@ -72,7 +72,7 @@ fn stated_peak(device: &str, precision: Precision) -> Option<f64> {
 
 /// Profile a block of steps and hold it against the device's rates; `step_seconds` is the step without telemetry.
 pub fn measure(
-    bench: &mut Bench<'_>,
+    bench: &mut dyn Bench,
     config: &TrainConfig,
     gpu: &Gpu,
     steps: usize,
@@ -81,9 +81,9 @@ pub fn measure(
 ) -> Result<DeviceReport> {
     let (free, total) = gpu.memory()?;
     gpu.profile_start(true);
-    bench.block(steps, &|_| Mode::Record)?;
+    bench.block(steps, &|_| Telemetry::Recorded)?;
     let uses = gpu.profile_end()?;
-    let (launches, traffic) = bench.device().map_or((0, Vec::new()), |d| (d.launches(), d.traffic()));
+    let (launches, roofline) = (bench.launches(), bench.roofline());
     let elem = if config.precision == Precision::Bf16 { Elem::Bf16 } else { Elem::F32 };
     let copy = gpu.copy_rate(sizes.copy_bytes)?;
     let gemm = gpu.gemm_rate(sizes.gemm, elem)?;
@@ -94,7 +94,7 @@ pub fn measure(
         let base = u.kernel.strip_suffix("_f32").or(u.kernel.strip_suffix("_bf16")).unwrap_or(&u.kernel);
         // `round_bf16` keeps its ending: it is no type.
         let named = |t: &&(&str, f64)| t.0 == base || t.0 == u.kernel;
-        let rate = traffic.iter().find(named).filter(|t| t.1 > 0.0 && ms > 0.0).map(|t| t.1 / (ms / 1e3));
+        let rate = roofline.iter().find(named).filter(|t| t.1 > 0.0 && ms > 0.0).map(|t| t.1 / (ms / 1e3));
         KernelRow {
             kernel: u.kernel.clone(),
             launches_a_step: u.launches as f64 / steps as f64,

@@ -12,7 +12,7 @@ use super::progress::note;
 use super::train::{load_data, set_threads};
 use super::train_args::TrainArgs;
 use crate::error::{Error, Result};
-use crate::train::bench::{Bench, Mode};
+use crate::train::bench::{Telemetry, bench};
 use crate::train::cost::Costs;
 use crate::train::run_info::describe;
 
@@ -113,14 +113,14 @@ pub fn run(args: &Args) -> Result<()> {
     let path = dir.path().join("run");
     let target = pick(args.device, &config)?;
     let writer = RunWriter::create(&path, &describe(&config, &data, "bench", &target)?)?;
-    let mut bench = Bench::new(&config, &data, writer, &target)?;
+    let mut bench = bench(&config, &data, &path, writer, &target)?;
     // Warm up caches, the allocator and the thread pool.
-    bench.block(args.block, &|_| Mode::Record)?;
+    bench.block(args.block, &|_| Telemetry::Recorded)?;
     let tokens = bench.tokens();
     if let Some(only) = &args.only {
         let mode = match only.as_str() {
-            "off" => Mode::Off,
-            "every" => Mode::Record,
+            "off" => Telemetry::Off,
+            "every" => Telemetry::Recorded,
             o => return Err(Error::usage(format!("--only takes off or every, got `{o}`"))),
         };
         let mut times = Vec::new();
@@ -129,9 +129,10 @@ pub fn run(args: &Args) -> Result<()> {
         }
         return output::print(&format!("{:.1}\n", tokens as f64 / quantile(times, 0.5)));
     }
-    let modes: [&dyn Fn(usize) -> Mode; 4] = [&|_| Mode::Off, &|_| Mode::Measure, &|_| Mode::Record, &|i| {
-        if i % 10 == 0 { Mode::Record } else { Mode::Off }
-    }];
+    let modes: [&dyn Fn(usize) -> Telemetry; 4] =
+        [&|_| Telemetry::Off, &|_| Telemetry::Measured, &|_| Telemetry::Recorded, &|i| {
+            if i % 10 == 0 { Telemetry::Recorded } else { Telemetry::Off }
+        }];
     let mut times: [Vec<f64>; 4] = Default::default();
     let mut probes = Vec::new();
     for round in 0..args.rounds {
@@ -141,7 +142,7 @@ pub fn run(args: &Args) -> Result<()> {
             times[m].push(bench.block(args.block, modes[m])?);
         }
         if !args.no_probes {
-            probes.push(bench.probe()?);
+            probes.extend(bench.probe()?);
         }
     }
     bench.flush()?;
@@ -160,7 +161,7 @@ pub fn run(args: &Args) -> Result<()> {
     let on_device = match &target {
         crate::train::Device::Cuda(gpu) => {
             let sizes = device::Sizes::new(args.quick);
-            Some(device::measure(&mut bench, &config, gpu, args.block, step, sizes)?)
+            Some(device::measure(&mut *bench, &config, gpu, args.block, step, sizes)?)
         }
         crate::train::Device::Cpu => None,
     };

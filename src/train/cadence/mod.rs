@@ -164,19 +164,55 @@ impl Cadence {
                 if self.plan.floor.contains(&done) {
                     return true;
                 }
-                let (pot, paid) = (&self.plan.probes, self.state.paid_probes);
-                let allowed = pot.allowed(done, steps);
-                let even = threshold.max(MOVEMENT * pot.price / pot.capacity.max(f64::MIN_POSITIVE));
-                // From half empty on, the emptier the pot, the larger the movement that opens it.
-                let raised = even * (0.5 * allowed / (allowed - paid).max(f64::MIN_POSITIVE)).max(1.0);
-                let moved = self.state.signal.movement(SIGMAS) > raised;
-                let due = moved && pot.pays(paid, 1, done, steps);
+                let due = self.moved(threshold, done) || self.late(done);
                 if due {
-                    self.state.paid_probes += pot.price;
+                    self.state.paid_probes += self.plan.probes.price;
                 }
                 due
             }
         }
+    }
+
+    /// What may be spent on probes until `done` steps are done: their own pot, and of what reliance and captures have
+    /// left a part that grows to all of it at the end.
+    fn probes_allowed(&self, done: u32) -> f64 {
+        let part = f64::from(done) / f64::from(self.plan.steps);
+        self.plan.probes.allowed(done, self.plan.steps) + part * self.reserve()
+    }
+
+    /// What reliance and captures have not spent of their pots.
+    fn reserve(&self) -> f64 {
+        let (p, s) = (&self.plan, &self.state);
+        p.halves.capacity - s.paid_halves + p.captures.capacity - s.paid_captures
+    }
+
+    /// What probes have taken of that.
+    fn lent(&self) -> f64 {
+        (self.state.paid_probes - self.plan.probes.capacity).max(0.0)
+    }
+
+    /// Whether some layer's logits have moved enough for a probe, and it can be paid.
+    fn moved(&self, threshold: f64, done: u32) -> bool {
+        let (pot, paid, allowed) = (&self.plan.probes, self.state.paid_probes, self.probes_allowed(done));
+        let even = threshold.max(MOVEMENT * pot.price / pot.capacity.max(f64::MIN_POSITIVE));
+        // From half empty on, the emptier the pot, the larger the movement that opens it.
+        let raised = even * (0.5 * allowed / (allowed - paid).max(f64::MIN_POSITIVE)).max(1.0);
+        self.state.signal.movement(SIGMAS) > raised && paid + pot.price <= allowed
+    }
+
+    /// Whether the last probe is so long ago that what is left pays for going on at this distance: weights and features
+    /// also move where the logits, their product, stand still. A part that grows with time is spent so, the rest waits
+    /// for movement. Like the floor's, these gaps are no denser than a part of the steps done, so that a long run that
+    /// has settled does not spend what it has for nothing.
+    fn late(&self, done: u32) -> bool {
+        let (price, allowed) = (self.plan.probes.price, self.probes_allowed(done));
+        let left = ((allowed - self.state.paid_probes) / price).floor();
+        let part = f64::from(done) / f64::from(self.plan.steps);
+        let gap = f64::from(self.plan.steps - done) / (left * part.sqrt() + 1.0);
+        let gap = gap.max(f64::from(done / plan::DENSEST));
+        let since = f64::from(done - self.state.last_probe.unwrap_or(0));
+        let next = self.plan.floor.range(done..).next().map_or(self.plan.steps, |t| *t);
+        left >= 1.0 && since >= gap && f64::from(next - done) >= 0.5 * gap
     }
 
     /// Heads and layers: at their times, or where times are fixed at the first probe after them.
@@ -209,9 +245,11 @@ impl Cadence {
                     return true;
                 }
                 let Some(s) = sharp else { return false };
-                let pays = self.plan.halves.pays(self.state.paid_halves, 1, done, steps);
+                let price = self.plan.halves.price;
+                let pays = self.plan.halves.pays(self.state.paid_halves, 1, done, steps)
+                    && price <= self.reserve() - self.lent();
                 if pays {
-                    self.state.paid_halves += self.plan.halves.price;
+                    self.state.paid_halves += price;
                     self.state.sharp = Some(s * SHARPER);
                 }
                 pays
@@ -221,7 +259,8 @@ impl Cadence {
 
     /// Whether `count` more captures of the key moments can be paid; if so, they are.
     pub fn pay_captures(&mut self, count: u32, done: u32) -> bool {
-        let pays = self.plan.captures.pays(self.state.paid_captures, count, done, self.plan.steps);
+        let pays = self.plan.captures.pays(self.state.paid_captures, count, done, self.plan.steps)
+            && f64::from(count) * self.plan.captures.price <= self.reserve() - self.lent();
         if pays {
             self.state.paid_captures += f64::from(count) * self.plan.captures.price;
         }

@@ -20,7 +20,7 @@ const CAPTURES_AHEAD: f64 = 0.75;
 const FLOOR: f64 = 0.3;
 
 /// The floor is no denser than a gap of this part of the steps done: t / 32.
-const DENSEST: u32 = 32;
+pub(super) const DENSEST: u32 = 32;
 
 /// Fractions of training at which heads and layers are measured, as far as the budget goes: fewer means the later.
 const HEADS: [f64; 4] = [0.05, 0.25, 0.5, 1.0];

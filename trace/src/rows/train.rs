@@ -9,7 +9,7 @@ table! {
         num tokens: u64 ["token"] "Tokens trained on in all, this step's included.";
         num loss: f32 ["nat/token"] "Mean cross-entropy of the step's batch, before the update.";
         num lr: f32 ["1"] "Base learning rate of the step.";
-        num qk_mult: f32 ["1"] "Multiplier that the intervention puts on the learning rate of its target.";
+        num qk_mult: f32 ["1"] "Multiplier on the learning rate of the W_Q and W_K that the intervention slows; 1 where it slows none.";
         num grad_norm: f32 ["nat"] "Global gradient norm before clipping.";
         num clip_scale: f32 ["1"] "Factor that clipping put on the gradient; 1 when it did not act.";
         num step_ms: f32 ["ms"] "Wall-clock time of the step.";

@@ -7,7 +7,7 @@ use crate::activation::{self, Activation};
 use crate::embedding::gpu::TokenBatch;
 use crate::error::Result;
 use crate::gpu::{Elem, reduce};
-use crate::norm::{self, NormKind};
+use crate::norm::{self, Norm};
 use crate::{cross_entropy as head, embedding as emb, linear as lin};
 
 const EPS: f32 = 1e-5;
@@ -16,7 +16,7 @@ pub(super) fn norms(c: &mut Case<'_>, quick: bool) -> Result<()> {
     let shapes: &[(usize, usize)] =
         if quick { &[(5, 64), (33, 260)] } else { &[(5, 64), (1000, 768), (777, 1280), (130, 4096)] };
     for (kind, &(n, d)) in
-        [NormKind::LayerNorm, NormKind::RmsNorm].into_iter().flat_map(|k| shapes.iter().map(move |s| (k, s)))
+        [Norm::LayerNorm, Norm::RmsNorm].into_iter().flat_map(|k| shapes.iter().map(move |s| (k, s)))
     {
         let shape = format!("{kind:?} [{n}, {d}]");
         let (h, w) = (c.normals(n * d, 0.3, 2.0)?, c.normals(n * d, -0.1, 1.0)?);
@@ -31,7 +31,7 @@ pub(super) fn norms(c: &mut Case<'_>, quick: bool) -> Result<()> {
         let (gh, gw) = (c.up(&h)?, c.up(&w)?);
         let (gg, gb) = (c.gpu.upload(&gain)?, c.gpu.upload(&bias)?);
         let gs = c.gpu.upload(&shift)?;
-        let (out, x, moments) = (c.room(n * d)?, c.room(n * d)?, c.float_room(2 * n)?);
+        let (out, x, mean_rstd) = (c.room(n * d)?, c.room(n * d)?, c.float_room(2 * n)?);
         let (energy, columns) = (c.float_room(4 * rows)?, c.float_room(rows * d)?);
         norm::gpu::forward(
             kind,
@@ -44,7 +44,7 @@ pub(super) fn norms(c: &mut Case<'_>, quick: bool) -> Result<()> {
                 bias: Some(gb.all()),
                 out: Some(out.all()),
                 x: x.all(),
-                moments: moments.all(),
+                mean_rstd: mean_rstd.all(),
                 energy: energy.all(),
                 columns: Some(columns.all()),
             },
@@ -77,7 +77,7 @@ pub(super) fn norms(c: &mut Case<'_>, quick: bool) -> Result<()> {
                 dx: gdx.all(),
                 d_residual: Some(gdr.all()),
                 h: out.all(),
-                moments: moments.all(),
+                mean_rstd: mean_rstd.all(),
                 gain: gg.all(),
                 dh: dh.all(),
                 d_gain: dg.all(),

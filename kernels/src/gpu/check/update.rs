@@ -3,7 +3,7 @@
 use super::{Case, vector};
 use crate::error::Result;
 use crate::optimizer::gpu::{Arrays, Placed, STATS, Table, slice_stats};
-use crate::optimizer::{self as opt, Moments, Rule, Segment, SliceStats, Update};
+use crate::optimizer::{self as opt, HeadUpdateStats, OptimizerState, Rule, Segment, Update};
 use crate::tensor::read;
 
 const STEPS: u32 = 3;
@@ -46,7 +46,8 @@ pub(super) fn optimizers(c: &mut Case<'_>, quick: bool) -> Result<()> {
         let param = c.gpu.upload(&spread(&start))?;
         let (m, v) = (c.float_room(total)?, c.float_room(total)?);
         let mut table = Table::new(c.gpu, &placed, 2, 2, total)?;
-        let mut moments: Vec<Moments> = sizes.iter().map(|n| Moments::zeros(rule, *n)).collect();
+        let mut moments: Vec<OptimizerState> =
+            sizes.iter().map(|n| OptimizerState::zeros(rule, *n)).collect();
         let (clip, stats) = (c.float_room(2)?, c.float_room(2 * STATS)?);
         for t in 1..=STEPS {
             let mut grads = Vec::new();
@@ -63,7 +64,7 @@ pub(super) fn optimizers(c: &mut Case<'_>, quick: bool) -> Result<()> {
                 t,
                 stats: true,
             };
-            let mut slots = vec![SliceStats::default(); 2];
+            let mut slots = vec![HeadUpdateStats::default(); 2];
             for i in 0..3 {
                 let g = vector(&grads[i])?;
                 opt::step(
@@ -98,7 +99,7 @@ pub(super) fn optimizers(c: &mut Case<'_>, quick: bool) -> Result<()> {
             let totals = stats.all().read()?;
             for (t, w) in totals.as_chunks::<STATS>().0.iter().zip(&slots) {
                 let g = slice_stats(*t);
-                let scaled = |s: &SliceStats| {
+                let scaled = |s: &HeadUpdateStats| {
                     // Inner products over what they can be at most.
                     let (a, b, d) = ((w.w2 * w.g2).sqrt(), (w.w2 * w.d2).sqrt(), (w.g2 * w.d2).sqrt());
                     [

@@ -7,15 +7,15 @@ use std::time::Instant;
 use candle_core::Tensor;
 use growthpath_trace::RunWriter;
 
-use super::accelerator::Accelerator;
 use super::cadence::Cadence;
 use super::config::TrainConfig;
-use super::dump::Dump;
 use super::moments::{Keeper, KeyMoments};
 use super::optimizer::{Optimizer, StepInfo};
 use super::probe::Prober;
+use super::step::InFlightStep;
 use crate::data::{Batch, Batcher, Dataset};
-use crate::model::{Decoder, LayerStats};
+use crate::model::backend::Backend;
+use crate::model::{Decoder, LayerStats, Network};
 
 /// One step, for a progress display.
 #[derive(Debug, Clone, Copy)]
@@ -40,11 +40,14 @@ pub enum Event {
 }
 
 /// A run in progress.
-pub(super) struct Session<'a> {
+pub(super) struct Trainer<'a, B: Backend> {
     pub(super) config: &'a TrainConfig,
     pub(super) data: &'a Dataset,
     pub(super) run: &'a Path,
+    /// The model on the host: what probes, validation and checkpoints read.
     pub(super) model: Decoder,
+    /// The model where it trains.
+    pub(super) network: Network<B>,
     pub(super) optimizer: Optimizer,
     pub(super) prober: Option<Prober>,
     pub(super) probe_batch: Option<Batch>,
@@ -61,15 +64,12 @@ pub(super) struct Session<'a> {
     pub(super) valid_loss: f64,
     pub(super) step_seconds: f64,
     pub(super) probe_seconds: f64,
-    pub(super) dump: Option<Dump>,
     pub(super) last: Option<Last>,
     pub(super) speed: Speed,
-    /// Where the steps run, when not on the host; taken out while it works.
-    pub(super) device: Option<Box<dyn Accelerator>>,
-    /// Steps started on the device and not yet recorded.
-    pub(super) started: VecDeque<Started>,
-    /// When the device's last step was recorded; none after other work.
-    pub(super) clock: Option<Instant>,
+    /// Steps started and not yet recorded, oldest first.
+    pub(super) in_flight: VecDeque<InFlightStep>,
+    /// When the last step was done.
+    pub(super) last_done: Option<Instant>,
 }
 
 /// The last step, for the message of a run that diverges.
@@ -78,14 +78,6 @@ pub(super) struct Last {
     pub(super) loss: f64,
     pub(super) info: StepInfo,
     pub(super) layers: Vec<LayerStats>,
-}
-
-/// A step that was started and not yet read.
-pub(super) struct Started {
-    pub(super) at: u32,
-    pub(super) lr: f64,
-    pub(super) multiplier: f64,
-    pub(super) qk_lr: Vec<f32>,
 }
 
 /// Tokens a second, smoothed over about ten steps.

@@ -1,6 +1,7 @@
 //! All parameters in one array, likewise gradients and moments, so that one launch can reach every one.
 
 use growthpath_kernels::gpu::{Buffer, Elem, Gpu, Slice, reduce};
+use growthpath_kernels::optimizer::OptimizerState;
 use growthpath_kernels::tensor;
 
 use crate::error::{Error, Result};
@@ -102,8 +103,30 @@ impl Weights {
         Ok(self.places.iter().map(|p| flat[p.start..p.start + p.len].to_vec()).collect())
     }
 
+    /// Copy the optimizer's state to the host.
+    pub(super) fn pull_state(&self, state: &mut [OptimizerState]) -> Result<()> {
+        for (to, m) in state.iter_mut().zip(self.split(&self.m)?) {
+            to.m = m;
+        }
+        if let Some(v) = &self.v {
+            for (to, v) in state.iter_mut().zip(self.split(v)?) {
+                to.v = v;
+            }
+        }
+        Ok(())
+    }
+
+    /// Copy the optimizer's state to the device.
+    pub(super) fn push_state(&self, state: &[OptimizerState]) -> Result<()> {
+        self.join(&self.m, &state.iter().map(|s| s.m.as_slice()).collect::<Vec<_>>())?;
+        match &self.v {
+            Some(v) => self.join(v, &state.iter().map(|s| s.v.as_slice()).collect::<Vec<_>>()),
+            None => Ok(()),
+        }
+    }
+
     /// Fill one array from values parameter by parameter.
-    pub(super) fn join(&self, array: &Buffer, values: &[&[f32]]) -> Result<()> {
+    fn join(&self, array: &Buffer, values: &[&[f32]]) -> Result<()> {
         let mut flat = vec![0f32; self.total];
         for (p, v) in self.places.iter().zip(values) {
             if v.len() != p.len {
@@ -119,36 +142,36 @@ impl Weights {
     }
 
     /// A parameter as float32.
-    pub(super) fn p(&self, i: usize) -> Result<Slice<'_>> {
+    pub(super) fn param(&self, i: usize) -> Result<Slice<'_>> {
         let p = self.places[i];
         Ok(self.param.at(p.start, p.len)?)
     }
 
-    pub(super) fn p_opt(&self, i: Option<usize>) -> Result<Option<Slice<'_>>> {
-        i.map(|i| self.p(i)).transpose()
+    pub(super) fn param_opt(&self, i: Option<usize>) -> Result<Option<Slice<'_>>> {
+        i.map(|i| self.param(i)).transpose()
     }
 
     /// A matrix as products read it, padding rows included.
-    pub(super) fn w(&self, i: usize) -> Result<Slice<'_>> {
+    pub(super) fn matmul_weight(&self, i: usize) -> Result<Slice<'_>> {
         let p = self.places[i];
         Ok(self.rounded.as_ref().unwrap_or(&self.param).at(p.start, p.padded)?)
     }
 
     /// A parameter's gradient.
-    pub(super) fn g(&self, i: usize) -> Result<Slice<'_>> {
+    pub(super) fn grad(&self, i: usize) -> Result<Slice<'_>> {
         let p = self.places[i];
         Ok(self.grad.at(p.start, p.len)?)
     }
 
     /// The gradients of two parameters of equal size as one slice, where they lie side by side.
-    pub(super) fn g_pair(&self, first: usize, second: usize) -> Result<Option<Slice<'_>>> {
+    pub(super) fn grad_pair(&self, first: usize, second: usize) -> Result<Option<Slice<'_>>> {
         let (a, b) = (self.places[first], self.places[second]);
         let together = b.start == a.start + a.len && a.len == b.len;
         Ok(if together { Some(self.grad.at(a.start, 2 * a.len)?) } else { None })
     }
 
     /// A matrix's gradient, padding rows included.
-    pub(super) fn g_padded(&self, i: usize) -> Result<Slice<'_>> {
+    pub(super) fn grad_padded(&self, i: usize) -> Result<Slice<'_>> {
         let p = self.places[i];
         Ok(self.grad.at(p.start, p.padded)?)
     }

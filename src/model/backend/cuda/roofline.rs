@@ -2,22 +2,22 @@
 
 use growthpath_kernels::gpu::Elem;
 
-use super::DeviceDecoder;
+use super::Cuda;
 use super::weights::padded_vocabulary;
 
-impl DeviceDecoder {
+impl Cuda {
     /// Bytes read and written once a training step, by kernel name without the type's ending; what a cache keeps from
     /// memory (a second read of a row) is not counted.
-    pub fn traffic(&self) -> Vec<(&'static str, f64)> {
+    pub(super) fn bytes_to_move(&self) -> Vec<(&'static str, f64)> {
         let c = &self.config;
-        let s = self.buffers.write.all().elem().bytes() as f64;
+        let s = self.storage.bytes() as f64;
         let float = Elem::F32.bytes() as f64;
         let (n, d, f) = (self.shape.tokens() as f64, c.width as f64, c.hidden_width() as f64);
         let (layers, v) = (c.layers as f64, padded_vocabulary(c.vocab) as f64);
         let (row, gates) = (n * d * s, if c.ffn.gated() { 2.0 } else { 1.0 });
         let total = self.weights.total as f64;
         let only = |has: bool, bytes: f64| if has { bytes } else { 0.0 };
-        let moments = if self.weights.v.is_some() { 28.0 } else { 20.0 };
+        let update = if self.weights.v.is_some() { 28.0 } else { 20.0 };
         vec![
             // h, w, h', x; the first norm has no write and stores no stream
             ("add_norm_fwd", row * (4.0 * 2.0 * layers + 2.0)),
@@ -36,8 +36,8 @@ impl DeviceDecoder {
             ("qk_norm_fwd", only(c.qk_norm, layers * 6.0 * row)),
             ("qk_norm_bwd", only(c.qk_norm, layers * 8.0 * row)),
             ("grad_norm_partials", total * float),
-            ("adamw", total * moments),
-            ("sgd", total * moments),
+            ("adamw", total * update),
+            ("sgd", total * update),
             ("round_bf16", total * 6.0),
         ]
     }

@@ -53,10 +53,10 @@ impl Layout {
     /// Read a step's array; the parts that only statistics fill are read where `stats`.
     pub(super) fn parse(&self, c: &ModelConfig, shape: Shape, packed: &[f32], stats: bool) -> StepStats {
         let part = |(start, len): (usize, usize)| &packed[start..start + len];
-        let n = shape.tokens() as f64;
+        let n = shape.tokens();
         let (loss, clip) = (part(self.loss), part(self.clip));
         let mut out = StepStats {
-            loss: f64::from(loss[0]) / n,
+            loss: f64::from(loss[0]) / n as f64,
             max_logit: loss[1],
             grad_norm: f64::from(clip[0]),
             clip_scale: f64::from(clip[1]),
@@ -73,11 +73,8 @@ impl Layout {
         let (slots, _) = part(self.slots).as_chunks::<SLICE_STATS>();
         let (common, hidden, shared) =
             (part(self.common), part(self.hidden_energy), part(self.hidden_common));
-        let f = c.hidden_width() as f64;
-        let write = |i: usize| {
-            let [w2, dot, before, after] = energy[i].map(|v| f64::from(v) / n);
-            WriteStats { energy: w2, common: f64::from(common[i]), dot, h2_before: before, h2_after: after }
-        };
+        let f = c.hidden_width();
+        let write = |i: usize| WriteStats::finish(n, energy[i].map(f64::from), f64::from(common[i]));
         for l in 0..c.layers {
             let heads = l * c.heads..(l + 1) * c.heads;
             out.layers.push(LayerStats {
@@ -86,10 +83,7 @@ impl Layout {
                     .map(|t| LogitStats::finish(shape, &t.map(f64::from)))
                     .collect(),
                 writes: [write(2 * l), write(2 * l + 1)],
-                hidden: HiddenStats {
-                    hidden_ms: f64::from(hidden[l]) / (n * f),
-                    hidden_common: f64::from(shared[l]) / f,
-                },
+                hidden: HiddenStats::finish(n, f, f64::from(hidden[l]), f64::from(shared[l])),
             });
             out.logit_grads
                 .push(grads[heads].iter().map(|t| LogitGradStats::finish(&t.map(f64::from))).collect());

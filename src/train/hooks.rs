@@ -5,16 +5,16 @@ use std::time::Instant;
 use growthpath_kernels::optimizer::sum_squares;
 use growthpath_trace::{EvalLossRow, EvalRow};
 
+use super::ablation::{mean_and_error, sequence_means};
 use super::cadence::Due;
 use super::checkpoint::{self, Beside};
 use super::probe::Prober;
-use super::reliance::mean_and_error;
-use super::session::{Event, Session};
+use super::trainer::{Event, Trainer};
 use crate::data::Batch;
 use crate::error::Result;
-use crate::model::Options;
+use crate::model::backend::Backend;
 
-impl Session<'_> {
+impl<B: Backend> Trainer<'_, B> {
     /// What is due between steps, with `done` steps done.
     pub(super) fn boundary(&mut self, done: u32, on: &mut dyn FnMut(Event)) -> Result<()> {
         let c = self.config;
@@ -24,14 +24,8 @@ impl Session<'_> {
         if !(measures || saves || c.eval_due(done)) {
             return Ok(());
         }
-        if let Some(mut device) = self.device.take() {
-            let outcome = self.catch_up(&mut *device, saves, on);
-            self.device = Some(device);
-            outcome?;
-        }
-        let outcome = self.due(done, due, saves, on);
-        self.clock = None; // what was due is no part of the next step's time
-        outcome
+        self.catch_up(saves, on)?;
+        self.due(done, due, saves, on)
     }
 
     fn due(&mut self, done: u32, due: Due, saves: bool, on: &mut dyn FnMut(Event)) -> Result<()> {
@@ -73,29 +67,20 @@ impl Session<'_> {
         Ok(self.losses(&one, &[])?.iter().all(|l| l.is_finite()))
     }
 
-    /// Losses of each token of a batch, with the attention of the heads in `uniform` replaced by the causal average; on
-    /// the device where there is one, as many rows at a time as it has room for.
+    /// Losses of each token of a batch, with the attention of the heads in `uniform` replaced by the causal average; as
+    /// many rows at a time as the network has room for.
     pub(super) fn losses(&mut self, batch: &Batch, uniform: &[(usize, usize)]) -> Result<Vec<f32>> {
-        let Some(device) = &mut self.device else {
-            let options = Options { uniform: uniform.to_vec(), ..Options::default() };
-            return Ok(self.model.loss(&batch.inputs, &batch.targets, batch.context, &options)?.losses);
-        };
         let mut all = Vec::with_capacity(batch.inputs.len());
         for start in (0..batch.rows).step_by(self.config.batch) {
-            all.extend(device.losses(&batch.rows(start..start + self.config.batch), uniform)?);
+            let part = batch.rows(start..start + self.config.batch);
+            all.extend(self.network.losses((&part.inputs, &part.targets, part.context), uniform)?);
         }
         Ok(all)
     }
 
     fn evaluate(&mut self, done: u32) -> Result<()> {
-        let (rows, size) = (self.eval_batch.rows, self.config.batch);
-        let mut losses = Vec::with_capacity(rows);
-        for start in (0..rows).step_by(size) {
-            let part = self.eval_batch.rows(start..start + size);
-            let each = self.losses(&part, &[])?;
-            let mean = |s: &[f32]| s.iter().map(|l| f64::from(*l)).sum::<f64>() / s.len() as f64;
-            losses.extend(each.chunks_exact(part.context).map(mean));
-        }
+        let batch = self.eval_batch.clone();
+        let losses = sequence_means(&self.losses(&batch, &[])?, batch.context);
         let (loss, stderr) = mean_and_error(&losses);
         self.valid_loss = loss;
         let row = |(i, loss): (usize, &f64)| EvalLossRow { step: done, sequence: i as u32, loss: *loss };

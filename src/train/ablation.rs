@@ -90,7 +90,8 @@ impl<'a, F: FnMut(&Batch, &[(usize, usize)]) -> Result<Vec<f32>>> Against<'a, F>
     }
 }
 
-fn sequence_means(losses: &[f32], context: usize) -> Vec<f64> {
+/// Mean of each sequence's losses.
+pub fn sequence_means(losses: &[f32], context: usize) -> Vec<f64> {
     let mean = |s: &[f32]| s.iter().map(|l| f64::from(*l)).sum::<f64>() / s.len() as f64;
     losses.chunks_exact(context).map(mean).collect()
 }

@@ -44,9 +44,9 @@ pub fn layer_state(model: &Decoder, forward: &Forward, layer: usize) -> Result<L
         })
     };
     let (wq, wk) = (block(0), block(d));
-    let x = values(forward.attention_input(layer))?;
     let t = forward.seq_len();
-    let x = x
+    let x = forward
+        .attention_input(layer)
         .chunks_exact(t * d)
         .map(|s| Mat::from_fn(t, d + extra, |i, j| if j < d { f64::from(s[i * d + j]) } else { 1.0 }))
         .collect();
@@ -64,27 +64,35 @@ pub fn attention_gain(model: &Decoder, layer: usize) -> Result<Vec<f32>> {
 
 /// How the norm before a layer's attention read the stream of a forward pass; `gain` is the norm's at that time.
 pub fn stream_norm<'a>(norm: Norm, forward: &'a Forward, layer: usize, gain: &'a [f32]) -> StreamNorm<'a> {
-    let moments = forward.attention_moments(layer);
+    let mean_rstd = forward.attention_mean_rstd(layer);
     // Means come first, then one reciprocal root a token.
-    StreamNorm { gain, rstd: &moments[moments.len() / 2..], centred: norm == Norm::LayerNorm }
+    StreamNorm { gain, rstd: &mean_rstd[mean_rstd.len() / 2..], centred: norm == Norm::LayerNorm }
 }
 
 /// Every write of a forward pass, embedding, attn_0, ffn_0, ..., as it stands in the stream: `[tokens x d]` each.
 ///
 /// # Errors
-/// When the forward kept no writes, or a tensor cannot be read.
+/// When the forward kept no writes.
 pub fn all_writes(forward: &Forward, layers: usize) -> Result<Vec<Vec<f32>>> {
-    forward.writes_before(layers)?.into_iter().map(values).collect()
+    Ok(forward.writes_before(layers)?.into_iter().map(<[f32]>::to_vec).collect())
 }
 
 /// Share of each write before a layer in the energy of the stream that it reads: `<w_k, h> / |h|^2` over all tokens
 /// (2.3).
-///
-/// # Errors
-/// When the stream cannot be read.
-pub fn stream_shares(forward: &Forward, layer: usize, writes: &[Vec<f32>]) -> Result<Vec<f64>> {
-    let h = values(forward.stream(layer))?;
-    let dot = |a: &[f32]| a.iter().zip(&h).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum::<f64>();
-    let h2 = dot(&h);
-    Ok(writes[..=2 * layer].iter().map(|w| dot(w) / h2).collect())
+pub fn stream_shares(forward: &Forward, layer: usize, writes: &[Vec<f32>]) -> Vec<f64> {
+    let h = forward.stream(layer);
+    // In independent lanes: strict order would not vectorise.
+    let dot = |a: &[f32]| {
+        let ((a, a_rest), (b, b_rest)) = (a.as_chunks::<8>(), h.as_chunks::<8>());
+        let mut lanes = [0.0; 8];
+        for (a, b) in a.iter().zip(b) {
+            for ((lane, a), b) in lanes.iter_mut().zip(a).zip(b) {
+                *lane += f64::from(*a) * f64::from(*b);
+            }
+        }
+        let rest = a_rest.iter().zip(b_rest).map(|(a, b)| f64::from(*a) * f64::from(*b));
+        lanes.iter().sum::<f64>() + rest.sum::<f64>()
+    };
+    let h2 = dot(h);
+    writes[..=2 * layer].iter().map(|w| dot(w) / h2).collect()
 }

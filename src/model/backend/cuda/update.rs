@@ -8,17 +8,17 @@ use growthpath_kernels::gpu::reduce;
 use growthpath_kernels::optimizer::Update;
 use growthpath_kernels::optimizer::gpu::Arrays;
 
-use super::decoder::DeviceDecoder;
+use super::Cuda;
 use crate::error::Result;
 
-impl DeviceDecoder {
+impl Cuda {
     /// Update every parameter with the gradients of the last backward, and start the copy of the step's statistics.
     ///
     /// `update.clip_scale` is not read: the factor for the limit `clip` (0: none) is computed on the device.
     ///
     /// # Errors
     /// What a launch meets, or two steps whose statistics nobody read.
-    pub fn update(&mut self, update: &Update<'_>, clip: f32) -> Result<()> {
+    pub(super) fn apply(&mut self, update: &Update<'_>, clip: f32) -> Result<()> {
         let w = &self.weights;
         let arrays = Arrays {
             param: w.param.all(),
@@ -38,18 +38,18 @@ impl DeviceDecoder {
     }
 
     fn losses_total(&self) -> Result<()> {
-        let (p, width) = (&self.buffers.partials, cross_entropy::gpu::STATS);
-        let chunks = self.shape.tokens().div_ceil(self.buffers.chunk);
+        let (p, width) = (&self.partials, cross_entropy::gpu::STATS);
+        let chunks = self.shape.tokens().div_ceil(self.partials.chunk);
         let partial = p.losses.at(0, chunks * p.head_rows * width)?;
         Ok(reduce::totals(partial, 1, width, cross_entropy::gpu::STATS_MAXIMA, self.part(self.layout.loss)?)?)
     }
 
     /// All layers' partial sums to totals: a few launches, whatever the depth.
     fn totals(&self) -> Result<()> {
-        let (c, p, at) = (&self.config, &self.buffers.partials, &self.layout);
+        let (c, p, at) = (&self.config, &self.partials, &self.layout);
         let (layers, heads, d, f) = (c.layers, c.heads, c.width, c.hidden_width());
         let n = self.shape.tokens() as f32;
-        let tiles = partials(self.shape, self.buffers.logits.all().elem());
+        let tiles = partials(self.shape, self.storage);
         let logits = p.logits.at(0, layers * heads * tiles * forward::COUNT)?;
         reduce::totals(logits, layers * heads, forward::COUNT, forward::MAXIMA, self.part(at.logits)?)?;
         let grads = p.logit_grads.at(0, layers * heads * tiles * backward::COUNT)?;

@@ -1,0 +1,102 @@
+//! Where a run trains, and the network that it trains there.
+
+use super::config::{Precision, TrainConfig};
+use crate::error::{Error, Result};
+use crate::model::backend::Cpu;
+use crate::model::{Decoder, Network};
+
+/// Where to train.
+#[derive(Debug, Clone)]
+pub enum Device {
+    /// The host's processor.
+    Cpu,
+    /// An NVIDIA GPU.
+    #[cfg(feature = "cuda")]
+    Cuda(crate::model::backend::Gpu),
+}
+
+/// Evaluates an expression with a [`Network`] on the backend that a [`Device`] names: what is generic over the backend
+/// is called here.
+macro_rules! on_device {
+    ($device:expr, ($config:expr, $model:expr, $rule:expr), |$network:ident| $body:expr) => {
+        match $device {
+            $crate::train::device::Device::Cpu => {
+                let $network = $crate::train::device::on_cpu($config, $model)?;
+                $body
+            }
+            #[cfg(feature = "cuda")]
+            $crate::train::device::Device::Cuda(gpu) => {
+                let $network = $crate::train::device::on_cuda(gpu, $config, $model, $rule)?;
+                $body
+            }
+        }
+    };
+}
+pub(super) use on_device;
+
+impl Device {
+    /// The first NVIDIA GPU.
+    ///
+    /// # Errors
+    /// A build without CUDA, or a machine without driver, libraries or device.
+    pub fn cuda() -> Result<Self> {
+        #[cfg(feature = "cuda")]
+        return Ok(Self::Cuda(crate::model::backend::Gpu::open(0)?));
+        #[cfg(not(feature = "cuda"))]
+        Err(Error::format(
+            "--device cuda",
+            "this program was built without CUDA: build it with `--features cuda`, or use --device cpu or auto",
+        ))
+    }
+
+    /// For people and for `run.json`.
+    pub fn describe(&self) -> String {
+        match self {
+            Self::Cpu => format!("cpu ({} threads)", rayon::current_num_threads()),
+            #[cfg(feature = "cuda")]
+            Self::Cuda(gpu) => format!("cuda: {}", gpu.describe()),
+        }
+    }
+
+    /// Check that this device trains `config`.
+    ///
+    /// # Errors
+    /// A precision, a head width or an option that it does not have.
+    pub fn check(&self, config: &TrainConfig) -> Result<()> {
+        match self {
+            Self::Cpu if config.precision == Precision::Bf16 => {
+                Err(Error::usage("--precision bf16 needs --device cuda; the CPU trains in f32"))
+            }
+            Self::Cpu => Ok(()),
+            #[cfg(feature = "cuda")]
+            Self::Cuda(_) => {
+                if config.dump_step.is_some() {
+                    return Err(Error::usage("--dump-step needs --device cpu: a device keeps no writes"));
+                }
+                growthpath_kernels::attention::gpu::supported(config.model.head_dim())
+                    .map_err(|e| Error::usage(e.to_string()))
+            }
+        }
+    }
+}
+
+/// A network that trains `model` on the host.
+pub(super) fn on_cpu(config: &TrainConfig, model: &Decoder) -> Result<Network<Cpu>> {
+    model.train_on(Cpu::new(model, config.batch * config.model.context))
+}
+
+/// A network that trains a copy of `model` on a GPU.
+#[cfg(feature = "cuda")]
+pub(super) fn on_cuda(
+    gpu: &crate::model::backend::Gpu,
+    config: &TrainConfig,
+    model: &Decoder,
+    rule: growthpath_kernels::optimizer::Rule,
+) -> Result<Network<crate::model::backend::Cuda>> {
+    use crate::model::backend::{Cuda, Elem};
+    let storage = match config.precision {
+        Precision::F32 => Elem::F32,
+        Precision::Bf16 => Elem::Bf16,
+    };
+    model.train_on(Cuda::new(gpu, model, rule, config.batch, storage)?)
+}
