@@ -11,10 +11,7 @@ python=${GROWTHPATH_PYTHON:-$root/target/transformers/bin/python}
 if ! "$python" -c 'import torch, transformers' 2>/dev/null; then
     python3 -m venv "$root/target/transformers"
     python=$root/target/transformers/bin/python
-    # Where PyTorch's own index answers, its CPU build spares gigabytes of CUDA libraries.
-    "$python" -m pip install -q --disable-pip-version-check --retries 0 torch --index-url https://download.pytorch.org/whl/cpu 2>/dev/null ||
-        "$python" -m pip install -q --disable-pip-version-check torch
-    "$python" -m pip install -q --disable-pip-version-check transformers==5.24.0 numpy safetensors
+    "$python" -m pip install -q --disable-pip-version-check torch transformers==5.24.0 numpy safetensors
 fi
 "$python" "$root/scripts/transformers_parity.py" "$bin" "$logits"
 exec "$python" "$root/scripts/inspect_families.py" "$bin"
