@@ -9,7 +9,11 @@ logits=$(realpath "$2")
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 python=${GROWTHPATH_PYTHON:-$root/target/transformers/bin/python}
 if ! "$python" -c 'import torch, transformers' 2>/dev/null; then
-    python3 -m venv "$root/target/transformers"
+    if ! python3 -m venv "$root/target/transformers" 2>/dev/null; then
+        rm -rf "$root/target/transformers"
+        apt-get update -qq && apt-get install -y -qq python3-venv
+        python3 -m venv "$root/target/transformers"
+    fi
     python=$root/target/transformers/bin/python
     "$python" -m pip install -q --disable-pip-version-check torch transformers==5.24.0 numpy safetensors
 fi
