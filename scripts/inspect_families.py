@@ -86,6 +86,8 @@ CASES = [
     Case("olmo", "olmo", SIZES, norm=None),
     Case("olmo, clipped", "olmo", dict(SIZES, clip_qkv=2.0), bilinear=False, norm=None),
     Case("olmo2", "olmo2", SIZES, bilinear=False, norm=None),
+    Case("exaone4", "exaone4", dict(SIZES, sliding_window=8, layer_types=["sliding_attention", "full_attention", "sliding_attention"]), bilinear=False,
+         rope=[True, False, True], norm=None),
     Case("smollm3", "smollm3", dict(SIZES, no_rope_layers=[1, 0, 1]), rope=[True, False, True]),
     Case("phi", "phi", dict(SIZES, partial_rotary_factor=0.5)),
     Case("phi, QK-norm", "phi", dict(SIZES, qk_layernorm=True), bilinear=False),

@@ -70,6 +70,12 @@ impl Checkpoint {
         if self.family.others.contains(&"sinks") {
             notes.push("each head has a learned sink beside its logits (gpt_oss)".into());
         }
+        if self.config.flag(&["attn_temperature_tuning"], false).unwrap_or(false) {
+            notes.push(
+                "queries of layers without rotary positions grow with their position (attn_temperature_tuning); M is without that"
+                    .into(),
+            );
+        }
         match self.family.positions {
             Positions::Alibi => notes.push("a bias by distance (ALiBi) is added to the logits of M".into()),
             Positions::AlibiIf(key, absent) if self.config.flag(&[key], absent)? => {

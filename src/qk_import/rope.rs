@@ -36,6 +36,12 @@ fn rotates(config: &Config, family: &Family, layer: usize) -> Result<bool> {
             },
             None => by_interval(config, layer)?,
         },
+        // EXAONE 4 without a window rotates everywhere.
+        Positions::SlidingOnly
+            if family.types.contains(&"exaone4") && config.value(&["sliding_window"]).is_none() =>
+        {
+            true
+        }
         Positions::SlidingOnly => match config.layer_type(layer) {
             Some(kind) => kind == "sliding_attention",
             None => {

@@ -80,8 +80,15 @@ pub(super) const FAMILIES: &[Family] = &[
         ..LLAMA
     },
     Family {
-        types: &["olmo2", "olmo3", "exaone4", "nanochat"],
+        types: &["olmo2", "olmo3", "nanochat"],
         norm: InputNorm::None,
+        qk_norm: QkNorm::Always,
+        ..LLAMA
+    },
+    Family {
+        types: &["exaone4"],
+        norm: InputNorm::None,
+        positions: Positions::SlidingOnly,
         qk_norm: QkNorm::Always,
         ..LLAMA
     },
