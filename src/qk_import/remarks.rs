@@ -70,7 +70,8 @@ impl Checkpoint {
         if self.family.others.contains(&"sinks") {
             notes.push("each head has a learned sink beside its logits (gpt_oss)".into());
         }
-        if self.config.flag(&["attn_temperature_tuning"], false).unwrap_or(false) {
+        let tuned = self.config.value(&["attn_temperature_tuning"]);
+        if tuned.is_some_and(|v| v.as_bool() != Some(false) && v.as_u64() != Some(0)) {
             notes.push(
                 "queries of layers without rotary positions grow with their position (attn_temperature_tuning); M is without that"
                     .into(),
