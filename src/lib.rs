@@ -7,11 +7,14 @@
 pub mod cli;
 pub mod data;
 mod error;
+mod input;
+mod memory;
 pub mod model;
 pub mod qk_import;
 pub mod report;
 pub mod study;
 mod tables;
 pub mod train;
+mod verify;
 
 pub use error::{Error, Result};

@@ -131,9 +131,7 @@ fn a_resumed_run_equals_one_that_never_stopped() {
     train(&d, "cut", &more);
     // As if the process had died after step 10's checkpoint: later rows and checkpoint gone or stale.
     std::fs::remove_dir_all(d.path("cut/checkpoints/step-12")).unwrap();
-    let info = d.path("cut/run.json");
-    let text = std::fs::read_to_string(&info).unwrap().replace("\"complete\"", "\"running\"");
-    std::fs::write(&info, text).unwrap();
+    growthpath_trace::RunInfo::rewrite(&d.path("cut"), |i| i["status"] = "running".into()).unwrap();
     d.ok(&["train", "--resume", "--out", "cut", "--quiet"]);
     for t in ["heads", "writes", "probe", "probe-layers", "shares", "evals", "reliance"] {
         let table = |run: &str| d.ok(&["export", run, "--table", t]);

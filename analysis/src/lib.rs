@@ -60,7 +60,7 @@ pub use bound::{HeadBound, bound, growth_bound};
 pub use corners::GrowthParts;
 pub use drift::{DriftSensitivity, drift_shares};
 pub use energy::{EnergySensitivity, energy_shares};
-pub use error::{AnalysisError, Incomparable, Result};
+pub use error::{AnalysisError, Incomparable, Result, undamaged};
 pub use factors::{EndFactor, Factors, energy_bound, factorize};
 pub use interval::{
     HeadInterval, LayerChange, LayerInterval, LayerProbe, layer_intervals, prepare_layers, probe_interval,

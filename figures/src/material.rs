@@ -5,7 +5,8 @@ use std::ops::Range;
 use growthpath_analysis::compare::{Comparison, Layers, compare};
 use growthpath_analysis::diagnosis::{Diagnosis, Thresholds, diagnosis};
 use growthpath_analysis::read::{Analysis, Series, analyze, series_in};
-use growthpath_trace::Run;
+use growthpath_analysis::undamaged;
+use growthpath_trace::{Run, Status, Table};
 use serde_json::Value;
 
 use crate::arms::{ArmStyle, arm_styles};
@@ -27,6 +28,8 @@ pub struct RunMaterial {
     pub diagnosis: Option<Diagnosis>,
     /// What was run.
     pub config: Value,
+    /// Steps done when the run ceased to be finite, if it did: its last numbers are no results.
+    pub diverged: Option<u32>,
 }
 
 /// Two runs compared.
@@ -70,14 +73,19 @@ impl Material {
                 name: material.free_name(run),
                 analysis: analyze(run, window.clone())?,
                 series: series_in(run, window.clone(), POINTS)?,
-                diagnosis: diagnosis(run, &Thresholds::default()).ok(),
+                diagnosis: undamaged(diagnosis(run, &Thresholds::default()))?,
                 config: run.info().config.clone(),
+                diverged: (run.info().status == Status::Diverged)
+                    .then(|| run.step_span(Table::Steps).map_or(0, |(_, last)| last + 1)),
             });
         }
         let steps = window.unwrap_or(0..u32::MAX);
         for &(from, to) in pairs {
             if let Some((a, b)) = runs.get(from).zip(runs.get(to)) {
-                let comparison = compare(a, b, Layers::All, steps.clone()).map_err(|e| e.to_string());
+                let comparison = match compare(a, b, Layers::All, steps.clone()) {
+                    Err(e) if e.is_damage() => return Err(e.into()),
+                    other => other.map_err(|e| e.to_string()),
+                };
                 material.comparisons.push(Pair { from, to, comparison });
             }
         }
@@ -87,7 +95,7 @@ impl Material {
     /// A name for the next run: its label, with seed or number where that is taken.
     fn free_name(&self, run: &Run) -> String {
         let label = &run.info().label;
-        let base = if label.is_empty() { run.dir().display().to_string() } else { label.clone() };
+        let base = if label.is_empty() { growthpath_trace::shown_path(run.dir()) } else { label.clone() };
         let seed = run.info().seeds.get("model").copied().unwrap_or(0);
         let numbered = (2..).map(|i| format!("{base} #{i}"));
         let mut names = [base.clone(), format!("{base} (seed {seed})")].into_iter().chain(numbered);

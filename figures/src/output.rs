@@ -116,7 +116,10 @@ impl Drawing {
     pub fn save(&self, path: impl AsRef<Path>, format: Format, page: Width) -> Result<(), FigureError> {
         let path = path.as_ref();
         let bytes = self.render(format, page)?;
-        std::fs::write(path, bytes).map_err(|source| FigureError::Write { path: path.into(), source })
+        growthpath_trace::disk::write_output(path, &bytes).map_err(|e| match e {
+            growthpath_trace::Error::Io { source, .. } => FigureError::Write { path: path.into(), source },
+            e => FigureError::Backend(e.to_string()),
+        })
     }
 }
 

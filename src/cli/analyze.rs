@@ -5,10 +5,11 @@ use std::path::PathBuf;
 
 use growthpath_analysis::diagnosis::{Diagnosis, Thresholds, diagnosis};
 use growthpath_analysis::read::{Analysis, LONG_INTERVAL, Lead, analyze, leads};
-use growthpath_trace::Run;
+use growthpath_analysis::undamaged;
 use serde::Serialize;
 
 use super::output::{self, number, table};
+use super::plot::whole_run;
 use super::{signals, window};
 use crate::error::Result;
 
@@ -48,16 +49,16 @@ struct Whole<'a> {
 
 /// Run the verb.
 pub fn run(args: &Args) -> Result<()> {
-    let run = Run::open(&args.run)?;
-    let analysis = analyze(&run, args.window.clone())?;
     let thresholds = Thresholds {
         sharpness: args.sharpness_threshold,
         maturity: args.maturity_threshold,
         confidence: args.reliance_confidence,
     };
     thresholds.validate()?;
+    let run = whole_run(&args.run)?;
+    let analysis = analyze(&run, args.window.clone())?;
     // A run without probes (QK-norm, --probe-every 0) has nothing to diagnose, and says so in words.
-    let diagnosis = diagnosis(&run, &thresholds).ok();
+    let diagnosis = undamaged(diagnosis(&run, &thresholds))?;
     let leads = if args.signals { Some(leads(&run, args.window.clone())?) } else { None };
     if args.json {
         output::json(&Whole { analysis: &analysis, diagnosis: diagnosis.as_ref(), signals: leads.as_deref() })

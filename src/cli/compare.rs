@@ -4,9 +4,9 @@ use std::ops::Range;
 use std::path::PathBuf;
 
 use growthpath_analysis::compare::{Comparison, GroupComparison, Layers, compare};
-use growthpath_trace::Run;
 
 use super::output::{self, number, table};
+use super::plot::whole_run;
 use super::{losses, window};
 use crate::error::Result;
 
@@ -51,7 +51,7 @@ pub struct Args {
 
 /// Run the verb.
 pub fn run(args: &Args) -> Result<()> {
-    let (a, b) = (Run::open(&args.run_a)?, Run::open(&args.run_b)?);
+    let (a, b) = (whole_run(&args.run_a)?, whole_run(&args.run_b)?);
     let window = args.window.clone().unwrap_or(0..u32::MAX);
     let c = compare(&a, &b, args.layers.into(), window)?;
     if args.json { output::json(&c) } else { output::print(&text(&c)) }

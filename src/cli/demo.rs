@@ -3,12 +3,12 @@
 use std::path::PathBuf;
 use std::time::Instant;
 
-use growthpath_trace::Run;
+use growthpath_trace::{Run, RunLock, disk, shown_path};
 
 use super::device::DeviceArg;
 use super::output;
 use super::progress::note;
-use super::study::{parse_flags, train_all};
+use super::study::{mended, parse_flags, train_all};
 use super::train::set_threads;
 use crate::data::corpus::entropy_rate;
 use crate::error::{Error, Result};
@@ -33,6 +33,9 @@ pub struct Args {
     /// Size of the models
     #[arg(long, default_value = "micro")]
     size: String,
+    /// Go on with a demo that was stopped
+    #[arg(long)]
+    resume: bool,
     /// Threads [default: all cores]
     #[arg(long, value_name = "N")]
     threads: Option<usize>,
@@ -56,10 +59,10 @@ const ARMS: [(&str, &str, bool); 4] = [
 pub fn run(args: &Args) -> Result<()> {
     let started = Instant::now();
     set_threads(args.threads)?;
-    if args.out.exists() && args.out.read_dir().is_ok_and(|mut d| d.next().is_some()) {
+    if !args.resume && args.out.exists() && args.out.read_dir().is_ok_and(|mut d| d.next().is_some()) {
         return Err(Error::Format {
             path: args.out.clone(),
-            message: "exists already; remove it or choose another --out".into(),
+            message: "exists already; go on with --resume, remove it or choose another --out".into(),
         });
     }
     let mut jobs = Vec::new();
@@ -90,7 +93,10 @@ pub fn run(args: &Args) -> Result<()> {
             r.nats_per_byte, r.without_recall
         ));
     }
-    train_all(&mut jobs, args.device, args.quiet)?;
+    jobs.iter().try_for_each(Job::check)?;
+    disk::create_dirs(&args.out)?;
+    let _lock = RunLock::take(&args.out)?;
+    train_all(&mut jobs, args.device, args.quiet).map_err(|e| mended(e, "the same command and --resume"))?;
     let runs: Vec<Run> = jobs.iter().map(|j| Ok(Run::open(&j.folder)?)).collect::<Result<_>>()?;
     let pairs = [(0, 1), (2, 3), (0, 2)];
     let figures = args.out.join("figures");
@@ -102,8 +108,8 @@ pub fn run(args: &Args) -> Result<()> {
     let page = page.canonicalize().unwrap_or(page);
     output::print(&format!(
         "{summary}\nfigures: {}\n{:.0} s in all. Open the report: {}\n",
-        figures.display(),
+        shown_path(&figures),
         started.elapsed().as_secs_f64(),
-        page.display()
+        shown_path(&page)
     ))
 }

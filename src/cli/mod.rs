@@ -1,6 +1,6 @@
 //! The command line: one file a verb; this one holds the list, the exit codes and the error format.
 //!
-//! Exit codes: 0 done, 1 failed, 2 the command line or a value on it cannot be used.
+//! Exit codes: 0 done; 2 the command line or a value on it cannot be used; 1 everything else: files, divergence, a bug.
 
 mod analyze;
 mod bench;
@@ -10,9 +10,11 @@ mod completions;
 mod demo;
 mod device;
 mod export;
+mod given;
 mod import;
 mod inspect;
 mod losses;
+mod outcome;
 mod output;
 mod plot;
 mod progress;
@@ -28,8 +30,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
 
-use crate::data::DataError;
-use crate::error::{Error, Result};
+use crate::error::Result;
 
 /// Measure, predict and explain how attention grows during language-model pretraining.
 #[derive(Debug, Parser)]
@@ -97,6 +98,24 @@ fn dispatch(cli: Cli) -> Result<()> {
     }
 }
 
+/// Do what `args` (without the program's name) ask for, as the program would, and return what it would print.
+///
+/// # Errors
+/// As the verb; an argument that cannot be parsed.
+pub fn captured(args: impl IntoIterator<Item = std::ffi::OsString>) -> Result<String> {
+    let all = std::iter::once("growthpath".into()).chain(args);
+    let cli = Cli::try_parse_from(all).map_err(|e| crate::Error::usage(e.to_string()))?;
+    output::captured(|| dispatch(cli))
+}
+
+/// The configuration that a list of training flags stands for, but for the vocabulary, which the tokenizer decides.
+///
+/// # Errors
+/// A flag that is unknown or cannot be used.
+pub fn training_configuration(flags: &[String]) -> Result<crate::train::TrainConfig> {
+    study::parse_flags(flags)?.resolve()
+}
+
 /// Parse the command line, do it, and turn the outcome into an exit code.
 pub fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
@@ -107,22 +126,7 @@ pub fn main() -> ExitCode {
             return ExitCode::from(if e.use_stderr() { 2 } else { 0 });
         }
     };
-    match dispatch(cli) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(e) if output::is_broken_pipe(&e) => ExitCode::SUCCESS,
-        Err(e) => {
-            use std::io::Write;
-            let _ = writeln!(std::io::stderr(), "growthpath: error: {e}");
-            ExitCode::from(exit_code(&e))
-        }
-    }
-}
-
-fn exit_code(e: &Error) -> u8 {
-    match e {
-        Error::Usage(_) | Error::Data(DataError::TokenizerName { .. }) => 2,
-        _ => 1,
-    }
+    outcome::of(|| dispatch(cli))
 }
 
 /// Steps `A..B`, `A..` or `..B`.

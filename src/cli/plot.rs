@@ -1,11 +1,11 @@
 //! `growthpath plot`.
 
 use std::ops::Range;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::ValueEnum;
 use growthpath_figures::{FIGURES, Figure, Material, figure};
-use growthpath_trace::Run;
+use growthpath_trace::{Run, shown_path};
 
 use super::output;
 use super::progress::note;
@@ -65,9 +65,16 @@ pub type Pairs = Vec<(usize, usize)>;
 
 /// Open runs, and pair the first with every other.
 pub fn open(paths: &[PathBuf]) -> Result<(Vec<Run>, Pairs)> {
-    let runs = paths.iter().map(|p| Ok(Run::open(p)?)).collect::<Result<Vec<_>>>()?;
+    let runs = paths.iter().map(|p| whole_run(p)).collect::<Result<Vec<_>>>()?;
     let pairs = (1..runs.len()).map(|j| (0, j)).collect();
     Ok((runs, pairs))
+}
+
+/// Open a run all of whose parts are what its manifest lists: damage in any table is an error, never an empty section.
+pub fn whole_run(path: &Path) -> Result<Run> {
+    let run = Run::open(path)?;
+    run.check_parts()?;
+    Ok(run)
 }
 
 /// Run the verb.
@@ -99,7 +106,7 @@ pub fn run(args: &Args) -> Result<()> {
         })
         .collect();
     let paths = save(&pictures(&material, wanted), &args.out, &formats, width)?;
-    let list: Vec<String> = paths.iter().map(|p| format!("{}\n", p.display())).collect();
+    let list: Vec<String> = paths.iter().map(|p| format!("{}\n", shown_path(p))).collect();
     output::print(&list.concat())
 }
 

@@ -27,10 +27,11 @@ impl Progress {
         if let Ok(style) = style {
             bar.set_style(style);
         }
-        bar.set_prefix(label.to_string());
+        let label = growthpath_trace::shown_label(label);
+        bar.set_prefix(label.clone());
         bar.set_position(u64::from(done));
         bar.reset_eta();
-        Self { bar, watched: watched || quiet, steps, label: label.to_string(), last: None }
+        Self { bar, watched: watched || quiet, steps, label, last: None }
     }
 
     /// Take note of what the loop says.
@@ -65,5 +66,5 @@ impl Progress {
 
 /// Say something on standard error beside the bars.
 pub fn note(text: &str) {
-    let _ = writeln!(std::io::stderr(), "{text}");
+    let _ = writeln!(std::io::stderr(), "{}", growthpath_trace::shown_lines(text));
 }

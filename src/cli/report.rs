@@ -22,5 +22,5 @@ pub struct Args {
 pub fn run(args: &Args) -> Result<()> {
     let (runs, pairs) = open(&args.runs)?;
     report::write(&report::read(&runs, &pairs, None)?, &args.out)?;
-    output::print(&format!("{}\n", args.out.display()))
+    output::print(&format!("{}\n", growthpath_trace::shown_path(&args.out)))
 }

@@ -6,19 +6,19 @@ use std::sync::Arc;
 use clap::Parser;
 use growthpath_analysis::compare::{Layers, compare, seeds};
 use growthpath_analysis::statistics::{CONFIDENCE, estimate, mean_interval};
-use growthpath_trace::{Run, Status};
+use growthpath_trace::{Run, RunLock, Status, disk, shown_path};
 
 use super::device::{DeviceArg, pick};
 use super::output::{self, number, table};
-use super::progress::{Progress, note};
+use super::progress::note;
 use super::seed_table;
-use super::train::{load_data, set_threads, train_shown};
+use super::train::{load_data, resume_shown, set_threads, settle_vocab, train_shown};
 use super::train_args::TrainArgs;
 use crate::data::Dataset;
 use crate::error::{Error, Result};
 use crate::report;
 use crate::study::{Arm, Job, Plan, State, state};
-use crate::train::{Device, resume};
+use crate::train::{Outcome, stop};
 
 /// Arguments of `growthpath study`.
 #[derive(Debug, Clone, clap::Args)]
@@ -62,13 +62,16 @@ pub fn parse_flags(flags: &[String]) -> Result<TrainArgs> {
 /// Train what is not trained yet; texts that runs share are loaded once.
 pub fn train_all(jobs: &mut [Job], device: DeviceArg, quiet: bool) -> Result<()> {
     let mut loaded: Option<(String, Arc<Dataset>)> = None;
+    // Everything that can be known to be wrong is found before anything is written.
+    jobs.iter().try_for_each(Job::check)?;
+    stop::watch();
     Job::share_probe_times(jobs);
     for job in jobs {
         job.settle_probe_times()?;
         let key = format!("{:?} {} {}", job.config.data, job.config.tokenizer, job.config.model.context);
         let data = match &loaded {
             Some((k, d)) if *k == key => {
-                job.config.model.vocab = d.info().vocab_size;
+                settle_vocab(&mut job.config, d)?;
                 Arc::clone(d)
             }
             _ => Arc::new(load_data(&mut job.config, quiet)?),
@@ -76,17 +79,16 @@ pub fn train_all(jobs: &mut [Job], device: DeviceArg, quiet: bool) -> Result<()>
         loaded = Some((key, Arc::clone(&data)));
         job.config.validate()?;
         let device = pick(device, &job.config)?;
+        if let Some(signal) = stop::requested() {
+            return Err(stopped_between(signal));
+        }
         match state(&job.folder, &job.config)? {
-            State::Done => note(&format!("{}: done", job.folder.display())),
-            State::Restart => {
-                std::fs::remove_dir_all(&job.folder).map_err(Error::io(&job.folder))?;
-                train_one(job, &data, &device, quiet)?;
+            State::Done => note(&format!("{}: done", shown_path(&job.folder))),
+            State::New => {
+                keep_diverged(job, train_shown(&job.config, &data, &job.folder, &job.label, &device, quiet))?;
             }
-            State::New => train_one(job, &data, &device, quiet)?,
-            State::Resumable => {
-                let mut bar = Progress::new(&job.label, job.config.steps, 0, quiet);
-                resume(&job.config, &data, &job.folder, &device, &mut |e| bar.on(e))?;
-                bar.finish();
+            State::Stopped(from) => {
+                keep_diverged(job, resume_shown(&job.config, &data, from, &job.label, &device, quiet))?;
             }
         }
     }
@@ -94,13 +96,28 @@ pub fn train_all(jobs: &mut [Job], device: DeviceArg, quiet: bool) -> Result<()>
 }
 
 /// A diverged arm is a result of the study, not its end.
-fn train_one(job: &Job, data: &Dataset, device: &Device, quiet: bool) -> Result<()> {
-    match train_shown(&job.config, data, &job.folder, &job.label, device, quiet) {
+fn keep_diverged(job: &Job, outcome: Result<Outcome>) -> Result<()> {
+    match outcome {
         Err(Error::Diverged(why)) => {
             note(&format!("{}: {why}", job.label));
             Ok(())
         }
         other => other.map(|_| ()),
+    }
+}
+
+fn stopped_between(signal: i32) -> Error {
+    let what = format!("stopped by {} between two runs", stop::name(signal));
+    Error::Interrupted { signal, what, mend: String::new() }
+}
+
+/// What goes on with a whole study or demo, in place of what goes on with one of its runs.
+pub fn mended(e: Error, command: &str) -> Error {
+    match e {
+        Error::Interrupted { signal, what, .. } => {
+            Error::Interrupted { signal, what, mend: command.to_owned() }
+        }
+        e => e,
     }
 }
 
@@ -110,10 +127,7 @@ pub fn run(args: &Args) -> Result<()> {
     let plan = Plan::read(&args.plan)?;
     let out = args.out.clone().unwrap_or_else(|| args.plan.with_extension(""));
     if out.exists() && !args.resume && out.read_dir().is_ok_and(|mut d| d.next().is_some()) {
-        return Err(Error::usage(format!(
-            "{}: exists already; go on with --resume or choose another --out",
-            out.display()
-        )));
+        return Err(Error::format(&out, "exists already; go on with --resume or choose another --out"));
     }
     let mut jobs = Vec::new();
     for seed in &plan.seeds {
@@ -134,7 +148,11 @@ pub fn run(args: &Args) -> Result<()> {
             });
         }
     }
-    train_all(&mut jobs, args.device, args.quiet)?;
+    jobs.iter().try_for_each(Job::check)?;
+    disk::create_dirs(&out)?;
+    let _lock = RunLock::take(&out)?;
+    let again = format!("growthpath study {} --out {} --resume", shown_path(&args.plan), shown_path(&out));
+    train_all(&mut jobs, args.device, args.quiet).map_err(|e| mended(e, &again))?;
     let first: Vec<Run> = plan
         .arms
         .iter()
@@ -182,7 +200,7 @@ fn summary(plan: &Plan, out: &Path) -> Result<String> {
             text += &seed_table::text(&seeds(&all, CONFIDENCE)?);
         }
     }
-    text += &format!("\nreport: {}\n", out.join("report.html").display());
+    text += &format!("\nreport: {}\n", shown_path(&out.join("report.html")));
     Ok(text)
 }
 
@@ -199,18 +217,21 @@ fn ended(run: &Run) -> &'static str {
 fn arms_table(plan: &Plan, open: &dyn Fn(&Arm, u64) -> Result<Run>) -> Result<String> {
     let mut rows = Vec::new();
     for arm in &plan.arms {
-        let mut losses = Vec::new();
+        let (mut losses, mut diverged) = (Vec::new(), 0);
         for &seed in &plan.seeds {
             let run = open(arm, seed)?;
-            if run.info().status == Status::Complete {
-                losses.extend(run.evals()?.last().map(|e| e.loss));
+            match run.info().status {
+                Status::Complete => losses.extend(run.evals()?.last().map(|e| e.loss)),
+                Status::Diverged => diverged += 1,
+                Status::Running | Status::Interrupted => {}
             }
         }
         let (e, i) = (estimate(&losses), mean_interval(&losses, CONFIDENCE)?);
         let of = if e.count < plan.seeds.len() { format!(" of {}", plan.seeds.len()) } else { String::new() };
+        let diverged = if diverged > 0 { format!(" ({diverged} diverged)") } else { String::new() };
         rows.push(vec![
             arm.name.clone(),
-            format!("{}{of}", e.count),
+            format!("{}{of}{diverged}", e.count),
             if e.count > 0 { format!("{:.4}", e.mean) } else { "-".to_owned() },
             number(e.error),
             format!("{} .. {}", number(i.low), number(i.high)),

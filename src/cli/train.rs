@@ -3,17 +3,18 @@
 use std::path::PathBuf;
 use std::time::Instant;
 
-use growthpath_trace::Run;
+use growthpath_trace::{LONGEST_LABEL, Run, shown_path};
 
 use super::device::{DeviceArg, pick};
-use super::output;
 use super::progress::{Progress, note};
 use super::train_args::{TrainArgs, data_source, tokenizer};
+use super::{given, output};
 use crate::data::{Dataset, Stage};
 use crate::error::{Error, Result};
 use crate::model::params::count;
 use crate::train::config::ProbeTimes;
-use crate::train::{Device, Outcome, TrainConfig, checkpoint, resume, train};
+use crate::train::safeguard::{MINUTES, set_interval};
+use crate::train::{Device, Outcome, Resume, TrainConfig, resume, sizes, stop, train};
 
 /// Arguments of `growthpath train`.
 #[derive(Debug, Clone, clap::Args)]
@@ -26,6 +27,9 @@ pub struct Args {
     /// Go on from the newest checkpoint in --out, with the configuration stored there
     #[arg(long)]
     resume: bool,
+    /// Write a checkpoint every so many minutes, of which the newest are kept, so that a crash costs no more; 0 = never
+    #[arg(long, value_name = "MINUTES", default_value_t = MINUTES)]
+    checkpoint_minutes: f64,
     /// Threads [default: all cores]
     #[arg(long, value_name = "N")]
     threads: Option<usize>,
@@ -60,6 +64,7 @@ pub fn set_threads(threads: Option<usize>) -> Result<()> {
 
 /// Load and tokenize a run's text, saying so when it takes long.
 pub fn load_data(config: &mut TrainConfig, quiet: bool) -> Result<Dataset> {
+    sizes::fit(config, false)?;
     let started = Instant::now();
     let mut said = false;
     let mut on = |stage: Stage, done: u64, all: u64| {
@@ -71,19 +76,30 @@ pub fn load_data(config: &mut TrainConfig, quiet: bool) -> Result<Dataset> {
     let spec = tokenizer(&config.tokenizer)?;
     let data = Dataset::load(&data_source(&config.data), &spec, config.model.context, &mut on)?;
     let entries = data.info().vocab_size;
-    match &config.init {
-        Some(init) if entries > init.vocab => {
+    if let Some(init) = config.init.as_ref().filter(|i| entries > i.vocab) {
+        return Err(Error::usage(format!(
+            "the tokenizer has {entries} entries, the embedding of {} {}: give the tokenizer of that checkpoint",
+            init.checkpoint.display(),
+            init.vocab
+        )));
+    }
+    settle_vocab(config, &data)?;
+    Ok(data)
+}
+
+/// The tokenizer decides the vocabulary; one that was asked for may be larger (padded), not smaller.
+pub fn settle_vocab(config: &mut TrainConfig, data: &Dataset) -> Result<()> {
+    let entries = data.info().vocab_size;
+    match config.model.vocab {
+        0 => config.model.vocab = entries,
+        asked if asked < entries => {
             return Err(Error::usage(format!(
-                "the tokenizer has {entries} entries, the embedding of {} {}: give the tokenizer of that checkpoint",
-                init.checkpoint.display(),
-                init.vocab
+                "vocabulary of {asked}: the tokenizer has {entries} entries; leave --set vocab out, or give at least as many to pad it"
             )));
         }
-        // Embeddings are often padded: the rows past the tokenizer's last are kept.
-        Some(init) => config.model.vocab = init.vocab,
-        None => config.model.vocab = entries,
+        _ => {}
     }
-    Ok(data)
+    sizes::fit(config, false)
 }
 
 /// Train with a progress display.
@@ -101,20 +117,55 @@ pub fn train_shown(
     outcome
 }
 
+/// Go on with a run with a progress display.
+pub fn resume_shown(
+    config: &TrainConfig,
+    data: &Dataset,
+    from: Resume,
+    label: &str,
+    device: &Device,
+    quiet: bool,
+) -> Result<Outcome> {
+    for s in &from.skipped {
+        note(&format!("skipped {}: {}", shown_path(&s.dir), s.why));
+    }
+    let out = from.run().to_owned();
+    let Some(step) = from.from.as_ref().map(|f| f.step) else {
+        note(&format!("{}: stopped before its first checkpoint: starting again", shown_path(&out)));
+        from.discard()?;
+        return train_shown(config, data, &out, label, device, quiet);
+    };
+    note(&format!("resuming at step {step}"));
+    let mut bar = Progress::new(label, config.steps, step, quiet);
+    let outcome = resume(config, data, &from, device, &mut |e| bar.on(e));
+    bar.finish();
+    outcome
+}
+
+/// What a run that is to be resumed was started with.
+fn stored(args: &Args) -> Result<(TrainConfig, String)> {
+    let run = Run::open(&args.out)?;
+    let config: TrainConfig = serde_json::from_value(run.info().config.clone())
+        .map_err(|e| Error::format(args.out.join("run.json"), format!("cannot be resumed: {e}")))?;
+    let label = run.info().label.clone();
+    given::agree(&args.train, args.label.as_deref(), &config, &label)?;
+    Ok((config, label))
+}
+
 /// Run the verb.
 pub fn run(args: &Args) -> Result<()> {
     set_threads(args.threads)?;
-    let (mut config, from, label) = if args.resume {
-        let run = Run::open(&args.out)?;
-        let config: TrainConfig = serde_json::from_value(run.info().config.clone())
-            .map_err(|e| Error::format(args.out.join("run.json"), format!("cannot be resumed: {e}")))?;
-        let from = checkpoint::latest(&args.out).map_or(0, |c| c.0);
-        (config, from, run.info().label.clone())
+    set_interval(args.checkpoint_minutes)?;
+    let (mut config, label) = if args.resume {
+        stored(args)?
     } else {
         let config = args.train.resolve()?;
         let label = args.label.clone().unwrap_or_else(|| config.label());
-        (config, 0, label)
+        bounded(&label)?;
+        (config, label)
     };
+    config.validate_without_text()?;
+    let from = if args.resume { Some(Resume::of(&args.out)?) } else { None };
     let device = pick(args.device, &config)?;
     if !matches!(device, Device::Cpu) {
         // run.json says what is recorded, and a device records no spectra: it would have to be waited for.
@@ -123,33 +174,34 @@ pub fn run(args: &Args) -> Result<()> {
     if args.profile {
         profile_start(&device)?;
     }
-    let stored = config.model.vocab;
     let data = load_data(&mut config, args.quiet)?;
-    if args.resume && stored != config.model.vocab {
-        return Err(Error::usage(format!(
-            "the tokenizer now has {} entries, the run was started with {stored}",
-            config.model.vocab
-        )));
-    }
     config.validate()?;
     if !args.quiet {
         note(&describe(&config, &data, &device));
     }
-    let outcome = if args.resume {
-        check_same_data(args, &data)?;
-        note(&format!("resuming at step {from}"));
-        let mut bar = Progress::new(&label, config.steps, from, args.quiet);
-        let outcome = resume(&config, &data, &args.out, &device, &mut |e| bar.on(e));
-        bar.finish();
-        outcome?
-    } else {
-        train_shown(&config, &data, &args.out, &label, &device, args.quiet)?
+    stop::watch();
+    let outcome = match from {
+        Some(from) => {
+            check_same_data(args, &data)?;
+            resume_shown(&config, &data, from, &label, &device, args.quiet)?
+        }
+        None => train_shown(&config, &data, &args.out, &label, &device, args.quiet)?,
     };
     let mut text = summary(&config, &outcome, args);
     if args.profile {
         text += &profile_end(&device, &outcome)?;
     }
     output::print(&text)
+}
+
+/// A label that a figure has room for.
+fn bounded(label: &str) -> Result<()> {
+    match label.chars().count() {
+        n if n > LONGEST_LABEL => Err(Error::usage(format!(
+            "--label has {n} characters, at most {LONGEST_LABEL} are shown: shorten it"
+        ))),
+        _ => Ok(()),
+    }
 }
 
 fn profile_start(device: &Device) -> Result<()> {
@@ -239,7 +291,7 @@ fn thousands(n: usize) -> String {
 }
 
 fn summary(c: &TrainConfig, o: &Outcome, args: &Args) -> String {
-    let run = args.out.display();
+    let run = shown_path(&args.out);
     // A resume from the last checkpoint has no step to time.
     let speed = match o.tokens {
         0 => String::new(),
@@ -261,10 +313,14 @@ fn probing(c: &TrainConfig, o: &Outcome) -> String {
         return String::new();
     }
     let steps = f64::from(c.steps);
+    // A resume from the last checkpoint had no step to compare with.
+    let share = match o.probe_seconds / (o.probe_seconds + o.step_seconds) {
+        share if o.tokens > 0 => format!(", {:.0} % of the time", 100.0 * share),
+        _ => String::new(),
+    };
     let mut text = format!(
-        "probes, maturity and reliance: {:.1} s, {:.0} % of the time; counted from the shapes, {:.1} % of the training's arithmetic",
+        "probes, maturity and reliance: {:.1} s{share}; counted from the shapes, {:.1} % of the training's arithmetic",
         o.probe_seconds,
-        100.0 * o.probe_seconds / (o.probe_seconds + o.step_seconds),
         100.0 * o.probe_steps / steps,
     );
     if let ProbeTimes::Auto { budget, .. } | ProbeTimes::Like { budget, .. } = &c.probe.times {

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use growthpath_trace::shown_path;
 use serde::{Deserialize, Serialize};
 
 use super::batch::Batch;
@@ -126,7 +127,13 @@ impl Dataset {
             let ids = tokenizer.encode_long(&text.text, &mut |done, total| progress(stage, done, total))?;
             if ids.len() <= context {
                 let (name, tokens) = (text.name.clone(), ids.len());
-                return Err(DataError::TooShort { name, tokens, need: context + 1, context, mend });
+                return Err(DataError::TooShort {
+                    name,
+                    tokens,
+                    need: context.saturating_add(1),
+                    context,
+                    mend,
+                });
             }
             Ok(TokenStream::new(ids))
         };
@@ -238,14 +245,13 @@ fn read(source: &Source) -> Result<(Text, Text, bool)> {
             Ok((part("training", *seed, *bytes), valid, false))
         }
         Source::Files { train, valid: Some(valid) } => {
-            let text = |path: &Path| -> Result<Text> {
-                Ok(Text { name: path.display().to_string(), text: read_text(path)? })
-            };
+            let text =
+                |path: &Path| -> Result<Text> { Ok(Text { name: shown_path(path), text: read_text(path)? }) };
             Ok((text(train)?, text(valid)?, false))
         }
         Source::Files { train, valid: None } => {
             let mut text = read_text(train)?;
-            let name = train.display().to_string();
+            let name = shown_path(train);
             let valid = text.split_off(nine_tenths(&text));
             let valid = Text { name: format!("{name} (last tenth)"), text: valid };
             Ok((Text { name, text }, valid, true))

@@ -9,6 +9,7 @@ pub mod batcher;
 pub mod corpus;
 pub mod dataset;
 pub mod error;
+mod not_text;
 mod read_text;
 pub mod stream;
 pub mod tokenizer;

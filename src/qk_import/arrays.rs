@@ -7,6 +7,7 @@ use serde_json::Value;
 use super::store::Store;
 use super::{config, what};
 use crate::error::{Error, Result};
+use crate::input;
 use crate::model::hf::Named;
 
 /// `config.json` of a checkpoint folder.
@@ -16,7 +17,7 @@ use crate::model::hf::Named;
 pub fn read_config(dir: &Path) -> Result<Value> {
     what::check(dir)?;
     let path = dir.join("config.json");
-    let text = std::fs::read_to_string(&path).map_err(Error::io(&path))?;
+    let text = input::read_text(&path, input::SMALL_FILE)?;
     config::parse(&text).map_err(|e| Error::format(&path, format!("not JSON: {e}")))
 }
 

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 use crate::error::{Error, Result};
+use crate::input;
 
 /// Sections in which multimodal checkpoints keep their language model's configuration.
 const NESTED: [&str; 4] = ["text_config", "llm_config", "language_config", "text_model_config"];
@@ -28,7 +29,7 @@ impl Config {
     /// A file that cannot be read, is not a JSON object, or names no `model_type`.
     pub(super) fn read(dir: &Path) -> Result<Self> {
         let path = dir.join("config.json");
-        let text = std::fs::read_to_string(&path).map_err(Error::io(&path))?;
+        let text = input::read_text(&path, input::SMALL_FILE)?;
         let whole = parse(&text).map_err(|e| Error::format(&path, format!("not JSON: {e}")))?;
         if !whole.is_object() {
             return Err(Error::format(&path, "not a JSON object: not a model's configuration"));

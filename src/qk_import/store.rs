@@ -14,9 +14,13 @@ use serde_json::Value;
 use super::dtype::Dtype;
 use super::what;
 use crate::error::{Error, Result};
+use crate::input;
 
 /// Bytes read at a time.
 const PIECE: usize = 1 << 20;
+
+/// Largest index that is read; those of the largest models take some megabytes.
+const MOST_INDEX: u64 = 256 << 20;
 
 /// A header may not be longer: the format's own limit.
 const MOST_HEADER: u64 = 100_000_000;
@@ -65,7 +69,7 @@ impl Store {
         if !index.exists() {
             return Err(what::without_weights(dir));
         }
-        let text = std::fs::read_to_string(&index).map_err(Error::io(&index))?;
+        let text = input::read_text(&index, MOST_INDEX)?;
         let wrong = |m: &str| Error::format(&index, m);
         let json: Value = serde_json::from_str(&text).map_err(|e| wrong(&format!("not JSON: {e}")))?;
         let map =

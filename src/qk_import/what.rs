@@ -41,6 +41,10 @@ const PICKLE: &str = "is a PyTorch pickle, which can run code when opened and is
 
 /// The first bytes of a file, and its length.
 pub(super) fn start(path: &Path) -> Result<(Vec<u8>, u64)> {
+    // Looked at before it is opened: opening a pipe waits for its other end.
+    if !fs::metadata(path).map_err(Error::io(path))?.is_file() {
+        return Err(Error::format(path, "is no regular file"));
+    }
     let file = fs::File::open(path).map_err(Error::io(path))?;
     let length = file.metadata().map_err(Error::io(path))?.len();
     let mut bytes = Vec::new();

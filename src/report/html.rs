@@ -101,9 +101,9 @@ fn run_row(a: &RunMaterial) -> Vec<String> {
     };
     let d = a.diagnosis.as_ref();
     vec![
-        a.name.clone(),
-        format!("{:.4}", a.analysis.val_loss),
-        format!("{:.3}", a.analysis.val_perplexity),
+        a.diverged.map_or(a.name.clone(), |step| format!("{} (diverged after {step} steps)", a.name)),
+        a.diverged.map_or(format!("{:.4}", a.analysis.val_loss), |_| "diverged".into()),
+        a.diverged.map_or(format!("{:.3}", a.analysis.val_perplexity), |_| "diverged".into()),
         d.map_or("-".into(), |d| step(d.commitment)),
         d.map_or("-".into(), |d| step(d.maturity)),
         d.and_then(|d| d.prematurity).map_or("-".into(), percent),

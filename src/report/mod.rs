@@ -91,5 +91,5 @@ pub fn write(m: &Material, path: &Path) -> Result<()> {
     if let Some(dir) = path.parent().filter(|d| !d.as_os_str().is_empty()) {
         std::fs::create_dir_all(dir).map_err(Error::io(dir))?;
     }
-    std::fs::write(path, text).map_err(Error::io(path))
+    Ok(growthpath_trace::disk::write_output(path, text.as_bytes())?)
 }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
+use crate::input;
 
 /// One arm: a name and the flags that set it apart.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -39,7 +40,7 @@ impl Plan {
     /// # Errors
     /// A missing file, TOML that is not a plan, no arms or seeds, names that repeat or cannot be folders.
     pub fn read(path: &Path) -> Result<Self> {
-        let text = std::fs::read_to_string(path).map_err(Error::io(path))?;
+        let text = input::read_text(path, input::SMALL_FILE)?;
         Self::parse(&text).map_err(|m| Error::format(path, m))
     }
 

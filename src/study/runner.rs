@@ -2,12 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
-use growthpath_trace::{Run, Status};
+use growthpath_trace::{Run, Status, is_unborn, shown_path};
 
 use crate::error::{Error, Result};
 use crate::train::cadence::like::like;
-use crate::train::config::ProbeTimes;
-use crate::train::{TrainConfig, checkpoint};
+use crate::train::config::{DataConfig, ProbeTimes};
+use crate::train::{Resume, TrainConfig};
 
 /// One run of a study.
 #[derive(Debug, Clone)]
@@ -40,12 +40,32 @@ impl Job {
         }
     }
 
-    /// Take over the probe times of [`Job::like`].
+    /// Check what can be checked before the first run of a study: the configuration, and that its text is there.
+    ///
+    /// # Errors
+    /// What cannot be used, with the arm's name.
+    pub fn check(&self) -> Result<()> {
+        self.config.validate_without_text().map_err(|e| match e {
+            Error::Usage(m) => Error::usage(format!("arm `{}`: {m}", self.label)),
+            e => e,
+        })?;
+        if let DataConfig::Files { train, valid } = &self.config.data {
+            for path in std::iter::once(train).chain(valid) {
+                std::fs::metadata(path).map_err(Error::io(path))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Take over the probe times of [`Job::like`], unless that run diverged: its times end where it ended.
     ///
     /// # Errors
     /// When that run cannot be read.
     pub fn settle_probe_times(&mut self) -> Result<()> {
         if let (Some(run), ProbeTimes::Auto { budget, .. }) = (&self.like, &self.config.probe.times) {
+            if Run::open(run)?.info().status == Status::Diverged {
+                return Ok(());
+            }
             self.config.probe.times = like(run, *budget)?;
         }
         Ok(())
@@ -53,24 +73,22 @@ impl Job {
 }
 
 /// How far a run is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug)]
 pub enum State {
-    /// Nothing there.
+    /// Nothing there, or what is left of a creation that was cut short.
     New,
-    /// Complete.
+    /// Complete, or diverged.
     Done,
-    /// Stopped with a checkpoint to go on from.
-    Resumable,
-    /// Stopped before its first checkpoint: to be started again.
-    Restart,
+    /// Stopped: to go on from its newest checkpoint, or to be started again where there is none.
+    Stopped(Resume),
 }
 
 /// Look at what is in a run's folder.
 ///
 /// # Errors
-/// A folder that is not a run, or one that holds a run of another configuration.
+/// A folder that is not a run, one that holds a run of another configuration, or one that another process writes.
 pub fn state(folder: &Path, config: &TrainConfig) -> Result<State> {
-    if !folder.exists() {
+    if !folder.exists() || is_unborn(folder) {
         return Ok(State::New);
     }
     let run = Run::open(folder)?;
@@ -78,12 +96,11 @@ pub fn state(folder: &Path, config: &TrainConfig) -> Result<State> {
     if stored.as_ref() != Some(config) {
         return Err(Error::usage(format!(
             "{}: holds a run of another configuration; choose another --out or remove it",
-            folder.display()
+            shown_path(folder)
         )));
     }
-    Ok(match run.info().status {
-        Status::Complete | Status::Diverged => State::Done,
-        _ if checkpoint::latest(folder).is_some() => State::Resumable,
-        _ => State::Restart,
-    })
+    match run.info().status {
+        Status::Complete | Status::Diverged => Ok(State::Done),
+        _ => Ok(State::Stopped(Resume::of(folder)?)),
+    }
 }

@@ -89,6 +89,13 @@ pub enum ProbeTimes {
     },
 }
 
+impl ProbeTimes {
+    /// Whether anything is measured at times that recorded rows decide.
+    pub fn are_chosen(&self) -> bool {
+        matches!(self, Self::Auto { .. } | Self::Like { .. })
+    }
+}
+
 /// Steps as one string: a run's description stays readable, and two descriptions differ in one line.
 mod listed {
     use serde::{Deserialize, Deserializer, Serializer, de::Error};
@@ -175,6 +182,7 @@ impl TrainConfig {
     /// The first value that makes no sense, with the mend.
     pub fn validate(&self) -> Result<()> {
         self.model.validate()?;
+        super::sizes::counted(self)?;
         let bad = |m: String| Err(Error::usage(m));
         if self.steps == 0 {
             return bad("--steps must be at least 1".into());
@@ -182,6 +190,10 @@ impl TrainConfig {
         if self.batch == 0 {
             return bad("--batch must be at least 1".into());
         }
+        if self.eval_sequences == 0 {
+            return bad("--eval-sequences must be at least 1".into());
+        }
+        self.validate_optimizer()?;
         let lr = self.schedule.lr;
         if !(lr.is_finite() && lr > 0.0) {
             return bad(format!("--lr must be a positive number, got {lr}"));
@@ -210,6 +222,22 @@ impl TrainConfig {
         match self.intervention {
             Some(i) => i.validate(),
             None => Ok(()),
+        }
+    }
+
+    fn validate_optimizer(&self) -> Result<()> {
+        let decay = |name: &str, v: f64| {
+            if (0.0..1.0).contains(&v) {
+                Ok(())
+            } else {
+                Err(Error::usage(format!("--{name} must be at least 0 and below 1, got {v}")))
+            }
+        };
+        match self.optimizer {
+            Optimizer::AdamW { beta1, beta2, .. } => {
+                decay("beta1", beta1).and_then(|()| decay("beta2", beta2))
+            }
+            Optimizer::Sgd { momentum } => decay("momentum", momentum),
         }
     }
 
@@ -243,6 +271,16 @@ impl TrainConfig {
             }
             _ => Ok(()),
         }
+    }
+
+    /// [`TrainConfig::validate`] before the text is read, which decides the vocabulary.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn validate_without_text(&self) -> Result<()> {
+        let mut one = self.clone();
+        one.model.vocab = one.model.vocab.max(1);
+        one.validate()
     }
 
     /// Whether a checkpoint is due when `done` steps are done.

@@ -6,7 +6,7 @@ use std::path::Path;
 use candle_core::{Device, Tensor};
 
 use crate::data::Batch;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::model::hf::to_hf;
 use crate::model::params::Spec;
 use crate::model::{Decoder, Forward};
@@ -62,7 +62,7 @@ impl Dump {
         self.named("grad", model, &grads.iter().collect::<Vec<_>>())?;
         self.parameters("after", model)?;
         let dir = run.join("dumps");
-        std::fs::create_dir_all(&dir).map_err(Error::io(&dir))?;
+        growthpath_trace::disk::create_dir(&dir)?;
         let path = dir.join(format!("step-{step}.safetensors"));
         super::checkpoint::save_arrays(&path, &self.arrays)
     }

@@ -7,8 +7,6 @@ use growthpath_trace::{EvalLossRow, EvalRow};
 
 use super::ablation::{mean_and_error, sequence_means};
 use super::cadence::Due;
-use super::checkpoint::{self, Beside};
-use super::probe::Prober;
 use super::trainer::{Event, Trainer};
 use crate::data::Batch;
 use crate::error::Result;
@@ -20,12 +18,25 @@ impl<B: Backend> Trainer<'_, B> {
         let c = self.config;
         let due = self.cadence.decide(done);
         let measures = due.probe || due.reliance() || self.keeper.due(done);
-        let saves = c.checkpoint_due(done) || (c.checkpoint_probes && due.probe);
-        if !(measures || saves || c.eval_due(done)) {
+        let asked = c.checkpoint_due(done) || (c.checkpoint_probes && due.probe);
+        let automatic = !asked && self.safeguard.due();
+        if !(measures || asked || automatic || c.eval_due(done)) {
             return Ok(());
         }
-        self.catch_up(saves, on)?;
-        self.due(done, due, saves, on)
+        self.catch_up(asked || automatic, on)?;
+        if measures || asked || c.eval_due(done) {
+            self.due(done, due, asked, on)?;
+            self.save_if(automatic, done)
+        } else if self.finite()? {
+            self.save_if(automatic, done)
+        } else {
+            // The record must not depend on when such a checkpoint is due: the next step says what is wrong.
+            Ok(())
+        }
+    }
+
+    fn save_if(&mut self, automatic: bool, done: u32) -> Result<()> {
+        if automatic { self.save(done, true) } else { Ok(()) }
     }
 
     fn due(&mut self, done: u32, due: Due, saves: bool, on: &mut dyn FnMut(Event)) -> Result<()> {
@@ -40,24 +51,11 @@ impl<B: Backend> Trainer<'_, B> {
             self.evaluate(done)?;
             on(Event::Eval(done, self.valid_loss));
         }
-        if saves {
-            self.writer.flush()?;
-            let last_probe = self.prober.as_ref().and_then(Prober::last_step);
-            let beside = Beside {
-                cadence: &self.cadence.state,
-                keeper: &self.keeper,
-                last_probe,
-                // At a probe the model itself is what was probed.
-                probed: if last_probe == Some(done) { &[] } else { &self.probed },
-                eta: self.prober.as_ref().map_or(&[], |p| p.eta()),
-            };
-            checkpoint::save(self.run, done, &self.model, &self.optimizer, self.data.tokenizer(), &beside)?;
-        }
-        Ok(())
+        if saves { self.save(done, false) } else { Ok(()) }
     }
 
     /// Whether every parameter and the loss on held-out text are numbers.
-    fn finite(&mut self) -> Result<bool> {
+    pub(super) fn finite(&mut self) -> Result<bool> {
         for v in &self.model.params.vars {
             if !sum_squares(v.as_tensor())?.is_finite() {
                 return Ok(false);

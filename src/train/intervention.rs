@@ -69,10 +69,10 @@ impl Intervention {
             return Err(Error::usage(format!("--multiplier must be 0 or more, got {}", self.multiplier)));
         }
         fraction("ramp", self.ramp)?;
-        if let Hold::Fraction(f) = self.hold {
-            fraction("hold", f)?;
+        match self.hold {
+            Hold::Fraction(f) => fraction("hold", f),
+            Hold::Adaptive { threshold, .. } => fraction("maturity-threshold", threshold),
         }
-        Ok(())
     }
 
     /// Whether it slows queries and keys, be it in some layers.

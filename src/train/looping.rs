@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 
-use growthpath_trace::{Run, RunWriter, Status};
+use growthpath_trace::{Run, RunWriter, Status, disk};
 
 use super::cadence::Cadence;
 use super::checkpoint::Restored;
@@ -13,10 +13,12 @@ use super::init::first_model;
 use super::measure::{capture, copies};
 use super::moments::Keeper;
 use super::optimizer::Optimizer;
+use super::place::{Place, Resume, check_data};
 use super::probe::Prober;
+use super::safeguard::Safeguard;
 use super::step::Telemetry;
 use super::trainer::{Event, Speed, Trainer};
-use super::{checkpoint, run_info, tokens};
+use super::{checkpoint, run_info, stop, tokens};
 use crate::data::Dataset;
 use crate::error::{Error, Result};
 use crate::model::backend::Backend;
@@ -45,9 +47,12 @@ pub struct Outcome {
 
 /// Train from scratch, or from the checkpoint of [`TrainConfig::init`], into the new directory `run`.
 ///
+/// Everything that can be known to be wrong is found before the directory is created, and what fails before the first
+/// step leaves none behind.
+///
 /// # Errors
-/// A configuration or data that cannot be used, a directory that already holds a run, a disk that is full, or
-/// [`Error::Diverged`]; what was recorded before stays.
+/// A configuration or data that cannot be used, a directory that already holds a run, a disk that is full,
+/// [`Error::Diverged`] or [`Error::Interrupted`]; what was recorded before stays.
 pub fn train(
     config: &TrainConfig,
     data: &Dataset,
@@ -57,46 +62,60 @@ pub fn train(
     on: &mut dyn FnMut(Event),
 ) -> Result<Outcome> {
     config.validate()?;
+    check_data(config, data)?;
     let model = first_model(config)?;
     let optimizer = Optimizer::new(config, &model.params);
     device.check(config)?;
     on_device!(device, (config, &model, optimizer.rule()), |network| {
-        let writer = RunWriter::create(run, &run_info::describe(config, data, label, device)?)?;
-        let mut t = Trainer::new(config, data, run, model, network, optimizer, writer)?;
-        t.save_tokens()?;
-        t.boundary(0, on)?;
-        t.steps(0, on)
+        let info = run_info::describe(config, data, label, device)?;
+        let place = Place::take(run)?;
+        let writer = match RunWriter::create(run, &info) {
+            Ok(writer) => writer,
+            Err(e) => return Err(place.give_back(false, e.into())),
+        };
+        let begun = Trainer::new(config, data, run, model, network, optimizer, writer).and_then(|mut t| {
+            t.save_tokens()?;
+            let first = t.boundary(0, on);
+            if let Err(e @ Error::Diverged(_)) = first {
+                t.writer.finish(Status::Diverged)?;
+                return Ok(Err(e));
+            }
+            first.map(|()| Ok(t))
+        });
+        match begun {
+            Ok(t) => t?.steps(0, on),
+            Err(e) => Err(place.give_back(true, e)),
+        }
     })
 }
 
-/// Go on from the newest checkpoint of `run`, to the same bits as a run that never stopped.
+/// Go on from a checkpoint, to the same bits as a run that never stopped.
 ///
 /// # Errors
-/// A run that is complete or has no checkpoint, and as [`train`].
+/// As [`train`]; a run without a checkpoint.
 pub fn resume(
     config: &TrainConfig,
     data: &Dataset,
-    run: &Path,
+    resume: &Resume,
     device: &Device,
     on: &mut dyn FnMut(Event),
 ) -> Result<Outcome> {
     config.validate()?;
-    let info = Run::open(run)?.info().clone();
-    if info.status == Status::Complete {
-        return Err(Error::usage(format!("{}: the run is complete; nothing to resume", run.display())));
-    }
-    let Some((step, dir)) = checkpoint::latest(run) else {
-        return Err(Error::usage(format!(
-            "{}: has no checkpoint to resume from; start again with --checkpoint-every",
-            run.display()
-        )));
+    let run = resume.run();
+    let Some(checkpoint::Found { step, dir }) = &resume.from else {
+        let run = growthpath_trace::shown_path(run);
+        return Err(Error::usage(format!("{run}: has no checkpoint to resume from")));
     };
-    let restored = checkpoint::load(&dir, config)?;
+    let step = *step;
+    let restored = checkpoint::load(dir, config)?;
     device.check(config)?;
     on_device!(device, (config, &restored.model, restored.optimizer.rule()), |network| {
         let mut network = network;
         network.push_state(&restored.optimizer.moments)?;
-        resumed(config, data, run, (step, &dir), restored, network)?.steps(step, on)
+        let trainer = resumed(config, data, run, (step, dir), restored, network)?;
+        // The run passes these steps once more; what is damaged would stay for good.
+        resume.skipped.iter().filter(|s| s.ours).try_for_each(|s| disk::remove_tree(&s.dir))?;
+        trainer.steps(step, on)
     })
 }
 
@@ -111,12 +130,13 @@ fn resumed<'a, B: Backend>(
 ) -> Result<Trainer<'a, B>> {
     let writer = RunWriter::resume(run, step)?;
     let mut t = Trainer::new(config, data, run, restored.model, network, restored.optimizer, writer)?;
+    t.safeguard.saved = Some(step);
     t.cadence.state = restored.state.cadence;
     t.keeper.restore(restored.state.moments, |at| checkpoint::moment(&restored.moments, dir, at))?;
     if let (Some(p), Some(at)) = (&mut t.prober, restored.state.last_probe) {
         let probed = restored.probed.as_ref().unwrap_or(&t.model);
         p.restore(probed, at, &restored.state.eta)?;
-        t.probed = if config.checkpoint_every > 0 { copies(probed)? } else { Vec::new() };
+        t.probed = copies(probed)?;
     }
     if step >= config.steps {
         // Every step was done and the process ended before it said so: only the end is left to record.
@@ -152,6 +172,7 @@ impl<'a, B: Backend> Trainer<'a, B> {
             probe_seconds: 0.0,
             last: None,
             speed: Speed::default(),
+            safeguard: Safeguard::new(),
             in_flight: VecDeque::new(),
             last_done: None,
             config,
@@ -187,6 +208,9 @@ impl<'a, B: Backend> Trainer<'a, B> {
     fn steps(mut self, from: u32, on: &mut dyn FnMut(Event)) -> Result<Outcome> {
         let c = self.config;
         for at in from..c.steps {
+            if let Some(signal) = stop::requested() {
+                return Err(self.interrupt(at, signal, on)?);
+            }
             let telemetry = if c.telemetry_due(at) { Telemetry::Recorded } else { Telemetry::Off };
             let outcome = self.step(at, telemetry, on).and_then(|()| self.boundary(at + 1, on));
             match outcome {

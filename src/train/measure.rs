@@ -26,7 +26,7 @@ impl<B: Backend> Trainer<'_, B> {
             self.writer.probe(&rows.heads)?;
             self.writer.probe_layers(&rows.layers)?;
             self.writer.shares(&rows.shares)?;
-            self.remember_probed()?;
+            self.probed = copies(&self.model)?;
         }
         if moments.is_none()
             && (due.probe || self.keeper.due(done))
@@ -39,14 +39,6 @@ impl<B: Backend> Trainer<'_, B> {
             self.compare(m, due.probe)?;
         }
         if due.reliance() { self.reliance(done, due) } else { Ok(()) }
-    }
-
-    /// Keep a copy of the probed model where a checkpoint may need it before the next probe.
-    fn remember_probed(&mut self) -> Result<()> {
-        if self.config.checkpoint_every > 0 {
-            self.probed = copies(&self.model)?;
-        }
-        Ok(())
     }
 
     /// Maturity now, what an adaptive hold makes of it, and at the end the cosines to the final moments.

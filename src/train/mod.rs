@@ -17,13 +17,17 @@ mod looping;
 mod measure;
 pub mod moments;
 mod optimizer;
+mod place;
 mod probe;
 mod record;
 pub mod recorder;
 pub(crate) mod run_info;
+pub mod safeguard;
 pub mod schedule;
+pub(crate) mod sizes;
 mod spectra;
 mod step;
+pub mod stop;
 mod telemetry;
 mod tokens;
 mod trainer;
@@ -31,4 +35,12 @@ mod trainer;
 pub use config::TrainConfig;
 pub use device::Device;
 pub use looping::{Outcome, resume, train};
+pub use place::Resume;
 pub use trainer::{Event, StepReport};
+
+/// Everything wrong with what a run keeps beside its tables: the file, and what it is.
+pub fn damage(run: &growthpath_trace::Run) -> Vec<(String, String)> {
+    let mut all = checkpoint::problems(run);
+    all.extend(tokens::problem(run).map(|what| (tokens::FILE.to_owned(), what)));
+    all
+}

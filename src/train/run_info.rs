@@ -28,6 +28,7 @@ pub fn describe(config: &TrainConfig, data: &Dataset, label: &str, device: &Devi
     let (all, body) = crate::model::params::count(&config.model);
     info.extra.insert("parameters".into(), all.into());
     info.extra.insert("parameters_without_embeddings".into(), body.into());
+    info.extra.insert(crate::verify::RULE_KEY.into(), super::cadence::RULE.into());
     info.extra.insert("data".into(), serde_json::to_value(d).unwrap_or_default());
     Ok(info)
 }

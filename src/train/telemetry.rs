@@ -66,9 +66,10 @@ pub fn head_rows(
     rows
 }
 
-/// Cosine of a head's weights and minus their gradient; NaN where one of them is zero.
+/// Cosine of a head's weights and minus their gradient; NaN where the square of one of them is zero, or underflows.
 fn pressure(s: &HeadUpdateStats) -> f32 {
-    (-s.wg / (s.w2.sqrt() * s.g2.sqrt())) as f32
+    let cosine = (-s.wg / (s.w2.sqrt() * s.g2.sqrt())) as f32;
+    if cosine.is_infinite() { f32::NAN } else { cosine }
 }
 
 /// Rows of `writes` for one step, in (layer, site) order.

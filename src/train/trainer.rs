@@ -12,6 +12,7 @@ use super::config::TrainConfig;
 use super::moments::{Keeper, KeyMoments};
 use super::optimizer::{Optimizer, StepInfo};
 use super::probe::Prober;
+use super::safeguard::Safeguard;
 use super::step::InFlightStep;
 use crate::data::{Batch, Batcher, Dataset};
 use crate::model::backend::Backend;
@@ -55,7 +56,7 @@ pub(super) struct Trainer<'a, B: Backend> {
     pub(super) keeper: Keeper,
     /// Key moments at the end.
     pub(super) last_moments: Option<KeyMoments>,
-    /// Parameters at the last probe, where a checkpoint may need them.
+    /// Parameters at the last probe: a checkpoint before the next one needs them.
     pub(super) probed: Vec<Tensor>,
     pub(super) reliance_batch: Option<Batch>,
     pub(super) eval_batch: Batch,
@@ -66,6 +67,8 @@ pub(super) struct Trainer<'a, B: Backend> {
     pub(super) probe_seconds: f64,
     pub(super) last: Option<Last>,
     pub(super) speed: Speed,
+    /// When a checkpoint that nobody asked for is due.
+    pub(super) safeguard: Safeguard,
     /// Steps started and not yet recorded, oldest first.
     pub(super) in_flight: VecDeque<InFlightStep>,
     /// When the last step was done.

@@ -8,6 +8,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::disk;
 use crate::error::{Error, Result};
+use crate::seal;
+use crate::shown::shown_label;
+use crate::version::Versioned;
 
 /// Version of the tables and of the JSON files; a reader takes this one only.
 pub const SCHEMA_VERSION: u32 = 2;
@@ -15,8 +18,8 @@ pub const SCHEMA_VERSION: u32 = 2;
 /// File name of [`RunInfo`] in a run directory.
 pub(crate) const RUN_FILE: &str = "run.json";
 
-/// JSON files larger than this are refused unread.
-const JSON_LIMIT: u64 = 256 << 20;
+/// Larger descriptions are refused unread: a million probe times take 7 MB, and JSON swells in memory.
+const RUN_LIMIT: u64 = 16 << 20;
 
 /// How a run stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -37,6 +40,9 @@ pub enum Status {
 pub struct RunInfo {
     /// [`SCHEMA_VERSION`] of the writer.
     pub schema_version: u32,
+    /// Names this run among all: its checkpoints carry it. Empty in runs of older programs.
+    #[serde(default)]
+    pub id: String,
     /// How the run stands.
     pub status: Status,
     /// Name of the arm or of the run, for figures and tables; may be empty.
@@ -93,6 +99,7 @@ impl RunInfo {
     pub fn new(config: serde_json::Value, steps_planned: u32, layers: u16, heads: u16) -> Self {
         Self {
             schema_version: SCHEMA_VERSION,
+            id: String::new(),
             status: Status::Running,
             label: String::new(),
             config,
@@ -123,13 +130,56 @@ impl RunInfo {
         if !path.is_file() {
             return Err(Error::NotARun { path: dir.to_owned() });
         }
-        read_json(&path)
+        let bytes = disk::read_whole(&path, RUN_LIMIT)?;
+        let info: Self = parse_json(&path, &bytes)?;
+        seal::check(&path, &bytes, !info.id.is_empty())?;
+        Ok(info.shown())
     }
 
-    /// Writes `run.json`, atomically.
-    pub(crate) fn write(&self, dir: &Path) -> Result<()> {
-        write_json(&dir.join(RUN_FILE), self)
+    /// Names as they may be shown: one line, bounded, without control characters, whoever wrote the file.
+    fn shown(mut self) -> Self {
+        self.label = shown_label(&self.label);
+        self.device = shown_label(&self.device);
+        self.tokenizer_blake3 = self.tokenizer_blake3.as_deref().map(shown_label);
+        let hashes = std::mem::take(&mut self.data_blake3);
+        self.data_blake3 = hashes.into_iter().map(|(k, v)| (shown_label(&k), shown_label(&v))).collect();
+        for name in self.layer_names.iter_mut().chain(&mut self.head_names) {
+            *name = shown_label(name);
+        }
+        self
     }
+
+    /// Writes `run.json`, atomically and with its hash.
+    pub(crate) fn write(&self, dir: &Path) -> Result<()> {
+        let path = dir.join(RUN_FILE);
+        let text = serde_json::to_string_pretty(self);
+        let text = text.map_err(|source| Error::Json { path: path.clone(), source })?;
+        disk::write_whole(&path, seal::seal(&text).as_bytes())
+    }
+
+    /// Changes the JSON of a run's `run.json`, atomically, and hashes it anew: for tools that mend a run by hand.
+    ///
+    /// # Errors
+    ///
+    /// As [`crate::Run::open`] for the file as it stands, except for its hash; [`Error::Io`].
+    pub fn rewrite(dir: &Path, change: impl FnOnce(&mut serde_json::Value)) -> Result<()> {
+        let path = dir.join(RUN_FILE);
+        let mut value: serde_json::Value = read_json(&path, RUN_LIMIT)?;
+        if let Some(fields) = value.as_object_mut() {
+            fields.remove(seal::FIELD);
+        }
+        change(&mut value);
+        let text = serde_json::to_string_pretty(&value);
+        let text = text.map_err(|source| Error::Json { path: path.clone(), source })?;
+        disk::write_whole(&path, seal::seal(&text).as_bytes())
+    }
+}
+
+/// A name that no other run has: made of the time, the process and the place.
+pub(crate) fn fresh_id(dir: &Path) -> String {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_nanos());
+    let text = format!("{now} {} {}", std::process::id(), dir.display());
+    blake3::hash(text.as_bytes()).to_hex()[..32].to_owned()
 }
 
 /// Seconds since 1970 UTC; 0 on a machine whose clock stands before that.
@@ -137,28 +187,19 @@ pub(crate) fn unix_now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs())
 }
 
-/// Reads a JSON file that carries `schema_version`, refusing other versions before anything else.
-pub(crate) fn read_json<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T> {
-    let json = |source| Error::Json { path: path.to_owned(), source };
-    let bytes = disk::read_whole(path, JSON_LIMIT)?;
-    let value: serde_json::Value = serde_json::from_slice(&bytes).map_err(json)?;
-    match value.get("schema_version") {
-        Some(v) if v.as_u64() == Some(u64::from(SCHEMA_VERSION)) => {}
-        other => {
-            return Err(Error::SchemaVersion {
-                path: path.to_owned(),
-                found: other.map_or("none".to_owned(), ToString::to_string),
-                supported: SCHEMA_VERSION,
-            });
-        }
-    }
-    serde_json::from_value(value).map_err(json)
+/// Reads a JSON file of at most `limit` bytes that carries `schema_version`, refusing other versions before anything
+/// else.
+pub(crate) fn read_json<T: serde::de::DeserializeOwned>(path: &Path, limit: u64) -> Result<T> {
+    parse_json(path, &disk::read_whole(path, limit)?)
 }
 
-/// Writes a JSON file, atomically.
-pub(crate) fn write_json<T: Serialize>(path: &Path, value: &T) -> Result<()> {
-    let mut bytes =
-        serde_json::to_vec_pretty(value).map_err(|source| Error::Json { path: path.to_owned(), source })?;
-    bytes.push(b'\n');
-    disk::write_whole(path, &bytes)
+/// [`read_json`] of a file's bytes.
+fn parse_json<T: serde::de::DeserializeOwned>(path: &Path, bytes: &[u8]) -> Result<T> {
+    let json = |source| Error::Json { path: path.to_owned(), source };
+    let found: Versioned = serde_json::from_slice(bytes).map_err(json)?;
+    if found.schema_version.0 != SCHEMA_VERSION.to_string() {
+        let (path, found) = (path.to_owned(), found.schema_version.0);
+        return Err(Error::SchemaVersion { path, found, supported: SCHEMA_VERSION });
+    }
+    serde_json::from_slice(bytes).map_err(json)
 }

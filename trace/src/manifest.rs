@@ -1,5 +1,6 @@
 //! `manifest.json`: which parts belong to the run. A part counts only once it is listed here.
 
+use std::collections::HashSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -12,6 +13,12 @@ use crate::table::Table;
 
 /// File name of the manifest in a run directory.
 pub(crate) const MANIFEST_FILE: &str = "manifest.json";
+
+/// Larger manifests are refused unread: some 600,000 parts, months of flushes.
+const MANIFEST_LIMIT: u64 = 128 << 20;
+
+/// Folders of a run beside its tables.
+const BESIDE: [&str; 2] = ["checkpoints", "dumps"];
 
 /// One part: a Parquet file with some consecutive rows of a table.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -66,7 +73,7 @@ impl Manifest {
     /// each table's parts follow one another.
     pub fn read(dir: &Path) -> Result<Self> {
         let path = dir.join(MANIFEST_FILE);
-        let manifest: Self = read_json(&path)?;
+        let manifest: Self = read_json(&path, MANIFEST_LIMIT)?;
         let wrong =
             |part: &PartEntry, what: &str| Err(Error::corrupt(&path, format!("{}: {what}", part.name())));
         for part in &manifest.parts {
@@ -117,28 +124,29 @@ pub(crate) fn part_number(file: &str) -> Option<u64> {
 /// removes. Other files are not ours and never touched.
 pub(crate) fn strays(dir: &Path, manifest: &Manifest) -> Result<Vec<PathBuf>> {
     let mut strays = Vec::new();
-    for file in [crate::info::RUN_FILE, MANIFEST_FILE] {
-        let leftover = dir.join(format!("{file}.{}", disk::TEMPORARY));
-        if leftover.exists() {
-            strays.push(leftover);
-        }
-    }
-    for &table in Table::ALL {
-        let folder = dir.join(table.name());
+    let mut look = |folder: &Path, table: Option<Table>| -> Result<()> {
         if !folder.is_dir() {
-            continue;
+            return Ok(());
         }
-        for entry in fs::read_dir(&folder).map_err(Error::io("list", &folder))? {
-            let entry = entry.map_err(Error::io("list", &folder))?;
+        let listed: HashSet<&str> =
+            table.map_or_else(HashSet::new, |t| manifest.of(t).map(|p| p.file.as_str()).collect());
+        for entry in fs::read_dir(folder).map_err(Error::io("list", folder))? {
+            let entry = entry.map_err(Error::io("list", folder))?;
             let name = entry.file_name();
             let Some(name) = name.to_str() else { continue };
-            let part = name.strip_suffix(disk::TEMPORARY).and_then(|n| n.strip_suffix('.'));
-            let leftover = part.is_some_and(|n| part_number(n).is_some());
-            let unlisted = part_number(name).is_some() && !manifest.of(table).any(|p| p.file == name);
-            if leftover || unlisted {
+            let unlisted = table.is_some() && part_number(name).is_some() && !listed.contains(name);
+            if disk::is_temporary(name) || unlisted {
                 strays.push(entry.path());
             }
         }
+        Ok(())
+    };
+    look(dir, None)?;
+    for folder in BESIDE {
+        look(&dir.join(folder), None)?;
+    }
+    for &table in Table::ALL {
+        look(&dir.join(table.name()), Some(table))?;
     }
     strays.sort();
     Ok(strays)

@@ -29,6 +29,15 @@ macro_rules! with_tables {
 }
 pub(crate) use with_tables;
 
+/// Something done to a table whose row type is known only at run time; see [`Table::visit`].
+pub trait TableVisitor {
+    /// What it gives back.
+    type Output;
+
+    /// Called with the table's row type.
+    fn visit<R: Row + Serialize>(&mut self) -> Self::Output;
+}
+
 /// Which rows a resume at step `s` keeps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Keep {
@@ -107,6 +116,11 @@ impl Table {
             Field::new(c.name, c.cell.arrow(), false).with_metadata(about)
         };
         Arc::new(Schema::new(self.columns().iter().map(field).collect::<Vec<_>>()))
+    }
+
+    /// Calls `visitor` with the table's row type. What is done for every table of [`Table::ALL`] so cannot forget one.
+    pub fn visit<V: TableVisitor>(self, visitor: &mut V) -> V::Output {
+        dispatch!(self, R => visitor.visit::<R>())
     }
 
     /// Position of a column.

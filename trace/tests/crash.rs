@@ -76,8 +76,8 @@ fn a_leaked_writer_and_leftover_files() {
     // A flush cut short: one table's part in place, another's half written, the manifest half written.
     let heads = dir.path().join("heads");
     std::fs::copy(heads.join("part-000000.parquet"), heads.join("part-000001.parquet")).unwrap();
-    std::fs::write(dir.path().join("writes/part-000001.parquet.tmp"), b"PAR1 and so on").unwrap();
-    std::fs::write(dir.path().join("manifest.json.tmp"), b"{").unwrap();
+    std::fs::write(dir.path().join("writes/.part-000001.parquet.1-0.tmp"), b"PAR1 and so on").unwrap();
+    std::fs::write(dir.path().join(".manifest.json.1-0.tmp"), b"{").unwrap();
 
     assert_holds(dir.path(), &MODEL, 4);
     let report = Run::open(dir.path()).unwrap().check_integrity();
@@ -112,7 +112,7 @@ fn a_dropped_writer_still_writes() {
 fn a_creation_cut_short_can_be_repeated() {
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(dir.path().join("manifest.json"), b"{\"schema_version\": 1, \"parts\": []}").unwrap();
-    std::fs::write(dir.path().join("run.json.tmp"), b"{").unwrap();
+    std::fs::write(dir.path().join(".run.json.1-0.tmp"), b"{").unwrap();
     record(dir.path(), &MODEL, 3, 1);
     assert_holds(dir.path(), &MODEL, 3);
 }

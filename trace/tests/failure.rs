@@ -5,6 +5,7 @@ mod common;
 use common::*;
 use growthpath_trace::*;
 
+const CHILD: &str = "GROWTHPATH_TRACE_TEST_CHILD";
 const MODEL: Model = Model { seed: 31, layers: 2, heads: 2, telemetry_every: 1, probe_every: 3, wild: false };
 
 /// A writer with the steps below 3 flushed.
@@ -66,28 +67,60 @@ fn a_removed_directory_gives_one_clear_error() {
     assert!(!dir.path().join("run").exists());
 }
 
+/// Not a test of its own: what the child process with a small limit on the size of files does.
 #[test]
-#[cfg(target_os = "linux")]
-fn a_full_disk_gives_one_clear_error_and_leaves_the_parts() {
-    let (dir, mut writer) = started();
-    let run = dir.path().join("run");
-    // The third table's next temporary file leads to a device that is always full.
-    std::os::unix::fs::symlink("/dev/full", run.join("writes/part-000001.parquet.tmp")).unwrap();
+fn child_with_small_files() {
+    let Some(dir) = std::env::var_os(CHILD) else { return };
+    let mut writer = RunWriter::resume(&dir, 3).unwrap();
+    // Many rows of one step, so that one part outgrows the limit.
+    let losses: Vec<EvalLossRow> = (10..40_000_u32)
+        .map(|sequence| EvalLossRow { step: 3, sequence, loss: f64::from_bits(mix(sequence.into()) >> 2) })
+        .collect();
     MODEL.push_step(&mut writer, 3).unwrap();
+    writer.eval_losses(&losses).unwrap();
     let error = writer.flush().unwrap_err();
     let Error::Io { path, source, .. } = &error else { panic!("{error:?}") };
-    assert_eq!(source.kind(), std::io::ErrorKind::StorageFull);
-    assert!(path.ends_with("writes/part-000001.parquet.tmp"));
-    drop(writer);
-    // Step 3 is lost as a whole: the parts already renamed are not in the manifest.
+    assert_eq!(source.kind(), std::io::ErrorKind::FileTooLarge);
+    assert!(path.ends_with("eval_losses/part-000001.parquet"), "{error}");
+}
+
+/// A limit on the size of files stands for a full disk: the write itself fails, in the middle.
+#[test]
+#[cfg(target_os = "linux")]
+fn a_write_that_fails_gives_one_clear_error_and_leaves_the_parts() {
+    let (dir, writer) = started();
+    writer.finish(Status::Interrupted).unwrap();
+    let run = dir.path().join("run");
+    let status = std::process::Command::new("sh")
+        .args(["-c", "trap '' XFSZ; ulimit -f 100; exec \"$0\" child_with_small_files --exact"])
+        .arg(std::env::current_exe().unwrap())
+        .env(CHILD, &run)
+        .status()
+        .unwrap();
+    assert!(status.success());
+    // Step 3 is lost as a whole: the parts already renamed are not in the manifest, and nothing half written is left.
     assert_holds(&run, &MODEL, 3);
-    assert!(Run::open(&run).unwrap().check_integrity().is_ok());
+    let report = Run::open(&run).unwrap().check_integrity();
+    assert!(report.is_ok() && !report.strays.iter().any(|s| s.ends_with(".tmp")), "{report:?}");
     let mut writer = RunWriter::resume(&run, 3).unwrap();
     for step in 3..9 {
         MODEL.push_step(&mut writer, step).unwrap();
     }
     writer.finish(Status::Complete).unwrap();
     assert_holds(&run, &MODEL, 9);
+}
+
+#[test]
+fn a_directory_that_was_replaced_is_left_alone() {
+    let (dir, mut writer) = started();
+    let run = dir.path().join("run");
+    std::fs::remove_dir_all(&run).unwrap();
+    let other = RunWriter::create_with(&run, &MODEL.info(9), patient()).unwrap();
+    MODEL.push_step(&mut writer, 3).unwrap();
+    assert!(matches!(writer.flush().unwrap_err(), Error::Replaced { .. }));
+    assert!(matches!(writer.update_info(|_| ()).unwrap_err(), Error::Replaced { .. }));
+    other.finish(Status::Interrupted).unwrap();
+    assert_eq!(Run::open(&run).unwrap().parts().len(), 0);
 }
 
 #[test]
@@ -114,7 +147,7 @@ fn run_json_is_changed_as_a_whole() {
     let info = Run::open(dir.path().join("run")).unwrap().info().clone();
     assert_eq!((info.label.as_str(), info.schema_version), ("gpt", SCHEMA_VERSION));
     assert_eq!(&info, writer.info());
-    assert!(!dir.path().join("run/run.json.tmp").exists());
+    assert!(Run::open(dir.path().join("run")).unwrap().check_integrity().strays.is_empty());
 }
 
 #[test]

@@ -87,11 +87,9 @@ fn a_missing_first_and_last_step() {
 fn a_complete_run_that_is_too_short() {
     let dir = tempfile::tempdir().unwrap();
     record(dir.path(), &MODEL, 7, 3);
-    let path = dir.path().join("run.json");
-    let text = std::fs::read_to_string(&path).unwrap();
-    std::fs::write(&path, text.replace("\"steps_planned\": 7", "\"steps_planned\": 9")).unwrap();
+    RunInfo::rewrite(dir.path(), |i| i["steps_planned"] = 9.into()).unwrap();
     assert_only(dir.path(), ProblemKind::Gap, &["steps ends at step 6", "step 8"]);
-    std::fs::write(&path, text.replace("\"complete\"", "\"interrupted\"").replace(": 7", ": 9")).unwrap();
+    RunInfo::rewrite(dir.path(), |i| i["status"] = "interrupted".into()).unwrap();
     assert_eq!(problems(dir.path()), []);
 }
 
@@ -183,19 +181,14 @@ fn telemetry_cadence() {
         record(dir.path(), &model, 8, 3);
         assert_eq!(problems(dir.path()), [], "every {every}");
         // The same record under a cadence of every step, which it does not keep.
-        let path = dir.path().join("run.json");
-        let text = std::fs::read_to_string(&path).unwrap();
-        let claim = text.replace(&format!("\"telemetry_every\": {every}"), "\"telemetry_every\": 1");
-        std::fs::write(&path, claim).unwrap();
+        RunInfo::rewrite(dir.path(), |i| i["telemetry_every"] = 1.into()).unwrap();
         let found = problems(dir.path());
         assert!(!found.is_empty() && found.iter().all(|p| p.0 == ProblemKind::Gap), "{found:?}");
     }
     // Rows where run.json says that there are none.
     let dir = tempfile::tempdir().unwrap();
     record(dir.path(), &MODEL, 2, 2);
-    let path = dir.path().join("run.json");
-    let text = std::fs::read_to_string(&path).unwrap();
-    std::fs::write(&path, text.replace("\"telemetry_every\": 1", "\"telemetry_every\": 0")).unwrap();
+    RunInfo::rewrite(dir.path(), |i| i["telemetry_every"] = 0.into()).unwrap();
     assert!(problems(dir.path()).iter().all(|p| p.0 == ProblemKind::OutOfRange));
     assert!(!problems(dir.path()).is_empty());
 }

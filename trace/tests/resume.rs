@@ -111,7 +111,7 @@ fn files_that_are_not_ours_stay() {
     record(dir.path(), &model, 4, 2);
     std::fs::create_dir(dir.path().join("checkpoints")).unwrap();
     let kept = ["notes.txt", "heads/notes.txt", "checkpoints/part-000000.parquet", "heads/part-7.parquet"];
-    let gone = ["heads/part-000077.parquet", "heads/part-000001.parquet.tmp", "run.json.tmp"];
+    let gone = ["heads/part-000077.parquet", "heads/.part-000001.parquet.1-0.tmp", ".run.json.1-0.tmp"];
     for file in kept.iter().chain(&gone) {
         std::fs::write(dir.path().join(file), "x").unwrap();
     }

@@ -9,7 +9,7 @@ use crate::error::{AnalysisError, Result};
 /// Label of a run, or its directory where it has none.
 pub(crate) fn run_name(run: &Run) -> String {
     match run.info().label.as_str() {
-        "" => run.dir().display().to_string(),
+        "" => growthpath_trace::shown_path(run.dir()),
         label => label.to_owned(),
     }
 }

@@ -1,6 +1,6 @@
 //! When two runs cannot be compared, and what weakens a comparison.
 
-use growthpath_trace::Run;
+use growthpath_trace::{Run, Status};
 
 use super::differences;
 use super::probes::run_name;
@@ -52,6 +52,15 @@ pub(super) fn notes(a: &Run, b: &Run) -> Vec<String> {
         ("steps_planned", "the runs are planned for different lengths: their schedules differ"),
     ];
     let found = differences::between(a, b);
+    let ended = [a, b].into_iter().filter_map(|run| {
+        let how = match run.info().status {
+            Status::Complete => return None,
+            Status::Diverged => "diverged",
+            Status::Running | Status::Interrupted => "did not finish",
+        };
+        Some(format!("{} {how}: its last numbers are not a result", run_name(run)))
+    });
     let differs = |key: &str| found.iter().any(|d| d.key == key);
-    about.iter().filter(|(key, _)| differs(key)).map(|(_, note)| (*note).to_owned()).collect()
+    let noted = about.iter().filter(|(key, _)| differs(key)).map(|(_, note)| (*note).to_owned());
+    ended.chain(noted).collect()
 }

@@ -35,7 +35,10 @@ pub enum Activation {
 impl Activation {
     /// Whether the input carries a gate block beside the up block.
     pub fn gated(self) -> bool {
-        matches!(self, Self::Geglu | Self::Swiglu | Self::Reglu | Self::Bilinear)
+        match self {
+            Self::Geglu | Self::Swiglu | Self::Reglu | Self::Bilinear => true,
+            Self::Gelu | Self::Relu | Self::Relu2 | Self::Silu => false,
+        }
     }
 }
 

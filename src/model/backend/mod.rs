@@ -1,4 +1,4 @@
-//! What a decoder asks of the place where it runs: [`Cpu`], and [`Cuda`] with the `cuda` feature.
+//! What a decoder asks of the place where it runs: [`Cpu`], and `Cuda` with the `cuda` feature.
 //!
 //! [`super::Network`] writes the order of the operations once; a backend has the operations, over buffers of its own
 //! that the network reserves before the first batch. Parameters are named by their index in
@@ -86,8 +86,8 @@ pub trait Backend: Sized {
         out: &mut Self::Buffer,
         lse: &mut Self::Buffer,
     ) -> Result<()>;
-    /// `write = x W^T + b; to.h = h + write`, then [`Backend::norm`]; `both`: the projection and the norm. `site` is twice the layer, plus one for the
-    /// feed-forward's write. A backend may leave `b` out of what it stores in `write`.
+    /// `write = x W^T + b; to.h = h + write`, then [`Backend::norm`]; `both`: the projection and the norm. `site` is twice
+    /// the layer, plus one for the feed-forward's write. A backend may leave `b` out of what it stores in `write`.
     fn linear_add_norm(
         &mut self,
         site: usize,

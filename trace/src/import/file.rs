@@ -1,6 +1,5 @@
 //! One foreign Parquet file to rows.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
 use parquet::arrow::ProjectionMask;
@@ -10,6 +9,7 @@ use parquet::file::metadata::{PageIndexPolicy, ParquetMetaData};
 use super::cast;
 use crate::disk;
 use crate::error::{Error, Result};
+use crate::guard;
 use crate::part::check_chunk;
 use crate::rows::Row;
 
@@ -23,10 +23,9 @@ const INDEX: &str = "__index_level_";
 /// Adds the rows of a file to `rows`, and the names of its columns that the table lacks to `left_out`.
 pub(super) fn read<R: Row>(path: &Path, rows: &mut Vec<R>, left_out: &mut Vec<String>) -> Result<()> {
     let bytes = disk::read_whole(path, MAX_BYTES)?;
-    // A panic in the decoder, which only a file made to deceive could cause, becomes an error.
-    let read = catch_unwind(AssertUnwindSafe(|| decode::<R>(bytes.into(), rows, left_out)));
-    let outcome = read.unwrap_or_else(|_| Err("its pages confuse the decoder".to_owned()));
-    outcome.map_err(|what| Error::Foreign { path: path.to_owned(), what })
+    let read = || decode::<R>(bytes.into(), rows, left_out);
+    guard::guarded(read, || "its pages confuse the decoder".to_owned())
+        .map_err(|what| Error::Foreign { path: path.to_owned(), what })
 }
 
 fn decode<R: Row>(bytes: bytes::Bytes, rows: &mut Vec<R>, left_out: &mut Vec<String>) -> Result<(), String> {

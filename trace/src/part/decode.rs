@@ -1,6 +1,5 @@
 //! Parquet bytes to rows, trusting nothing that the file says about itself.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
 use arrow_array::RecordBatch;
@@ -14,6 +13,7 @@ use super::{MAX_ROWS, TABLE_KEY, VERSION_KEY, pages};
 use crate::column::{Column, values};
 use crate::disk;
 use crate::error::{Error, Result};
+use crate::guard;
 use crate::info::SCHEMA_VERSION;
 use crate::manifest::PartEntry;
 
@@ -47,7 +47,7 @@ impl Part {
     /// [`Error::Io`] if the file cannot be read, [`Error::Corrupt`] if it is not what the manifest lists.
     pub fn open(dir: &Path, entry: &PartEntry, columns: Option<&[usize]>) -> Result<Self> {
         let path = entry.path(dir);
-        let bytes = Self::checked_bytes(dir, entry)?;
+        let bytes = listed_bytes(&path, entry)?;
         let reader =
             guarded(|| reader(bytes.into(), entry, columns)).map_err(|what| Error::corrupt(&path, what))?;
         let (first_step, last_step) = (entry.first_step, entry.last_step);
@@ -60,17 +60,16 @@ impl Part {
     ///
     /// [`Error::Io`] if the file cannot be read, [`Error::Corrupt`] if it is not what the manifest lists.
     pub fn checked_bytes(dir: &Path, entry: &PartEntry) -> Result<Vec<u8>> {
-        let path = entry.path(dir);
-        let bytes = disk::read_whole(&path, MAX_BYTES)?;
-        let corrupt = |what: String| Error::corrupt(&path, format!("{what}{REWRITTEN}"));
-        if bytes.len() as u64 != entry.bytes {
-            let (have, want) = (bytes.len(), entry.bytes);
-            return Err(corrupt(format!("it has {have} bytes, the manifest lists {want}")));
-        }
-        if blake3::hash(&bytes).to_hex().as_str() != entry.blake3 {
-            return Err(corrupt("its contents do not have the hash that the manifest lists".to_owned()));
-        }
-        Ok(bytes)
+        listed_bytes(&entry.path(dir), entry)
+    }
+
+    /// Whether a part's file is there with the size and the hash that the manifest lists; nothing is decoded.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Io`] if the file cannot be read, [`Error::Corrupt`] if it is not what the manifest lists.
+    pub fn check_file(dir: &Path, entry: &PartEntry) -> Result<()> {
+        listed_bytes(&entry.path(dir), entry).map(drop)
     }
 
     /// Where the part lies.
@@ -112,10 +111,26 @@ impl Part {
     }
 }
 
-/// Runs the decoder; a panic in it, which only a file made to deceive could cause, becomes an error. Nothing that
-/// the panic may have left half done is used again.
+/// The bytes of a part, which are the ones that the manifest lists.
+fn listed_bytes(path: &Path, entry: &PartEntry) -> Result<Vec<u8>> {
+    let bytes = disk::read_whole(path, MAX_BYTES)?;
+    if bytes.len() as u64 != entry.bytes {
+        let (have, want) = (bytes.len(), entry.bytes);
+        return Err(Error::corrupt(
+            path,
+            format!("it has {have} bytes, the manifest lists {want}{REWRITTEN}"),
+        ));
+    }
+    if blake3::hash(&bytes).to_hex().as_str() != entry.blake3 {
+        let what = format!("its contents do not have the hash that the manifest lists{REWRITTEN}");
+        return Err(Error::corrupt(path, what));
+    }
+    Ok(bytes)
+}
+
+/// Runs the decoder; a panic in it, which only a file made to deceive could cause, becomes an error.
 fn guarded<T>(decode: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
-    catch_unwind(AssertUnwindSafe(decode)).unwrap_or_else(|_| Err("its pages confuse the decoder".to_owned()))
+    guard::guarded(decode, || "its pages confuse the decoder".to_owned())
 }
 
 fn reader(

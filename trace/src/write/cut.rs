@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::LastKeys;
 use super::worker::{next_number, write_part};
-use crate::disk::sync_dir;
+use crate::disk::remove;
 use crate::error::{Error, Result};
 use crate::manifest::{Manifest, PartEntry, part_number, strays};
 use crate::part::Part;
@@ -51,8 +51,7 @@ pub(super) fn cut(dir: &Path, step: u32, zstd_level: i32) -> Result<(Manifest, L
     }
     new.write(dir)?;
     for stray in strays(dir, &new)? {
-        fs::remove_file(&stray).map_err(Error::io("remove", &stray))?;
-        stray.parent().map_or(Ok(()), sync_dir)?;
+        remove(&stray)?;
     }
     Ok((new, last))
 }

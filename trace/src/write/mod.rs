@@ -8,13 +8,15 @@ mod worker;
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Instant;
 
 pub use options::WriterOptions;
 
-use crate::disk::{TEMPORARY, WriterLock};
+use crate::disk;
 use crate::error::{Error, Result};
-use crate::info::{RUN_FILE, RunInfo, SCHEMA_VERSION, Status, unix_now};
+use crate::info::{RUN_FILE, RunInfo, SCHEMA_VERSION, Status, fresh_id, unix_now};
+use crate::lock::RunLock;
 use crate::manifest::{MANIFEST_FILE, Manifest};
 use crate::rows::{Key, Row, show_key};
 use crate::table::{Keep, Table};
@@ -47,7 +49,7 @@ pub struct RunWriter {
     last_flush: Instant,
     worker: Worker,
     stopped: Option<String>,
-    _lock: WriterLock,
+    lock: Arc<RunLock>,
 }
 
 impl RunWriter {
@@ -68,14 +70,23 @@ impl RunWriter {
     /// As [`RunWriter::create`].
     pub fn create_with(dir: impl AsRef<Path>, info: &RunInfo, options: WriterOptions) -> Result<Self> {
         let dir = dir.as_ref();
-        fs::create_dir_all(dir).map_err(Error::io("create", dir))?;
-        let lock = WriterLock::take(dir)?;
-        refuse_full(dir)?;
-        let info = RunInfo { schema_version: SCHEMA_VERSION, status: Status::Running, ..info.clone() };
+        let created = disk::create_dirs(dir)?;
+        Self::create_in(dir, info, options).inspect_err(|_| disk::remove_empty(&created))
+    }
+
+    fn create_in(dir: &Path, info: &RunInfo, options: WriterOptions) -> Result<Self> {
+        let lock = RunLock::take(dir)?;
+        for leftover in refuse_full(dir)? {
+            disk::remove(&leftover)?;
+        }
+        let (schema_version, status) = (SCHEMA_VERSION, Status::Running);
+        let info = RunInfo { schema_version, status, id: fresh_id(dir), ..info.clone() };
         // run.json comes last: a directory that has it has everything.
         let manifest = Manifest::empty();
         manifest.write(dir)?;
-        info.write(dir)?;
+        info.write(dir).inspect_err(|_| {
+            let _ = fs::remove_file(dir.join(MANIFEST_FILE));
+        })?;
         Self::start(dir, info, options, manifest, LastKeys::default(), lock)
     }
 
@@ -99,8 +110,10 @@ impl RunWriter {
     /// As [`RunWriter::resume`].
     pub fn resume_with(dir: impl AsRef<Path>, step: u32, options: WriterOptions) -> Result<Self> {
         let dir = dir.as_ref();
+        RunInfo::read(dir)?;
+        let lock = RunLock::take(dir)?;
+        // Once more: what was there before belonged to whoever held the lock.
         let mut info = RunInfo::read(dir)?;
-        let lock = WriterLock::take(dir)?;
         let (manifest, last) = cut::cut(dir, step, options.zstd_level)?;
         info.status = Status::Running;
         info.finished_unix = None;
@@ -115,12 +128,13 @@ impl RunWriter {
         options: WriterOptions,
         manifest: Manifest,
         last: LastKeys,
-        lock: WriterLock,
+        lock: RunLock,
     ) -> Result<Self> {
         let telemetry = Table::ALL.iter().filter(|t| t.keep() == Keep::Before);
         let frontier = telemetry.filter_map(|&t| last[t as usize].map(|key| key[0] as u32)).max();
+        let lock = Arc::new(lock);
         Ok(Self {
-            worker: Worker::start(dir, manifest, options.zstd_level)?,
+            worker: Worker::start(dir, manifest, options.zstd_level, Arc::clone(&lock))?,
             dir: dir.to_owned(),
             info,
             options,
@@ -131,7 +145,7 @@ impl RunWriter {
             pending_bytes: 0,
             last_flush: Instant::now(),
             stopped: None,
-            _lock: lock,
+            lock,
         })
     }
 
@@ -154,9 +168,19 @@ impl RunWriter {
         let mut info = self.info.clone();
         change(&mut info);
         info.schema_version = SCHEMA_VERSION;
+        self.still_ours()?;
         info.write(&self.dir)?;
         self.info = info;
         Ok(())
+    }
+
+    /// Whether the directory is still the one that this writer took: for what else is to be written there.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Replaced`], [`Error::Io`].
+    pub fn still_ours(&self) -> Result<()> {
+        self.lock.check()
     }
 
     /// Step of the last row that a table has, on disk or in memory.
@@ -266,18 +290,25 @@ impl Drop for RunWriter {
     }
 }
 
-/// Refuses a directory that holds anything but what a creation cut short by a crash leaves.
-fn refuse_full(dir: &Path) -> Result<()> {
+/// Refuses a directory that holds anything but what a creation cut short by a crash leaves; returns that.
+fn refuse_full(dir: &Path) -> Result<Vec<PathBuf>> {
     if dir.join(RUN_FILE).exists() {
         return Err(Error::AlreadyARun { path: dir.to_owned() });
     }
-    let leftovers =
-        [MANIFEST_FILE.to_owned(), format!("{MANIFEST_FILE}.{TEMPORARY}"), format!("{RUN_FILE}.{TEMPORARY}")];
+    let mut leftovers = Vec::new();
     for entry in fs::read_dir(dir).map_err(Error::io("list", dir))? {
-        let name = entry.map_err(Error::io("list", dir))?.file_name();
-        if !leftovers.iter().any(|l| name == l.as_str()) {
+        let entry = entry.map_err(Error::io("list", dir))?;
+        let name = entry.file_name();
+        if name != MANIFEST_FILE && !name.to_str().is_some_and(disk::is_temporary) {
             return Err(Error::NotEmpty { path: dir.to_owned() });
         }
+        leftovers.push(entry.path());
     }
-    Ok(())
+    Ok(leftovers)
+}
+
+/// Whether a directory holds nothing but what is left of a creation that was cut short: [`RunWriter::create`] takes
+/// it. False where there is none.
+pub fn is_unborn(dir: &Path) -> bool {
+    dir.is_dir() && refuse_full(dir).is_ok()
 }

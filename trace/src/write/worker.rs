@@ -1,7 +1,5 @@
 //! The background thread that encodes, compresses and writes parts.
 
-use std::fs;
-use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -10,6 +8,7 @@ use std::thread::{self, JoinHandle};
 use super::buffers::{Buffers, Store};
 use crate::disk;
 use crate::error::{Error, Result};
+use crate::lock::RunLock;
 use crate::manifest::{Manifest, PartEntry, part_name, part_number};
 use crate::part;
 use crate::rows::Row;
@@ -31,11 +30,11 @@ pub(super) struct Worker {
 
 impl Worker {
     /// Starts the thread; the manifest is its own from here on.
-    pub fn start(dir: &Path, manifest: Manifest, zstd_level: i32) -> Result<Self> {
+    pub fn start(dir: &Path, manifest: Manifest, zstd_level: i32, lock: Arc<RunLock>) -> Result<Self> {
         // One buffer in work and one waiting: memory stays bounded, a short stall of the disk goes unnoticed.
         let (jobs, inbox) = sync_channel(1);
         let failure = Arc::new(Mutex::new(None));
-        let mut flusher = Flusher { dir: dir.to_owned(), manifest, zstd_level, fresh: Vec::new() };
+        let mut flusher = Flusher { dir: dir.to_owned(), manifest, zstd_level, lock, fresh: Vec::new() };
         let slot = Arc::clone(&failure);
         let thread = thread::Builder::new()
             .name("growthpath-trace".to_owned())
@@ -108,6 +107,7 @@ struct Flusher {
     dir: PathBuf,
     manifest: Manifest,
     zstd_level: i32,
+    lock: Arc<RunLock>,
     /// Parts in place that the manifest on disk does not list yet.
     fresh: Vec<PartEntry>,
 }
@@ -115,6 +115,7 @@ struct Flusher {
 impl Flusher {
     fn flush(&mut self, rows: &Buffers) -> Result<()> {
         rows.for_each(self)?;
+        self.lock.check()?;
         self.manifest.parts.append(&mut self.fresh);
         self.manifest.write(&self.dir)
     }
@@ -122,6 +123,7 @@ impl Flusher {
 
 impl Store for Flusher {
     fn store<R: Row>(&mut self, rows: &[R]) -> Result<()> {
+        self.lock.check()?;
         let number = next_number(&self.manifest, R::TABLE);
         self.fresh.push(write_part(&self.dir, rows, number, self.zstd_level)?);
         Ok(())
@@ -150,11 +152,7 @@ pub(super) fn write_part<R: Row>(dir: &Path, rows: &[R], number: u64, zstd_level
         blake3: blake3::hash(&bytes).to_hex().to_string(),
     };
     let folder = dir.join(table.name());
-    match fs::create_dir(&folder) {
-        Ok(()) => disk::sync_dir(dir)?,
-        Err(e) if e.kind() == ErrorKind::AlreadyExists => {}
-        Err(e) => return Err(Error::io("create", &folder)(e)),
-    }
+    disk::create_dir(&folder)?;
     disk::write_whole(&entry.path(dir), &bytes)?;
     Ok(entry)
 }

@@ -40,7 +40,7 @@ pub fn analyze(run: &Run, window: Option<Range<u32>>) -> Result<Analysis> {
     let evaluation = last_eval(run, &window)?;
     if heads.rows + paths.rows + state.rows + training.steps == 0 && evaluation.is_none() {
         return Err(AnalysisError::NothingToAnalyse {
-            run: run.dir().display().to_string(),
+            run: growthpath_trace::shown_path(run.dir()),
             what: format!(
                 "no table has a row at steps {}..{}; record a run with telemetry or probes, or widen the window",
                 window.start, window.end

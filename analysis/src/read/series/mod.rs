@@ -43,7 +43,7 @@ pub fn series_in(run: &Run, window: Option<Range<u32>>, max_points: usize) -> Re
     let window = Window::of(run, window)?;
     if Table::ALL.iter().all(|t| run.rows(*t) == 0) {
         return Err(AnalysisError::NothingToAnalyse {
-            run: run.dir().display().to_string(),
+            run: growthpath_trace::shown_path(run.dir()),
             what: "it has no rows; train it first, or wait for its first flush".to_owned(),
         });
     }

@@ -100,10 +100,8 @@ fn numbers_that_make_no_sense_are_found_and_break_nothing() {
 fn rows_outside_the_model_are_left_out() {
     // The rows are those of a larger model than run.json says.
     let (folder, run) = run_of(SMALL);
-    let path = run.dir().join("run.json");
-    let mut info: serde_json::Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
-    (info["layers"], info["heads"]) = (2.into(), 2.into());
-    std::fs::write(&path, serde_json::to_vec(&info).unwrap()).unwrap();
+    growthpath_trace::RunInfo::rewrite(run.dir(), |i| (i["layers"], i["heads"]) = (2.into(), 2.into()))
+        .unwrap();
     let small = Run::open(run.dir()).unwrap();
     assert!(!verify(&small).unwrap().ok());
     let (got, all) = (analyze(&small, None).unwrap(), analyze(&run, None).unwrap());

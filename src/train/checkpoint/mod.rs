@@ -1,11 +1,17 @@
 //! Checkpoint folders: a Hugging Face model beside all that resuming to the same bits needs.
 
+mod choose;
+mod seal;
+
 use std::collections::HashMap;
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use candle_core::{DType, Device, Tensor, Var};
+use growthpath_trace::disk;
 use serde::{Deserialize, Serialize};
+
+pub use choose::{Choice, Found, Skipped, newest, problems, prune};
+use seal::Seal;
 
 use super::cadence::CadenceState;
 use super::config::TrainConfig;
@@ -14,6 +20,7 @@ use super::moments::{Keeper, KeeperState, KeyMoments};
 use super::optimizer::Optimizer;
 use crate::data::Tokenizer;
 use crate::error::{Error, Result};
+use crate::input;
 use crate::model::hf::{Named, config_json, from_hf, to_hf, tokenizer_config_json};
 use crate::model::params::Params;
 use crate::model::{Decoder, ModelConfig};
@@ -37,6 +44,10 @@ pub struct State {
 
 /// What a checkpoint holds beside model and optimizer.
 pub struct Beside<'a> {
+    /// `id` of the run.
+    pub run: &'a str,
+    /// Whether nobody asked for it.
+    pub automatic: bool,
     /// When to measure.
     pub cadence: &'a CadenceState,
     /// Key moments.
@@ -54,46 +65,26 @@ pub struct Beside<'a> {
 /// # Errors
 /// When the file cannot be written.
 pub fn save_arrays(path: &Path, arrays: &HashMap<String, Tensor>) -> Result<()> {
-    let part = path.with_extension("safetensors.part");
-    let outcome = candle_core::safetensors::save(arrays, &part).map_err(|e| {
-        Error::format(&part, format!("cannot be written: {e}; is the disk full or the folder gone?"))
-    });
-    let outcome = outcome.and_then(|()| {
-        let file = fs::File::open(&part).map_err(Error::io(&part))?;
-        file.sync_all().map_err(Error::io(&part))?;
-        fs::rename(&part, path).map_err(Error::io(path))
-    });
-    if outcome.is_err() {
-        let _ = fs::remove_file(&part);
-    }
-    outcome
+    disk::write_whole_with(path, |part| {
+        candle_core::safetensors::save(arrays, part).map_err(|e| {
+            Error::format(path, format!("cannot be written: {e}; is the disk full or the folder gone?"))
+        })
+    })
 }
 
 fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {
     let text = serde_json::to_string_pretty(value).map_err(|e| Error::format(path, e.to_string()))?;
-    fs::write(path, text + "\n").map_err(Error::io(path))
+    Ok(disk::write_whole(path, (text + "\n").as_bytes())?)
 }
 
 fn read_json<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T> {
-    let text = fs::read_to_string(path).map_err(Error::io(path))?;
+    let text = input::read_text(path, input::SMALL_FILE)?;
     serde_json::from_str(&text).map_err(|e| Error::format(path, format!("not what a checkpoint holds: {e}")))
 }
 
 /// Folder of the checkpoint after `step` steps.
 pub fn folder(run: &Path, step: u32) -> PathBuf {
     run.join("checkpoints").join(format!("step-{step}"))
-}
-
-/// The newest complete checkpoint of a run.
-pub fn latest(run: &Path) -> Option<(u32, PathBuf)> {
-    let entries = fs::read_dir(run.join("checkpoints")).ok()?;
-    entries
-        .flatten()
-        .filter_map(|e| {
-            let step = e.file_name().to_str()?.strip_prefix("step-")?.parse().ok()?;
-            e.path().join("state.json").is_file().then(|| (step, e.path()))
-        })
-        .max()
 }
 
 /// Write a checkpoint; it appears under its name only when it is whole.
@@ -109,9 +100,16 @@ pub fn save(
     beside: &Beside<'_>,
 ) -> Result<PathBuf> {
     let target = folder(run, step);
-    let part = target.with_extension("part");
-    let _ = fs::remove_dir_all(&part);
-    fs::create_dir_all(&part).map_err(Error::io(&part))?;
+    disk::write_folder(&target, |part| {
+        write_model(part, model, tokenizer)?;
+        write_state(part, step, optimizer, beside)?;
+        Seal::of(part, beside.run, step, beside.automatic)?.write(part)
+    })?;
+    Ok(target)
+}
+
+/// Hugging Face's part.
+fn write_model(part: &Path, model: &Decoder, tokenizer: &Tokenizer) -> Result<()> {
     let values: Vec<&Tensor> = model.params.vars.iter().map(|v| v.as_tensor()).collect();
     let mut arrays = HashMap::new();
     for n in to_hf(&model.config, &values)? {
@@ -119,8 +117,12 @@ pub fn save(
     }
     save_arrays(&part.join("model.safetensors"), &arrays)?;
     write_json(&part.join("config.json"), &config_json(&model.config))?;
-    tokenizer.write_tokenizer_json(&part.join("tokenizer.json"))?;
     write_json(&part.join("tokenizer_config.json"), &tokenizer_config_json(&model.config))?;
+    Ok(disk::write_whole(&part.join("tokenizer.json"), tokenizer.json()?.as_bytes())?)
+}
+
+/// What resuming needs beside it.
+fn write_state(part: &Path, step: u32, optimizer: &Optimizer, beside: &Beside<'_>) -> Result<()> {
     let mut arrays = HashMap::new();
     for (i, m) in optimizer.moments.iter().enumerate() {
         for (name, v) in [("m", &m.m), ("v", &m.v)] {
@@ -147,10 +149,7 @@ pub fn save(
         last_probe: beside.last_probe,
         eta: beside.eta.to_vec(),
     };
-    write_json(&part.join("state.json"), &state)?;
-    let _ = fs::remove_dir_all(&target);
-    fs::rename(&part, &target).map_err(Error::io(&target))?;
-    Ok(target)
+    write_json(&part.join("state.json"), &state)
 }
 
 /// Arrays of a safetensors file as float32.
@@ -174,15 +173,23 @@ pub fn load_arrays(path: &Path) -> Result<HashMap<String, Named>> {
 /// The model of a checkpoint that growthpath wrote.
 ///
 /// # Errors
-/// When the folder lacks a file or holds another program's model.
+/// When the folder lacks a file, holds another program's model, or its files are not those that were sealed.
 pub fn load_model(dir: &Path) -> Result<Decoder> {
+    if dir.join(seal::FILE).exists() {
+        let seal = Seal::read(dir)?;
+        ["config.json", "model.safetensors"].iter().try_for_each(|f| seal.check_file(dir, f))?;
+    }
     let path = dir.join("config.json");
     let json: serde_json::Value = read_json(&path)?;
     let ours = json.get("growthpath").cloned().unwrap_or_default();
     let config: ModelConfig = serde_json::from_value(ours)
         .map_err(|_| Error::format(&path, "was not written by growthpath (no `growthpath` section)"))?;
     let arrays = load_arrays(&dir.join("model.safetensors"))?;
-    let params = from_hf(&config, &arrays, &Device::Cpu)?;
+    let params = from_hf(&config, &arrays, &Device::Cpu).map_err(|e| match e {
+        // What a file lacks is no fault of the command line.
+        Error::Usage(m) => Error::format(dir.join("model.safetensors"), m),
+        e => e,
+    })?;
     Decoder::from_params(config, params)
 }
 
@@ -216,7 +223,7 @@ pub fn moment(arrays: &HashMap<String, Tensor>, dir: &Path, step: u32) -> Result
     Ok(KeyMoments { step, layers })
 }
 
-/// Read a checkpoint back.
+/// Read back a checkpoint that [`newest`] has found.
 ///
 /// # Errors
 /// A missing or damaged file, or one that does not belong to `config`.
