@@ -9,6 +9,7 @@ pub mod data;
 mod error;
 mod hint;
 mod input;
+pub mod live;
 mod memory;
 pub mod model;
 pub mod report;

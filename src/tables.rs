@@ -32,6 +32,22 @@ pub fn number(v: f64) -> String {
     }
 }
 
+/// Words on lines of at most `width` columns.
+pub fn wrapped(text: &str, width: usize) -> Vec<String> {
+    let mut lines = vec![String::new()];
+    for word in text.split_whitespace() {
+        let line = lines.last().map_or(0, |l| l.chars().count());
+        if line > 0 && line + 1 + word.chars().count() > width {
+            lines.push(String::new());
+        }
+        if let Some(line) = lines.last_mut() {
+            *line += if line.is_empty() { "" } else { " " };
+            *line += word;
+        }
+    }
+    lines
+}
+
 /// Columns of every text that is printed.
 pub const WIDTH: usize = 80;
 
@@ -83,5 +99,11 @@ mod tests {
         let t = table(&["a", "bbbb"], &[vec!["x".into(), "1".into()], vec!["yyy".into(), "22".into()]]);
         let widths: Vec<usize> = t.lines().map(|l| l.chars().count()).collect();
         assert!(widths.iter().all(|w| *w == widths[0]), "{t}");
+    }
+
+    #[test]
+    fn text_wraps_at_words() {
+        assert_eq!(wrapped("one two three", 7), ["one two", "three"]);
+        assert_eq!(wrapped("incomprehensible", 4), ["incomprehensible"]);
     }
 }

@@ -15,6 +15,31 @@ fn material() -> &'static Material {
     READ.get_or_init(|| samples::material(tempfile::tempdir().unwrap().path()))
 }
 
+/// The samples as two seeds each: the second one's curves a tenth higher.
+fn seeded() -> &'static Material {
+    static READ: OnceLock<Material> = OnceLock::new();
+    READ.get_or_init(|| {
+        let mut m = material().clone();
+        let again: Vec<RunMaterial> = m
+            .runs
+            .iter()
+            .cloned()
+            .map(|mut r| {
+                r.name += " (seed 2)";
+                r.config["seed"] = 2.into();
+                r.series.spread.layers.iter_mut().flatten().for_each(|v| *v *= 1.1);
+                r.series.eval_loss.values.iter_mut().for_each(|v| *v *= 1.1);
+                r
+            })
+            .collect();
+        for run in &mut m.runs {
+            run.config["seed"] = 1.into();
+        }
+        m.runs.extend(again);
+        m
+    })
+}
+
 /// The samples with the slowed run once more, under another hold and multiplier: a figure compares settings.
 fn both_holds() -> Material {
     let mut m = material().clone();
@@ -94,7 +119,11 @@ fn check(name: &str, drawing: &Drawing) -> String {
 fn every_drawing() -> Vec<(String, Drawing)> {
     let mut all = Vec::new();
     for figure in FIGURES {
-        let of = if figure.name == "sensitivity" { both_holds() } else { material().clone() };
+        let of = match figure.name {
+            "sensitivity" => both_holds(),
+            "seeds" => seeded().clone(),
+            _ => material().clone(),
+        };
         let drawings = figure.drawings(&of);
         assert!(!drawings.is_empty(), "{}: nothing drawn", figure.name);
         all.extend(drawings.into_iter().enumerate().map(|(i, d)| (format!("{} {i}", figure.name), d)));
@@ -166,6 +195,29 @@ fn names_are_kebab_case_unique_and_described() {
     }
     assert_eq!(figure("rate-scatter").unwrap().name, "prediction", "the name it had before");
     assert!(figure("growth").is_none());
+}
+
+#[test]
+fn seeds_are_grouped_by_arm_and_paired_by_seed() {
+    let seeds = figure("seeds").unwrap();
+    assert!(seeds.drawings(material()).is_empty(), "one seed has no band");
+    let drawings = seeds.drawings(seeded());
+    let [spread, loss] = &drawings[..] else { panic!("two drawings") };
+    let arms = material().runs.len();
+    assert_eq!((spread.panels.len(), loss.panels.len()), (arms, arms - 1));
+    for panel in &spread.panels {
+        assert_eq!(panel.note, "2 seeds");
+        let lines = panel.items.iter().filter(|i| matches!(i, model::Item::Line { .. })).count();
+        // Two thin seeds and a mean, for each half.
+        assert_eq!(lines, 6, "{}", panel.title);
+        for item in &panel.items {
+            let model::Item::Line { points, band, .. } = item else { continue };
+            for ((_, mean), (_, low, high)) in points.iter().zip(band) {
+                // Two values a tenth apart: the geometric mean lies within its interval.
+                assert!(low < mean && mean < high, "{low} {mean} {high}");
+            }
+        }
+    }
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! `growthpath export`: a table of a run as CSV or JSON lines, streamed.
+//! `growthpath export`: a table of a run as CSV or JSON lines, streamed; or its curves, while it grows.
 
 use std::io::{BufWriter, Write};
 use std::ops::Range;
@@ -9,6 +9,7 @@ use growthpath_trace::{
     SettlingRow, ShareRow, StepRow, WriteRow,
 };
 
+use super::curves::{self, CurveTarget};
 use super::window;
 use crate::error::{Error, Result};
 
@@ -54,8 +55,21 @@ pub struct Args {
     /// Run directory
     run: PathBuf,
     /// Table
-    #[arg(long, value_enum)]
-    table: TableName,
+    #[arg(long, value_enum, required_unless_present = "to")]
+    table: Option<TableName>,
+    /// Curves for another program's display instead of a table
+    #[arg(long, value_enum, conflicts_with_all = ["table", "window", "format"])]
+    to: Option<CurveTarget>,
+    /// With --to tensorboard: folder of the event file [default: RUN/tensorboard]; with --to jsonl: the file
+    /// [default: standard output]
+    #[arg(long, value_name = "PATH", requires = "to")]
+    out: Option<PathBuf>,
+    /// With --to: go on until the run ends
+    #[arg(long, requires = "to")]
+    follow: bool,
+    /// With --follow: look for new rows every so many seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 5.0, requires = "follow")]
+    every: f64,
     /// Format
     #[arg(long, value_enum, default_value = "csv")]
     format: Format,
@@ -66,8 +80,14 @@ pub struct Args {
 
 /// Run the verb.
 pub fn run(args: &Args) -> Result<()> {
+    if let Some(to) = args.to {
+        return curves::run(&args.run, to, args.out.as_deref(), args.follow.then_some(args.every));
+    }
     let run = Run::open(&args.run)?;
-    match args.table {
+    let Some(table) = args.table else {
+        return Err(Error::usage("export wants --table or --to"));
+    };
+    match table {
         TableName::Steps => rows::<StepRow>(&run, args),
         TableName::Heads => rows::<HeadRow>(&run, args),
         TableName::Writes => rows::<WriteRow>(&run, args),

@@ -8,6 +8,7 @@ mod bench;
 mod check_device;
 mod compare;
 mod completions;
+mod curves;
 mod demo;
 mod device;
 mod examples;
@@ -20,12 +21,12 @@ mod output;
 mod plot;
 mod progress;
 mod report;
-mod seed_table;
 mod signals;
 mod study;
 mod train;
 mod train_args;
 mod verify;
+mod watch;
 mod words;
 
 use std::process::ExitCode;
@@ -58,6 +59,8 @@ pub enum Command {
     Train(Box<train::Args>),
     /// Train several arms over several seeds from a plan file
     Study(study::Args),
+    /// Watch a run while it trains: loss, spread of every layer, verdict so far
+    Watch(watch::Args),
     /// Say why attention grew in a run: shares, prediction, bound, diagnosis
     Analyze(analyze::Args),
     /// Explain the difference between two runs
@@ -86,6 +89,7 @@ fn dispatch(cli: Cli) -> Result<()> {
         Command::Demo(a) => demo::run(&a),
         Command::Train(a) => train::run(&a),
         Command::Study(a) => study::run(&a),
+        Command::Watch(a) => watch::run(&a),
         Command::Analyze(a) => analyze::run(&a),
         Command::Compare(a) => compare::run(&a),
         Command::Plot(a) => plot::run(&a),

@@ -71,6 +71,7 @@ pub const PRESETS: &[(&str, &str)] = &[
     ("gpt", "LayerNorm, learned positions, biases, GELU (HF GPT-2)"),
     ("gpt+geglu", "gpt with a GELU-gated feed-forward of the same size"),
     ("gpt+swiglu", "gpt with a SiLU-gated feed-forward of the same size"),
+    ("gpt+silu", "gpt with an ungated SiLU feed-forward: SwiGLU's activation without its gate"),
     ("gpt+rmsnorm", "gpt with RMSNorm"),
     ("gpt-nobias", "gpt without biases"),
     ("gpt+rope", "gpt with rotary positions"),
@@ -119,6 +120,7 @@ impl ModelConfig {
             "gpt" => {}
             "gpt+geglu" => c.ffn = Ffn::Geglu,
             "gpt+swiglu" => c.ffn = Ffn::Swiglu,
+            "gpt+silu" => c.ffn = Ffn::Silu,
             "gpt+rmsnorm" => c.norm = Norm::RmsNorm,
             "gpt-nobias" => c.bias = false,
             "gpt+rope" => c.pos = Positions::Rope,

@@ -92,6 +92,16 @@ pub fn draw_all(m: &Material, dir: &Path) -> Result<()> {
     save(&pictures(m, FIGURES), dir, &[Format::Png, Format::Svg], Width::Page).map(|_| ())
 }
 
+/// Draw the curves over seeds of a study's runs into `dir`.
+///
+/// # Errors
+/// A run that cannot be read, a folder that cannot be written.
+pub fn draw_seeds(runs: &[Run], dir: &Path) -> Result<()> {
+    let material = read(runs, &[], None)?;
+    let figure = growthpath_figures::figure("seeds");
+    save(&pictures(&material, figure), dir, &[Format::Png, Format::Svg], Width::Page).map(|_| ())
+}
+
 /// Write the report.
 ///
 /// # Errors

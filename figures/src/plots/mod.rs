@@ -12,6 +12,7 @@ mod growth_shares;
 mod lead_lag;
 mod loss;
 mod prediction;
+mod seeds;
 mod sensitivity;
 mod shapley;
 mod spread_heatmap;
@@ -51,6 +52,7 @@ pub const FIGURES: &[Figure] = &[
     Figure { name: "prediction", about: "predicted against measured growth: query weights, key weights, features", draw: prediction::draw },
     Figure { name: "lead-lag", about: "how early signals go with the growth that follows, by lag", draw: lead_lag::draw },
     Figure { name: "growth-bound", about: "growth by the weights under its bound, and the share of coherent growth", draw: growth_bound::draw },
+    Figure { name: "seeds", about: "arms over seeds: spread of both halves and loss against the first arm, with 95 % bands", draw: seeds::draw },
     Figure { name: "tightness", about: "logit change over its two bounds over steps", draw: tightness::draw },
 ];
 
