@@ -21,8 +21,8 @@ from models import NanoGPT  # noqa: E402
 import growthpath  # noqa: E402
 
 ROUNDS, STEPS = (int(v) for v in (sys.argv[1:] + ["5", "10"][len(sys.argv) - 1 :]))
-SHAPE = dict(vocabulary=512, context=128, width=256, layers=6, heads=8)
-BATCH = 16
+SHAPE = dict(vocabulary=512, context=128, width=256, layers=4, heads=4)
+BATCH = 8
 DATA = [torch.as_tensor(tokens(BATCH, 128, 512, i)) for i in range(4)]
 
 
@@ -65,7 +65,7 @@ def recorder(**options):
 VARIANTS = {
     "no recorder": Off,
     "every step, all sequences": recorder(),
-    "every step, 2 of 16 sequences": recorder(sample=2),
+    "every step, 1 of 8 sequences": recorder(sample=1),
     "every step, no logits": recorder(sample=0),
     "every 10th step, all sequences": recorder(every=10),
     "wandb.watch(log='all')": Wandb,
