@@ -7,6 +7,7 @@
 pub mod cli;
 pub mod data;
 mod error;
+mod hint;
 mod input;
 pub mod live;
 mod memory;

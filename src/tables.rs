@@ -1,4 +1,4 @@
-//! Aligned tables and short numbers, for the terminal and the report.
+//! Aligned tables, short numbers and wrapped lines, for the terminal and the report.
 
 use comfy_table::{CellAlignment, Table, presets};
 
@@ -48,6 +48,30 @@ pub fn wrapped(text: &str, width: usize) -> Vec<String> {
     lines
 }
 
+/// Columns of every text that is printed.
+pub const WIDTH: usize = 80;
+
+/// `text` in lines of at most [`WIDTH`] characters, the first after `head`, the others indented as far as `indent`.
+pub fn wrap(head: &str, text: &str, indent: usize) -> String {
+    let (mut out, mut line) = (String::new(), head.to_owned());
+    let mut empty = true;
+    for word in text.split_whitespace() {
+        let gap = usize::from(!empty);
+        if !empty && line.chars().count() + gap + word.chars().count() > WIDTH {
+            out += line.trim_end();
+            out.push('\n');
+            line = " ".repeat(indent);
+            empty = true;
+        }
+        if !empty {
+            line.push(' ');
+        }
+        line += word;
+        empty = false;
+    }
+    out + line.trim_end() + "\n"
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -59,6 +83,15 @@ mod tests {
         assert_eq!(number(1234.567), "1235");
         assert_eq!(number(-0.123_45), "-0.1235");
         assert_eq!(number(1.5e-7), "1.50e-7");
+    }
+
+    #[test]
+    fn lines_are_no_wider_than_the_terminal_and_keep_every_word() {
+        let text = "upper half commits in steps 30..38, ".repeat(9);
+        let wrapped = wrap("  note: ", &text, 4);
+        assert!(wrapped.lines().all(|l| l.chars().count() <= WIDTH), "{wrapped}");
+        let words = |s: &str| s.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+        assert_eq!(words(&wrapped)[1..], words(&text)[..]);
     }
 
     #[test]

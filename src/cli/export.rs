@@ -102,11 +102,12 @@ pub fn run(args: &Args) -> Result<()> {
     }
 }
 
-/// A cell's text from its bits: the shortest that reads back to the same number.
+/// A cell's text from its bits: the shortest that reads back to the same number, nothing for an undefined one.
 fn cell(kind: CellType, bits: u64) -> String {
+    let float = |v: f64, text: String| if v.is_nan() { String::new() } else { text };
     match kind {
-        CellType::F32 => f32::from_bits(bits as u32).to_string(),
-        CellType::F64 => f64::from_bits(bits).to_string(),
+        CellType::F32 => float(f32::from_bits(bits as u32).into(), f32::from_bits(bits as u32).to_string()),
+        CellType::F64 => float(f64::from_bits(bits), f64::from_bits(bits).to_string()),
         CellType::U8 | CellType::U16 | CellType::U32 | CellType::U64 => bits.to_string(),
     }
 }
