@@ -21,9 +21,9 @@ if [ "${1-}" = --sanitize ]; then
 fi
 
 # Without nvcc the program holds no PTX and asks for NVRTC, which the emulator stands in for as well.
-GROWTHPATH_NVCC=none cargo build --release --quiet --features cuda --bin growthpath
+GROWTHPATH_NVCC=none cargo build --release --locked --quiet --features cuda --bin growthpath
 cp target/release/growthpath "$work/growthpath"
-(cd kernels/emu && CARGO_TARGET_DIR="$root/target/emu" nice cargo build --release --quiet -p growthpath-emu-driver "${features[@]}")
+(cd kernels/emu && CARGO_TARGET_DIR="$root/target/emu" nice cargo build --release --locked --quiet -p growthpath-emu-driver "${features[@]}")
 mkdir "$work/lib"
 cp target/emu/release/libcuda.so "$work/lib/"
 # One library under three names: links, for copies would be three devices.

@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use growthpath_trace::shown_path;
+
 /// What can go wrong in training and in the command line's work.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -9,7 +11,7 @@ pub enum Error {
     #[error("{0}")]
     Usage(String),
     /// A file could not be read or written.
-    #[error("{}: {source}", path.display())]
+    #[error("{}: {source}", shown_path(path))]
     Io {
         /// The file.
         path: PathBuf,
@@ -17,7 +19,7 @@ pub enum Error {
         source: std::io::Error,
     },
     /// A file was read but is not what it should be.
-    #[error("{}: {message}", path.display())]
+    #[error("{}: {message}", shown_path(path))]
     Format {
         /// The file.
         path: PathBuf,
@@ -27,6 +29,9 @@ pub enum Error {
     /// Training stopped because the loss or a gradient was no longer a number.
     #[error("{0}")]
     Diverged(String),
+    /// A study of which some runs did not finish.
+    #[error("{0}")]
+    Incomplete(String),
     /// A signal asked to stop (exit code 128 and its number).
     #[error("{what}. Go on with: {mend}")]
     Interrupted {

@@ -7,10 +7,16 @@
 pub mod cli;
 pub mod data;
 mod error;
+mod hint;
+mod input;
+pub mod live;
+mod memory;
 pub mod model;
+pub mod qk_import;
 pub mod report;
 pub mod study;
 mod tables;
 pub mod train;
+mod verify;
 
 pub use error::{Error, Result};

@@ -141,6 +141,25 @@ pub struct Incomparable {
     pub mend: String,
 }
 
+impl AnalysisError {
+    /// Whether a file is damaged or incomplete, rather than without anything to say.
+    pub fn is_damage(&self) -> bool {
+        matches!(self, Self::Trace(_) | Self::BrokenProbe { .. })
+    }
+}
+
+/// What a run says, `None` where it has nothing to say of the kind; damage stays an error.
+///
+/// # Errors
+/// Those of [`AnalysisError::is_damage`].
+pub fn undamaged<T>(found: Result<T>) -> Result<Option<T>> {
+    match found {
+        Ok(found) => Ok(Some(found)),
+        Err(e) if e.is_damage() => Err(e),
+        Err(_) => Ok(None),
+    }
+}
+
 /// Result with this crate's [`AnalysisError`].
 pub type Result<T> = std::result::Result<T, AnalysisError>;
 

@@ -23,6 +23,7 @@
 //! together, per layer and head; logits are post-scale.
 
 pub mod accounting;
+pub mod arms;
 pub mod bound;
 pub mod compare;
 pub mod diagnosis;
@@ -36,6 +37,7 @@ pub mod maturity;
 pub mod moments;
 pub mod paths;
 pub mod prediction;
+pub mod probe_rows;
 pub mod read;
 pub mod spectral;
 pub mod statistics;
@@ -60,7 +62,7 @@ pub use bound::{HeadBound, bound, growth_bound};
 pub use corners::GrowthParts;
 pub use drift::{DriftSensitivity, drift_shares};
 pub use energy::{EnergySensitivity, energy_shares};
-pub use error::{AnalysisError, Incomparable, Result};
+pub use error::{AnalysisError, Incomparable, Result, undamaged};
 pub use factors::{EndFactor, Factors, energy_bound, factorize};
 pub use interval::{
     HeadInterval, LayerChange, LayerInterval, LayerProbe, layer_intervals, prepare_layers, probe_interval,

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 #[derive(Debug, thiserror::Error)]
 pub enum FigureError {
     /// The file could not be written.
-    #[error("cannot write the figure {path}: {source}; check that the folder exists and is writable", path = .path.display())]
+    #[error("cannot write the figure {path}: {source}; check that the folder exists and is writable", path = growthpath_trace::shown_path(.path))]
     Write {
         /// The file asked for.
         path: PathBuf,

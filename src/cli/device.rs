@@ -3,7 +3,7 @@
 use clap::ValueEnum;
 
 use crate::error::Result;
-use crate::train::{Device, TrainConfig};
+use crate::train::{Device, TrainConfig, sizes};
 
 /// Devices on the command line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -16,10 +16,21 @@ pub enum DeviceArg {
     Cuda,
 }
 
+impl DeviceArg {
+    /// As on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Cpu => "cpu",
+            Self::Cuda => "cuda",
+        }
+    }
+}
+
 /// The device for a run.
 ///
 /// # Errors
-/// A GPU that was asked for and is not there, or a configuration that the device does not train.
+/// A GPU that was asked for and is not there, a configuration that the device does not train, or sizes that cannot fit.
 pub fn pick(arg: DeviceArg, config: &TrainConfig) -> Result<Device> {
     let device = match arg {
         DeviceArg::Cpu => Device::Cpu,
@@ -30,5 +41,6 @@ pub fn pick(arg: DeviceArg, config: &TrainConfig) -> Result<Device> {
         },
     };
     device.check(config)?;
+    sizes::fit(config, matches!(device, Device::Cpu))?;
     Ok(device)
 }

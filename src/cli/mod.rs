@@ -1,41 +1,47 @@
 //! The command line: one file a verb; this one holds the list, the exit codes and the error format.
 //!
-//! Exit codes: 0 done, 1 failed, 2 the command line or a value on it cannot be used.
+//! Exit codes: 0 done; 2 the command line or a value on it cannot be used; 1 everything else: files, divergence, a bug.
 
 mod analyze;
+mod analyze_text;
 mod bench;
 mod check_device;
 mod compare;
 mod completions;
+mod curves;
 mod demo;
 mod device;
+mod examples;
 mod export;
 mod given;
+mod import;
 mod inspect;
 mod losses;
+mod outcome;
 mod output;
 mod plot;
 mod progress;
 mod report;
-mod seed_table;
 mod signals;
 mod study;
 mod train;
 mod train_args;
 mod verify;
+mod watch;
+mod words;
 
 use std::process::ExitCode;
 
-use clap::{CommandFactory, Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
-use crate::data::DataError;
-use crate::error::{Error, Result};
+use crate::error::Result;
 
 /// Measure, predict and explain how attention grows during language-model pretraining.
 #[derive(Debug, Parser)]
 #[command(name = "growthpath", version, propagate_version = true, subcommand_required = true)]
 #[command(
-    after_help = "Start with `growthpath demo`: four small models, their figures and a report in minutes."
+    after_help = "Start with `growthpath demo`: four small models, their figures and a report in minutes.\n\
+                  Examples of every verb: growthpath VERB --help"
 )]
 pub struct Cli {
     /// The verb.
@@ -47,12 +53,15 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Train four small arms (GPT and LLaMA, with and without slowed upper Q/K), analyse them, draw, report
+    #[command(args_override_self = true)]
     Demo(demo::Args),
     /// Train one model and record how its attention grows
     #[command(args_override_self = true, allow_negative_numbers = true)]
     Train(Box<train::Args>),
     /// Train several arms over several seeds from a plan file
     Study(study::Args),
+    /// Watch a run while it trains: loss, spread of every layer, verdict so far
+    Watch(watch::Args),
     /// Say why attention grew in a run: shares, prediction, bound, diagnosis
     Analyze(analyze::Args),
     /// Explain the difference between two runs
@@ -61,12 +70,14 @@ pub enum Command {
     Plot(plot::Args),
     /// Write a self-contained HTML report of saved runs
     Report(report::Args),
-    /// Spectral view of attention in checkpoints (ours, or Hugging Face GPT-2 and LLaMA layouts)
+    /// Spectral view of attention in checkpoints: ours, or those of the architectures that transformers has
     Inspect(inspect::Args),
     /// Check a run's integrity and every identity that its rows must satisfy
     Verify(verify::Args),
-    /// Write a table of a run as CSV or JSON lines
+    /// Write a table of a run as CSV or JSON lines, or runs as one Parquet dataset
     Export(export::Args),
+    /// Take a run whose Parquet files another program wrote
+    Import(import::Args),
     /// Measure what telemetry, recording and probes cost on this machine
     #[command(args_override_self = true, allow_negative_numbers = true)]
     Bench(Box<bench::Args>),
@@ -81,6 +92,7 @@ fn dispatch(cli: Cli) -> Result<()> {
         Command::Demo(a) => demo::run(&a),
         Command::Train(a) => train::run(&a),
         Command::Study(a) => study::run(&a),
+        Command::Watch(a) => watch::run(&a),
         Command::Analyze(a) => analyze::run(&a),
         Command::Compare(a) => compare::run(&a),
         Command::Plot(a) => plot::run(&a),
@@ -88,15 +100,35 @@ fn dispatch(cli: Cli) -> Result<()> {
         Command::Inspect(a) => inspect::run(&a),
         Command::Verify(a) => verify::run(&a),
         Command::Export(a) => export::run(&a),
+        Command::Import(a) => import::run(&a),
         Command::Bench(a) => bench::run(&a),
         Command::CheckDevice(a) => check_device::run(&a),
-        Command::Completions(a) => completions::run(&a, Cli::command()),
+        Command::Completions(a) => completions::run(&a, examples::with_examples(Cli::command())),
     }
+}
+
+/// Do what `args` (without the program's name) ask for, as the program would, and return what it would print.
+///
+/// # Errors
+/// As the verb; an argument that cannot be parsed.
+pub fn captured(args: impl IntoIterator<Item = std::ffi::OsString>) -> Result<String> {
+    let all = std::iter::once("growthpath".into()).chain(args);
+    let cli = Cli::try_parse_from(all).map_err(|e| crate::Error::usage(e.to_string()))?;
+    output::captured(|| dispatch(cli))
+}
+
+/// The configuration that a list of training flags stands for, but for the vocabulary, which the tokenizer decides.
+///
+/// # Errors
+/// A flag that is unknown or cannot be used.
+pub fn training_configuration(flags: &[String]) -> Result<crate::train::TrainConfig> {
+    study::parse_flags(flags)?.resolve()
 }
 
 /// Parse the command line, do it, and turn the outcome into an exit code.
 pub fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
+    let matches = examples::with_examples(Cli::command()).try_get_matches();
+    let cli = match matches.and_then(|m| Cli::from_arg_matches(&m)) {
         Ok(cli) => cli,
         Err(e) => {
             // Help and version are not errors; a closed pipe behind them is nobody's fault.
@@ -104,27 +136,15 @@ pub fn main() -> ExitCode {
             return ExitCode::from(if e.use_stderr() { 2 } else { 0 });
         }
     };
-    match dispatch(cli) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(e @ Error::Interrupted { .. }) => {
-            progress::note(&format!("growthpath: {e}"));
-            ExitCode::from(exit_code(&e))
-        }
-        Err(e) if output::is_broken_pipe(&e) => ExitCode::SUCCESS,
-        Err(e) => {
-            use std::io::Write;
-            let _ = writeln!(std::io::stderr(), "growthpath: error: {e}");
-            ExitCode::from(exit_code(&e))
-        }
-    }
+    outcome::of(|| dispatch(cli))
 }
 
-fn exit_code(e: &Error) -> u8 {
-    match e {
-        // As shells have it.
-        Error::Interrupted { signal, .. } => 128_u8.saturating_add(u8::try_from(*signal).unwrap_or(0)),
-        Error::Usage(_) | Error::Data(DataError::TokenizerName { .. }) => 2,
-        _ => 1,
+/// Two run numbers, `A:B`.
+fn pair(text: &str) -> std::result::Result<(usize, usize), String> {
+    let numbers = text.split_once(':').and_then(|(a, b)| Some((a.parse().ok()?, b.parse().ok()?)));
+    match numbers {
+        Some((a, b)) if a != b => Ok((a, b)),
+        _ => Err(format!("`{text}` is not two different run numbers such as 1:2")),
     }
 }
 

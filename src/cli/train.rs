@@ -3,18 +3,19 @@
 use std::path::PathBuf;
 use std::time::Instant;
 
-use growthpath_trace::Run;
+use growthpath_trace::{LONGEST_LABEL, Run, shown_path};
 
 use super::device::{DeviceArg, pick};
 use super::progress::{Progress, note};
 use super::train_args::{TrainArgs, data_source, tokenizer};
+use super::words::shell;
 use super::{given, output};
 use crate::data::{Dataset, Stage};
 use crate::error::{Error, Result};
 use crate::model::params::count;
 use crate::train::config::ProbeTimes;
 use crate::train::safeguard::{MINUTES, set_interval};
-use crate::train::{Device, Outcome, Resume, TrainConfig, resume, stop, train};
+use crate::train::{Device, Outcome, Resume, TrainConfig, resume, sizes, stop, train};
 
 /// Arguments of `growthpath train`.
 #[derive(Debug, Clone, clap::Args)]
@@ -64,18 +65,42 @@ pub fn set_threads(threads: Option<usize>) -> Result<()> {
 
 /// Load and tokenize a run's text, saying so when it takes long.
 pub fn load_data(config: &mut TrainConfig, quiet: bool) -> Result<Dataset> {
+    sizes::fit(config, false)?;
     let started = Instant::now();
     let mut said = false;
     let mut on = |stage: Stage, done: u64, all: u64| {
         if !said && !quiet && started.elapsed().as_secs() >= 1 {
             said = true;
-            note(&format!("preparing text: {stage:?} ({done} of {all} bytes)"));
+            note(&format!("{stage}: {:.1} of {:.1} MB", done as f64 / 1e6, all as f64 / 1e6));
         }
     };
     let spec = tokenizer(&config.tokenizer)?;
     let data = Dataset::load(&data_source(&config.data), &spec, config.model.context, &mut on)?;
-    config.model.vocab = data.info().vocab_size;
+    let entries = data.info().vocab_size;
+    if let Some(init) = config.init.as_ref().filter(|i| entries > i.vocab) {
+        return Err(Error::usage(format!(
+            "the tokenizer has {entries} entries, the embedding of {} {}: give the tokenizer of that checkpoint",
+            init.checkpoint.display(),
+            init.vocab
+        )));
+    }
+    settle_vocab(config, &data)?;
     Ok(data)
+}
+
+/// The tokenizer decides the vocabulary; one that was asked for may be larger (padded), not smaller.
+pub fn settle_vocab(config: &mut TrainConfig, data: &Dataset) -> Result<()> {
+    let entries = data.info().vocab_size;
+    match config.model.vocab {
+        0 => config.model.vocab = entries,
+        asked if asked < entries => {
+            return Err(Error::usage(format!(
+                "vocabulary of {asked}: the tokenizer has {entries} entries; leave --set vocab out, or give at least as many to pad it"
+            )));
+        }
+        _ => {}
+    }
+    sizes::fit(config, false)
 }
 
 /// Train with a progress display.
@@ -103,11 +128,11 @@ pub fn resume_shown(
     quiet: bool,
 ) -> Result<Outcome> {
     for s in &from.skipped {
-        note(&format!("skipped {}: {}", s.dir.display(), s.why));
+        note(&format!("skipped {}: {}", shown_path(&s.dir), s.why));
     }
     let out = from.run().to_owned();
     let Some(step) = from.from.as_ref().map(|f| f.step) else {
-        note(&format!("{}: stopped before its first checkpoint: starting again", out.display()));
+        note(&format!("{}: stopped before its first checkpoint: starting again", shown_path(&out)));
         from.discard()?;
         return train_shown(config, data, &out, label, device, quiet);
     };
@@ -135,8 +160,13 @@ pub fn run(args: &Args) -> Result<()> {
     let (mut config, label) = if args.resume {
         stored(args)?
     } else {
+        // Before any text is read: tokenizing takes a while.
+        if args.out.join("run.json").exists() {
+            return Err(growthpath_trace::Error::AlreadyARun { path: args.out.clone() }.into());
+        }
         let config = args.train.resolve()?;
         let label = args.label.clone().unwrap_or_else(|| config.label());
+        bounded(&label)?;
         (config, label)
     };
     config.validate_without_text()?;
@@ -149,14 +179,7 @@ pub fn run(args: &Args) -> Result<()> {
     if args.profile {
         profile_start(&device)?;
     }
-    let stored = config.model.vocab;
     let data = load_data(&mut config, args.quiet)?;
-    if args.resume && stored != config.model.vocab {
-        return Err(Error::usage(format!(
-            "the tokenizer now has {} entries, the run was started with {stored}",
-            config.model.vocab
-        )));
-    }
     config.validate()?;
     if !args.quiet {
         note(&describe(&config, &data, &device));
@@ -174,6 +197,16 @@ pub fn run(args: &Args) -> Result<()> {
         text += &profile_end(&device, &outcome)?;
     }
     output::print(&text)
+}
+
+/// A label that a figure has room for.
+fn bounded(label: &str) -> Result<()> {
+    match label.chars().count() {
+        n if n > LONGEST_LABEL => Err(Error::usage(format!(
+            "--label has {n} characters, at most {LONGEST_LABEL} are shown: shorten it"
+        ))),
+        _ => Ok(()),
+    }
 }
 
 fn profile_start(device: &Device) -> Result<()> {
@@ -263,7 +296,7 @@ fn thousands(n: usize) -> String {
 }
 
 fn summary(c: &TrainConfig, o: &Outcome, args: &Args) -> String {
-    let run = args.out.display();
+    let run = shell(&args.out);
     // A resume from the last checkpoint has no step to time.
     let speed = match o.tokens {
         0 => String::new(),
@@ -271,11 +304,12 @@ fn summary(c: &TrainConfig, o: &Outcome, args: &Args) -> String {
     };
     format!(
         "validation loss {:.4} nats/token (perplexity {:.2}) after {} steps{speed}\n{}\
-         run: {run}\nnext: growthpath analyze {run} | growthpath plot {run} --figure all --out figures\n",
+         run: {}\nnext:\n  growthpath analyze {run}\n  growthpath report {run}\n  growthpath plot {run} --out figures\n",
         o.valid_loss,
         o.valid_loss.exp(),
         c.steps,
         probing(c, o),
+        shown_path(&args.out),
     )
 }
 

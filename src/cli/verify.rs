@@ -2,12 +2,14 @@
 
 use std::path::{Path, PathBuf};
 
-use growthpath_analysis::read::{Place, Verification, agreement, verify};
-use growthpath_trace::{Problem, ProblemKind, Run};
+use growthpath_analysis::read::{Agreement, Place, Verification, agreement, verify};
+use growthpath_trace::{Problem, ProblemKind, Run, Table};
+use serde::Serialize;
 
 use super::output::{self, table};
 use crate::error::{Error, Result};
 use crate::train::damage;
+use crate::verify::{Completeness, completeness};
 
 /// Arguments of `growthpath verify`.
 #[derive(Debug, Clone, clap::Args)]
@@ -26,13 +28,26 @@ pub struct Args {
     json: bool,
 }
 
+/// What is printed as JSON.
+#[derive(Serialize)]
+struct Whole<'a> {
+    #[serde(flatten)]
+    verification: &'a Verification,
+    completeness: &'a Completeness,
+}
+
 /// Run the verb: exit code 1 when anything is wrong.
 pub fn run(args: &Args) -> Result<()> {
+    if args.tolerance.is_nan() || args.tolerance < 0.0 {
+        return Err(Error::usage(format!("--tolerance must be 0 or more, got {}", args.tolerance)));
+    }
     if let Some(other) = &args.against {
         return compare(args, other);
     }
     let run = Run::open(&args.run)?;
     let mut v = verify(&run)?;
+    let (complete, problems) = completeness(&run)?;
+    v.integrity.problems.extend(problems);
     let damage = damage(&run).into_iter();
     v.integrity.problems.extend(damage.map(|(file, message)| Problem {
         file,
@@ -40,9 +55,9 @@ pub fn run(args: &Args) -> Result<()> {
         message,
     }));
     if args.json {
-        output::json(&v)?;
+        output::json(&Whole { verification: &v, completeness: &complete })?;
     } else {
-        output::print(&text(&v))?;
+        output::print(&text(&v, &complete))?;
     }
     if v.ok() {
         return Ok(());
@@ -63,15 +78,17 @@ fn compare(args: &Args, other: &Path) -> Result<()> {
     } else {
         let rows: Vec<Vec<String>> = all
             .iter()
+            .filter(|a| a.rows > 0)
             .map(|a| {
                 let worst = format!("{:.2e}", a.worst);
                 vec![a.table.into(), a.column.into(), a.rows.to_string(), worst, place(a.at)]
             })
             .collect();
         let mut text = table(&["table", "column", "rows", "largest difference", "at"], &rows);
+        text += &format!("\ncompared: {}\n", compared(&all));
         text += &match above {
-            0 => format!("\nevery column agrees within {:.0e}\n", args.tolerance),
-            n => format!("\n{n} columns differ by more than {:.0e}\n", args.tolerance),
+            0 => format!("every column agrees within {:.0e}\n", args.tolerance),
+            n => format!("{n} columns differ by more than {:.0e}\n", args.tolerance),
         };
         output::print(&text)?;
     }
@@ -81,16 +98,27 @@ fn compare(args: &Args, other: &Path) -> Result<()> {
     }
 }
 
+/// Every table that there is, with the rows compared.
+fn compared(all: &[Agreement]) -> String {
+    let rows = |t: &Table| all.iter().filter(|a| a.table == t.name()).map(|a| a.rows).max().unwrap_or(0);
+    Table::ALL.iter().map(|t| format!("{t} {}", rows(t))).collect::<Vec<_>>().join(", ")
+}
+
 fn place(at: Option<Place>) -> String {
     let Some(p) = at else { return "-".into() };
     let part = |name: &str, v: Option<u16>| v.map_or(String::new(), |v| format!(" {name} {v}"));
     format!("step {}{}{}", p.step, part("layer", p.layer), part("head", p.head))
 }
 
-fn text(v: &Verification) -> String {
+fn text(v: &Verification, complete: &Completeness) -> String {
     let mut out = String::new();
     let parts: Vec<String> = v.integrity.rows.iter().map(|(t, n)| format!("{t} {n}")).collect();
-    out += &format!("integrity: {} parts; rows: {}\n\n", v.integrity.parts, parts.join(", "));
+    out += &format!("integrity: {} parts; rows: {}\n", v.integrity.parts, parts.join(", "));
+    let asked: Vec<String> = complete.measurements.iter().map(|(t, n)| format!("{t} {n}")).collect();
+    if !asked.is_empty() {
+        out += &format!("asked for by the configuration: {}\n", asked.join(", "));
+    }
+    out += "\n";
     let rows: Vec<Vec<String>> = v
         .checks
         .iter()
@@ -117,6 +145,14 @@ fn text(v: &Verification) -> String {
     }
     for u in &v.unread {
         out += &format!("unread: {u}\n");
+    }
+    for s in &v.integrity.strays {
+        out += &format!(
+            "stray: {s}: left by a crash; the next writer removes it, other readers may trip over it\n"
+        );
+    }
+    for n in &complete.notes {
+        out += &format!("note: {n}\n");
     }
     out += if v.ok() { "\nall checks hold\n" } else { "\nFAILED\n" };
     out

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use growthpath_trace::shown_path;
 use serde::{Deserialize, Serialize};
 
 use super::batch::Batch;
@@ -44,6 +45,17 @@ pub enum Stage {
     EncodeTrain,
     /// Encoding the validation text.
     EncodeValid,
+}
+
+impl std::fmt::Display for Stage {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Read => "reading the text",
+            Self::TrainTokenizer => "training the tokenizer",
+            Self::EncodeTrain => "tokenizing the training text",
+            Self::EncodeValid => "tokenizing the validation text",
+        })
+    }
 }
 
 /// What a run records about its data.
@@ -126,7 +138,13 @@ impl Dataset {
             let ids = tokenizer.encode_long(&text.text, &mut |done, total| progress(stage, done, total))?;
             if ids.len() <= context {
                 let (name, tokens) = (text.name.clone(), ids.len());
-                return Err(DataError::TooShort { name, tokens, need: context + 1, context, mend });
+                return Err(DataError::TooShort {
+                    name,
+                    tokens,
+                    need: context.saturating_add(1),
+                    context,
+                    mend,
+                });
             }
             Ok(TokenStream::new(ids))
         };
@@ -238,14 +256,13 @@ fn read(source: &Source) -> Result<(Text, Text, bool)> {
             Ok((part("training", *seed, *bytes), valid, false))
         }
         Source::Files { train, valid: Some(valid) } => {
-            let text = |path: &Path| -> Result<Text> {
-                Ok(Text { name: path.display().to_string(), text: read_text(path)? })
-            };
+            let text =
+                |path: &Path| -> Result<Text> { Ok(Text { name: shown_path(path), text: read_text(path)? }) };
             Ok((text(train)?, text(valid)?, false))
         }
         Source::Files { train, valid: None } => {
             let mut text = read_text(train)?;
-            let name = train.display().to_string();
+            let name = shown_path(train);
             let valid = text.split_off(nine_tenths(&text));
             let valid = Text { name: format!("{name} (last tenth)"), text: valid };
             Ok((Text { name, text }, valid, true))

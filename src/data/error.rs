@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use growthpath_trace::shown_path;
+
 /// The module's result.
 pub type Result<T> = std::result::Result<T, DataError>;
 
@@ -10,27 +12,45 @@ pub type Result<T> = std::result::Result<T, DataError>;
 #[non_exhaustive]
 pub enum DataError {
     /// The file is not there.
-    #[error("{}: no such file; check the path, or leave --data out to train on the built-in corpus", .path.display())]
+    #[error("{}: no such file; check the path, or leave --data out to train on the built-in corpus", shown_path(.path))]
     Missing {
         /// The file asked for.
         path: PathBuf,
     },
     /// A folder stands where a text file was expected.
-    #[error("{}: is a directory; name one UTF-8 text file in it", .path.display())]
+    #[error("{}: is a directory; name one UTF-8 text file in it", shown_path(.path))]
     Directory {
         /// The folder.
         path: PathBuf,
     },
     /// The file holds no byte.
-    #[error("{}: the file is empty; give a text file of at least a few thousand bytes", .path.display())]
+    #[error("{}: the file is empty; give a text file of at least a few thousand bytes", shown_path(.path))]
     Empty {
         /// The file.
         path: PathBuf,
     },
+    /// The file is no text.
+    #[error("{}: is not UTF-8 text: {what}; {mend}", shown_path(.path))]
+    NotText {
+        /// The file.
+        path: PathBuf,
+        /// What it looks like.
+        what: &'static str,
+        /// What to do.
+        mend: &'static str,
+    },
+    /// A pipe, a device, or more than there is room for.
+    #[error("{}: {why}", shown_path(.path))]
+    Refused {
+        /// The file.
+        path: PathBuf,
+        /// Why it is not read.
+        why: String,
+    },
     /// The file is not UTF-8.
     #[error(
-        "{}: not UTF-8 at byte {offset} (0x{byte:02x}); convert the file (for example `iconv -f LATIN1 -t UTF-8`) or cut the bad bytes out",
-        .path.display()
+        "{}: not UTF-8 at byte {offset} (0x{byte:02x}); if it is text of another encoding convert it (for example `iconv -f LATIN1 -t UTF-8`), otherwise cut the bad bytes out",
+        shown_path(.path)
     )]
     Utf8 {
         /// The file.
@@ -41,7 +61,7 @@ pub enum DataError {
         byte: u8,
     },
     /// The operating system refused.
-    #[error("{}: cannot {action}: {source}", .path.display())]
+    #[error("{}: cannot {action}: {source}", shown_path(.path))]
     Io {
         /// The file.
         path: PathBuf,

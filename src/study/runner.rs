@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use growthpath_trace::{Run, Status, is_unborn};
+use growthpath_trace::{Run, Status, is_unborn, shown_path};
 
 use crate::error::{Error, Result};
 use crate::train::cadence::like::like;
@@ -57,13 +57,14 @@ impl Job {
         Ok(())
     }
 
-    /// Take over the probe times of [`Job::like`], unless that run diverged: its times end where it ended.
+    /// Take over the probe times of [`Job::like`], unless that run is not complete: it failed, or it diverged and its times
+    /// end there.
     ///
     /// # Errors
     /// When that run cannot be read.
     pub fn settle_probe_times(&mut self) -> Result<()> {
         if let (Some(run), ProbeTimes::Auto { budget, .. }) = (&self.like, &self.config.probe.times) {
-            if Run::open(run)?.info().status == Status::Diverged {
+            if !Run::open(run).is_ok_and(|r| r.info().status == Status::Complete) {
                 return Ok(());
             }
             self.config.probe.times = like(run, *budget)?;
@@ -96,7 +97,7 @@ pub fn state(folder: &Path, config: &TrainConfig) -> Result<State> {
     if stored.as_ref() != Some(config) {
         return Err(Error::usage(format!(
             "{}: holds a run of another configuration; choose another --out or remove it",
-            folder.display()
+            shown_path(folder)
         )));
     }
     match run.info().status {

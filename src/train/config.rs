@@ -89,6 +89,13 @@ pub enum ProbeTimes {
     },
 }
 
+impl ProbeTimes {
+    /// Whether anything is measured at times that recorded rows decide.
+    pub fn are_chosen(&self) -> bool {
+        matches!(self, Self::Auto { .. } | Self::Like { .. })
+    }
+}
+
 /// Steps as one string: a run's description stays readable, and two descriptions differ in one line.
 mod listed {
     use serde::{Deserialize, Deserializer, Serializer, de::Error};
@@ -127,6 +134,9 @@ pub struct TrainConfig {
     pub data: DataConfig,
     /// `bytes`, `gpt2`, `bpe:N` or a tokenizer file.
     pub tokenizer: String,
+    /// The checkpoint whose weights the run begins with; none = random weights.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub init: Option<super::init::Init>,
     /// Sequences a batch.
     pub batch: usize,
     /// Optimizer steps.
@@ -172,6 +182,7 @@ impl TrainConfig {
     /// The first value that makes no sense, with the mend.
     pub fn validate(&self) -> Result<()> {
         self.model.validate()?;
+        super::sizes::counted(self)?;
         let bad = |m: String| Err(Error::usage(m));
         if self.steps == 0 {
             return bad("--steps must be at least 1".into());
@@ -182,7 +193,6 @@ impl TrainConfig {
         if self.eval_sequences == 0 {
             return bad("--eval-sequences must be at least 1".into());
         }
-        super::limits::check(self)?;
         self.validate_optimizer()?;
         let lr = self.schedule.lr;
         if !(lr.is_finite() && lr > 0.0) {

@@ -31,7 +31,10 @@ impl Resume {
         let lock = RunLock::take(run)?;
         // Once more: what was there before belonged to whoever held the lock.
         if Run::open(run)?.info().status == Status::Complete {
-            return Err(Error::usage(format!("{}: the run is complete; nothing to resume", run.display())));
+            return Err(Error::usage(format!(
+                "{}: the run is complete; nothing to resume",
+                growthpath_trace::shown_path(run)
+            )));
         }
         let choice = checkpoint::newest(run)?;
         Ok(Self { run: run.to_owned(), lock, from: choice.found, skipped: choice.skipped })

@@ -97,7 +97,7 @@ impl<B: Backend> Trainer<'_, B> {
                 self.save(done, true)?;
             }
         }
-        let (steps, run) = (self.config.steps, self.run.display());
+        let (steps, run) = (self.config.steps, growthpath_trace::shown_path(self.run));
         let name = stop::name(signal);
         let interrupted = Error::Interrupted {
             signal,

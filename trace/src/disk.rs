@@ -6,11 +6,12 @@
 //! anew (a planted link is never followed) with the umask's mode.
 
 use std::fs::{self, File};
-use std::io::{ErrorKind, Read, Write};
+use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::error::{Error, Result};
+use crate::input::{self, Refusal};
 
 /// Ending of files and folders that are being written.
 const TEMPORARY: &str = ".tmp";
@@ -178,20 +179,12 @@ pub(crate) fn remove(path: &Path) -> Result<()> {
     sync_dir(parent(path))
 }
 
-/// Reads a whole file of at most `limit` bytes; the buffer never outgrows what the file really holds.
+/// Reads a whole regular file of at most `limit` bytes.
 pub(crate) fn read_whole(path: &Path, limit: u64) -> Result<Vec<u8>> {
-    let file = File::open(path).map_err(Error::io("open", path))?;
-    let size = file.metadata().map_err(Error::io("examine", path))?.len();
-    if size > limit {
-        return Err(Error::corrupt(
-            path,
-            format!("it has {size} bytes, more than the {limit} that one may have"),
-        ));
-    }
-    // The size is at most `limit`, and a file that grows meanwhile is cut off there.
-    let mut bytes = Vec::with_capacity(size as usize);
-    file.take(limit).read_to_end(&mut bytes).map_err(Error::io("read", path))?;
-    Ok(bytes)
+    input::read(path, limit).map_err(|refusal| match refusal {
+        Refusal::Io(source) => Error::Io { action: "read", path: path.to_owned(), source },
+        other => Error::corrupt(path, format!("it {other}")),
+    })
 }
 
 /// Creates something under a new temporary name beside `path`.

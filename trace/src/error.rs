@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::shown::shown_path;
 use crate::table::Table;
 
 /// Shorthand for results of this crate.
@@ -12,7 +13,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 #[non_exhaustive]
 pub enum Error {
     /// The operating system refused.
-    #[error("cannot {action} {}: {source}", path.display())]
+    #[error("cannot {action} {}: {source}", shown_path(path))]
     Io {
         /// What was tried, as a verb.
         action: &'static str,
@@ -22,19 +23,22 @@ pub enum Error {
         source: std::io::Error,
     },
     /// The directory to read is not there.
-    #[error("{} does not exist: give the directory that a training run wrote", path.display())]
+    #[error("{} does not exist: give the directory that a training run wrote", shown_path(path))]
     Missing {
         /// The path given.
         path: PathBuf,
     },
     /// The directory exists but holds no `run.json`.
-    #[error("{} is not a run directory: it has no run.json", path.display())]
+    #[error("{} is not a run directory: it has no run.json", shown_path(path))]
     NotARun {
         /// The path given.
         path: PathBuf,
     },
     /// The run was recorded under a schema that this program does not read.
-    #[error("{} has schema version {found}, this program reads version {supported}: record the run again, or use the release that wrote it", path.display())]
+    #[error(
+        "{} has schema version {found}, this program reads version {supported}: record the run again, or use the release that wrote it",
+        shown_path(path)
+    )]
     SchemaVersion {
         /// The file that says so.
         path: PathBuf,
@@ -44,7 +48,7 @@ pub enum Error {
         supported: u32,
     },
     /// `run.json` or `manifest.json` is not the JSON expected.
-    #[error("{} cannot be understood: {source}", path.display())]
+    #[error("{} cannot be understood: {source}", shown_path(path))]
     Json {
         /// The file.
         path: PathBuf,
@@ -52,36 +56,59 @@ pub enum Error {
         source: serde_json::Error,
     },
     /// The directory to create already holds a run.
-    #[error("{} already holds a run: resume it, or choose another directory", path.display())]
+    #[error("{} already holds a run: resume it, or choose another directory", shown_path(path))]
     AlreadyARun {
         /// The directory.
         path: PathBuf,
     },
     /// The directory to create holds something else.
-    #[error("{} is not empty: choose a new or empty directory for the run", path.display())]
+    #[error("{} is not empty: choose a new or empty directory for the run", shown_path(path))]
     NotEmpty {
         /// The directory.
         path: PathBuf,
     },
     /// Another process writes this run.
-    #[error("{} is being written by another process: wait for it or stop it first", path.display())]
+    #[error("{} is being written by another process: wait for it or stop it first", shown_path(path))]
     InUse {
         /// The directory.
         path: PathBuf,
     },
     /// The directory that was being written has gone, and another one has its name.
-    #[error("{} was replaced by another directory while it was being written: this process records no more", path.display())]
+    #[error(
+        "{} was replaced by another directory while it was being written: this process records no more",
+        shown_path(path)
+    )]
     Replaced {
         /// The directory.
         path: PathBuf,
     },
     /// A file of the run is damaged, or is not what the manifest says.
-    #[error("{} is damaged: {what}", path.display())]
+    #[error("{} is damaged: {what}", shown_path(path))]
     Corrupt {
         /// The file.
         path: PathBuf,
         /// What is wrong with it.
         what: String,
+    },
+    /// A Parquet file that another program wrote does not hold a table's columns.
+    #[error("{}: {what}", path.display())]
+    Foreign {
+        /// The file.
+        path: PathBuf,
+        /// What was found and what was expected.
+        what: String,
+    },
+    /// A directory to import has no table.
+    #[error("{} holds no table: put the Parquet files of each into a folder of its name (steps, heads, ...), or into TABLE.parquet", path.display())]
+    NoTables {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// A dataset has a run of this arm and seed already.
+    #[error("{} exists: the dataset has a run of this arm and seed; give the run a label of its own, or write a new dataset", path.display())]
+    PartitionExists {
+        /// The partition's folder.
+        path: PathBuf,
     },
     /// Rows could not be encoded as Parquet.
     #[error("cannot encode rows of table {table}: {what}")]
@@ -89,6 +116,14 @@ pub enum Error {
         /// The table.
         table: Table,
         /// The encoder's reason.
+        what: String,
+    },
+    /// Columns handed over are not those of the table.
+    #[error("table {table}: {what}")]
+    Columns {
+        /// The table.
+        table: Table,
+        /// What is wrong with them.
         what: String,
     },
     /// A row came whose key is not above that of the row before it.
@@ -104,7 +139,11 @@ pub enum Error {
         last: String,
     },
     /// The record ends before the step to resume at.
-    #[error("{} cannot be resumed at step {step}: its record ends {}; use an earlier checkpoint", path.display(), ends(last))]
+    #[error(
+        "{} cannot be resumed at step {step}: its record ends {}; use an earlier checkpoint",
+        shown_path(path),
+        ends(last)
+    )]
     ResumeGap {
         /// The run directory.
         path: PathBuf,

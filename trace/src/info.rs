@@ -9,6 +9,8 @@ use serde::{Deserialize, Serialize};
 use crate::disk;
 use crate::error::{Error, Result};
 use crate::seal;
+use crate::shown::shown_label;
+use crate::version::Versioned;
 
 /// Version of the tables and of the JSON files; a reader takes this one only.
 pub const SCHEMA_VERSION: u32 = 2;
@@ -16,8 +18,8 @@ pub const SCHEMA_VERSION: u32 = 2;
 /// File name of [`RunInfo`] in a run directory.
 pub(crate) const RUN_FILE: &str = "run.json";
 
-/// JSON files larger than this are refused unread.
-const JSON_LIMIT: u64 = 256 << 20;
+/// Larger descriptions are refused unread: a million probe times take 7 MB, and JSON swells in memory.
+const RUN_LIMIT: u64 = 16 << 20;
 
 /// How a run stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -119,6 +121,12 @@ impl RunInfo {
         }
     }
 
+    /// Whether the run is a series of checkpoints (`extra.series` lists them): probed one after the other, no training seen,
+    /// so no rows of `steps`, `heads` and `writes`.
+    pub fn is_series(&self) -> bool {
+        self.extra.contains_key("series")
+    }
+
     /// Reads `run.json` of a run directory, checking that the directory is a run of this schema version.
     pub(crate) fn read(dir: &Path) -> Result<Self> {
         if !dir.exists() {
@@ -128,10 +136,23 @@ impl RunInfo {
         if !path.is_file() {
             return Err(Error::NotARun { path: dir.to_owned() });
         }
-        let bytes = disk::read_whole(&path, JSON_LIMIT)?;
+        let bytes = disk::read_whole(&path, RUN_LIMIT)?;
         let info: Self = parse_json(&path, &bytes)?;
         seal::check(&path, &bytes, !info.id.is_empty())?;
-        Ok(info)
+        Ok(info.shown())
+    }
+
+    /// Names as they may be shown: one line, bounded, without control characters, whoever wrote the file.
+    fn shown(mut self) -> Self {
+        self.label = shown_label(&self.label);
+        self.device = shown_label(&self.device);
+        self.tokenizer_blake3 = self.tokenizer_blake3.as_deref().map(shown_label);
+        let hashes = std::mem::take(&mut self.data_blake3);
+        self.data_blake3 = hashes.into_iter().map(|(k, v)| (shown_label(&k), shown_label(&v))).collect();
+        for name in self.layer_names.iter_mut().chain(&mut self.head_names) {
+            *name = shown_label(name);
+        }
+        self
     }
 
     /// Writes `run.json`, atomically and with its hash.
@@ -149,7 +170,7 @@ impl RunInfo {
     /// As [`crate::Run::open`] for the file as it stands, except for its hash; [`Error::Io`].
     pub fn rewrite(dir: &Path, change: impl FnOnce(&mut serde_json::Value)) -> Result<()> {
         let path = dir.join(RUN_FILE);
-        let mut value: serde_json::Value = read_json(&path)?;
+        let mut value: serde_json::Value = read_json(&path, RUN_LIMIT)?;
         if let Some(fields) = value.as_object_mut() {
             fields.remove(seal::FIELD);
         }
@@ -172,24 +193,19 @@ pub(crate) fn unix_now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs())
 }
 
-/// Reads a JSON file that carries `schema_version`, refusing other versions before anything else.
-pub(crate) fn read_json<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T> {
-    parse_json(path, &disk::read_whole(path, JSON_LIMIT)?)
+/// Reads a JSON file of at most `limit` bytes that carries `schema_version`, refusing other versions before anything
+/// else.
+pub(crate) fn read_json<T: serde::de::DeserializeOwned>(path: &Path, limit: u64) -> Result<T> {
+    parse_json(path, &disk::read_whole(path, limit)?)
 }
 
 /// [`read_json`] of a file's bytes.
 fn parse_json<T: serde::de::DeserializeOwned>(path: &Path, bytes: &[u8]) -> Result<T> {
     let json = |source| Error::Json { path: path.to_owned(), source };
-    let value: serde_json::Value = serde_json::from_slice(bytes).map_err(json)?;
-    match value.get("schema_version") {
-        Some(v) if v.as_u64() == Some(u64::from(SCHEMA_VERSION)) => {}
-        other => {
-            return Err(Error::SchemaVersion {
-                path: path.to_owned(),
-                found: other.map_or("none".to_owned(), ToString::to_string),
-                supported: SCHEMA_VERSION,
-            });
-        }
+    let found: Versioned = serde_json::from_slice(bytes).map_err(json)?;
+    if found.schema_version.0 != SCHEMA_VERSION.to_string() {
+        let (path, found) = (path.to_owned(), found.schema_version.0);
+        return Err(Error::SchemaVersion { path, found, supported: SCHEMA_VERSION });
     }
-    serde_json::from_value(value).map_err(json)
+    serde_json::from_slice(bytes).map_err(json)
 }

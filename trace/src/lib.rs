@@ -36,9 +36,14 @@
 //! ```
 
 mod column;
+mod dataset;
 pub mod disk;
 mod error;
+#[doc(hidden)]
+pub mod guard;
+mod import;
 mod info;
+pub mod input;
 mod lock;
 mod manifest;
 mod part;
@@ -46,11 +51,15 @@ mod range;
 mod read;
 pub mod rows;
 pub mod seal;
+mod shown;
 mod table;
+mod version;
 mod write;
 
 pub use column::{Cell, CellType, Column, Role};
+pub use dataset::{Partition, add_to_dataset};
 pub use error::{Error, Result};
+pub use import::{IMPORTED, Imported, import};
 pub use info::{RunInfo, SCHEMA_VERSION, Status};
 pub use lock::RunLock;
 pub use manifest::PartEntry;
@@ -60,5 +69,6 @@ pub use rows::{
     EvalLossRow, EvalRow, HeadRow, MaturityRow, ProbeLayerRow, ProbeRow, RelianceRow, Row, SettlingRow,
     ShareRow, StepRow, WHOLE_LAYER, WRITE_CONSTANT, WriteRow,
 };
-pub use table::{Keep, Table};
+pub use shown::{LONGEST_LABEL, shown, shown_label, shown_lines, shown_path};
+pub use table::{Keep, Table, TableVisitor};
 pub use write::{RunWriter, WriterOptions, is_unborn};

@@ -1,5 +1,6 @@
 //! `manifest.json`: which parts belong to the run. A part counts only once it is listed here.
 
+use std::collections::HashSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -12,6 +13,9 @@ use crate::table::Table;
 
 /// File name of the manifest in a run directory.
 pub(crate) const MANIFEST_FILE: &str = "manifest.json";
+
+/// Larger manifests are refused unread: some 600,000 parts, months of flushes.
+const MANIFEST_LIMIT: u64 = 128 << 20;
 
 /// Folders of a run beside its tables.
 const BESIDE: [&str; 2] = ["checkpoints", "dumps"];
@@ -69,7 +73,7 @@ impl Manifest {
     /// each table's parts follow one another.
     pub fn read(dir: &Path) -> Result<Self> {
         let path = dir.join(MANIFEST_FILE);
-        let manifest: Self = read_json(&path)?;
+        let manifest: Self = read_json(&path, MANIFEST_LIMIT)?;
         let wrong =
             |part: &PartEntry, what: &str| Err(Error::corrupt(&path, format!("{}: {what}", part.name())));
         for part in &manifest.parts {
@@ -124,12 +128,13 @@ pub(crate) fn strays(dir: &Path, manifest: &Manifest) -> Result<Vec<PathBuf>> {
         if !folder.is_dir() {
             return Ok(());
         }
+        let listed: HashSet<&str> =
+            table.map_or_else(HashSet::new, |t| manifest.of(t).map(|p| p.file.as_str()).collect());
         for entry in fs::read_dir(folder).map_err(Error::io("list", folder))? {
             let entry = entry.map_err(Error::io("list", folder))?;
             let name = entry.file_name();
             let Some(name) = name.to_str() else { continue };
-            let listed = |table: Table| manifest.of(table).any(|p| p.file == name);
-            let unlisted = table.is_some_and(|t| part_number(name).is_some() && !listed(t));
+            let unlisted = table.is_some() && part_number(name).is_some() && !listed.contains(name);
             if disk::is_temporary(name) || unlisted {
                 strays.push(entry.path());
             }

@@ -29,6 +29,15 @@ macro_rules! with_tables {
 }
 pub(crate) use with_tables;
 
+/// Something done to a table whose row type is known only at run time; see [`Table::visit`].
+pub trait TableVisitor {
+    /// What it gives back.
+    type Output;
+
+    /// Called with the table's row type.
+    fn visit<R: Row + Serialize>(&mut self) -> Self::Output;
+}
+
 /// Which rows a resume at step `s` keeps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Keep {
@@ -96,17 +105,23 @@ with_tables!(define_tables);
 pub(crate) use dispatch;
 
 impl Table {
-    /// The arrow schema: no nulls, and each field carries `unit`, `description` and `undefined` as metadata.
+    /// The arrow schema: columns that may be undefined are nullable, and each field carries `unit`, `description` and,
+    /// where it may be undefined, `undefined` as metadata.
     pub fn schema(self) -> SchemaRef {
         let field = |c: &Column| {
             let mut about =
                 HashMap::from([("unit".into(), c.unit.into()), ("description".into(), c.doc.into())]);
             if c.role == Role::Optional {
-                about.insert("undefined".to_owned(), "NaN".to_owned());
+                about.insert("undefined".to_owned(), "null".to_owned());
             }
-            Field::new(c.name, c.cell.arrow(), false).with_metadata(about)
+            Field::new(c.name, c.cell.arrow(), c.role == Role::Optional).with_metadata(about)
         };
         Arc::new(Schema::new(self.columns().iter().map(field).collect::<Vec<_>>()))
+    }
+
+    /// Calls `visitor` with the table's row type. What is done for every table of [`Table::ALL`] so cannot forget one.
+    pub fn visit<V: TableVisitor>(self, visitor: &mut V) -> V::Output {
+        dispatch!(self, R => visitor.visit::<R>())
     }
 
     /// Position of a column.

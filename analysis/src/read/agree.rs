@@ -2,9 +2,7 @@
 
 use std::collections::VecDeque;
 
-use growthpath_trace::{
-    EvalRow, HeadRow, ProbeRow, RelianceRow, Role, Row, RowStream, Run, StepRow, WriteRow,
-};
+use growthpath_trace::{Role, Row, RowStream, Run, Table, TableVisitor, shown_path};
 use serde::Serialize;
 
 use super::Place;
@@ -39,7 +37,9 @@ fn bound<R: Row>(row: &R, column: &str) -> Option<f64> {
         "sgs" => product("w_q2", "g_q2"), // equal to wg_q (2.1)
         "dot" => product("energy", "h2_before"),
         // Cosines, and one minus an entropy: rounding is that of what they are made of, which reaches 1.
-        "qk_cos" | "pressure_q" | "pressure_k" | "sharpness" => Some(1.0),
+        "qk_cos" | "pressure_q" | "pressure_k" | "sharpness" | "maturity" | "final_cosine" => Some(1.0),
+        // Shares of one.
+        "stream_share" | "energy_share" => Some(1.0),
         "delta" | "stderr" => row.value("base_loss"), // differences of losses
         _ => None,
     }
@@ -123,8 +123,8 @@ impl<R: Row> Iterator for Steps<R> {
 fn table<R: Row>(a: &Run, b: &Run, out: &mut Vec<Agreement>) -> Result<()> {
     let name = R::TABLE.name();
     let mismatch = |why: String| AnalysisError::Shape {
-        what: format!("{name} of {}", b.dir().display()),
-        expected: format!("the rows of {}", a.dir().display()),
+        what: format!("{name} of {}", shown_path(b.dir())),
+        expected: format!("the rows of {}", shown_path(a.dir())),
         found: why,
     };
     let (n, m) = (a.rows(R::TABLE), b.rows(R::TABLE));
@@ -153,19 +153,28 @@ fn table<R: Row>(a: &Run, b: &Run, out: &mut Vec<Agreement>) -> Result<()> {
     Ok(())
 }
 
-/// Compare two runs column by column: optimizer steps, heads, writes, probes, reliance and validation.
+/// Compares one table of two runs.
+struct Compare<'a> {
+    runs: [&'a Run; 2],
+    out: Vec<Agreement>,
+}
+
+impl TableVisitor for Compare<'_> {
+    type Output = Result<()>;
+
+    fn visit<R: Row + Serialize>(&mut self) -> Result<()> {
+        table::<R>(self.runs[0], self.runs[1], &mut self.out)
+    }
+}
+
+/// Compare two runs column by column, every table that there is; a table that neither run has gives columns of no rows.
 ///
 /// # Errors
 /// Runs of another length or shape, or a trace that cannot be read.
 pub fn agreement(a: &Run, b: &Run) -> Result<Vec<Agreement>> {
-    let mut out = Vec::new();
-    table::<StepRow>(a, b, &mut out)?;
-    table::<HeadRow>(a, b, &mut out)?;
-    table::<WriteRow>(a, b, &mut out)?;
-    table::<ProbeRow>(a, b, &mut out)?;
-    table::<RelianceRow>(a, b, &mut out)?;
-    table::<EvalRow>(a, b, &mut out)?;
-    Ok(out)
+    let mut compare = Compare { runs: [a, b], out: Vec::new() };
+    Table::ALL.iter().try_for_each(|t| t.visit(&mut compare))?;
+    Ok(compare.out)
 }
 
 #[cfg(test)]

@@ -22,7 +22,7 @@ impl Grid {
         if layers > MOST_LAYERS || heads > MOST_HEADS {
             return Err(AnalysisError::Geometry(format!(
                 "run.json of {} claims {layers} layers of {heads} heads; at most {MOST_LAYERS} of {MOST_HEADS} are read",
-                run.dir().display()
+                growthpath_trace::shown_path(run.dir())
             )));
         }
         Ok(Self { layers: layers.into(), heads: heads.into() })

@@ -75,7 +75,7 @@ pub fn leads(run: &Run, asked: Option<Range<u32>>) -> Result<Vec<Lead>> {
     let rows = run.rows(Table::Heads);
     if rows == 0 {
         return Err(AnalysisError::NothingToAnalyse {
-            run: run.dir().display().to_string(),
+            run: growthpath_trace::shown_path(run.dir()),
             what: "early signals are read from `heads`, which has no rows: train with --telemetry every"
                 .to_owned(),
         });

@@ -1,8 +1,12 @@
 //! Tokenizers of the Hugging Face `tokenizer.json` format.
 
+use growthpath_trace::guard::guarded;
 use serde_json::{Value, json};
 
 use crate::data::error::{DataError, Result};
+
+/// Said where the `tokenizers` library panics.
+pub(super) const CONFUSED: &str = "its rules confuse the tokenizers library";
 
 /// An opened `tokenizer.json`.
 #[derive(Debug)]
@@ -19,11 +23,15 @@ impl FileTokenizer {
     /// neither cut nor filled.
     pub(super) fn from_json(name: &str, json: &str) -> Result<Self> {
         let refuse = |reason: String| DataError::TokenizerFile { name: name.to_string(), reason };
-        let mut inner =
-            tokenizers::Tokenizer::from_bytes(json.as_bytes()).map_err(|e| refuse(e.to_string()))?;
-        inner.with_truncation(None).map_err(|e| refuse(e.to_string()))?;
-        inner.with_padding(None);
-        let json = inner.to_string(false).map_err(|e| refuse(e.to_string()))?;
+        super::ids::check(json).map_err(refuse)?;
+        let open = || -> std::result::Result<_, String> {
+            let mut inner = tokenizers::Tokenizer::from_bytes(json.as_bytes()).map_err(|e| e.to_string())?;
+            inner.with_truncation(None).map_err(|e| e.to_string())?;
+            inner.with_padding(None);
+            let json = inner.to_string(false).map_err(|e| e.to_string())?;
+            Ok((inner, json))
+        };
+        let (inner, json) = guarded(open, || CONFUSED.into()).map_err(refuse)?;
         let rules: Value = serde_json::from_str(&json).map_err(|e| refuse(e.to_string()))?;
         if rules["model"]["dropout"].as_f64().is_some_and(|p| p > 0.0) {
             return Err(refuse(
@@ -58,17 +66,17 @@ impl FileTokenizer {
     }
 
     pub(super) fn encode(&self, text: &str) -> Result<Vec<u32>> {
-        let encoding = self
-            .inner
-            .encode_fast(text, false)
-            .map_err(|e| DataError::Encode { tokenizer: self.name.clone(), reason: e.to_string() })?;
-        Ok(encoding.get_ids().to_vec())
+        let encode = || {
+            let encoding = self.inner.encode_fast(text, false).map_err(|e| e.to_string())?;
+            Ok(encoding.get_ids().to_vec())
+        };
+        guarded(encode, || CONFUSED.to_owned())
+            .map_err(|reason| DataError::Encode { tokenizer: self.name.clone(), reason })
     }
 
     pub(super) fn decode(&self, ids: &[u32]) -> Result<String> {
-        self.inner
-            .decode(ids, false)
-            .map_err(|e| DataError::Decode { tokenizer: self.name.clone(), reason: e.to_string() })
+        guarded(|| self.inner.decode(ids, false).map_err(|e| e.to_string()), || CONFUSED.to_owned())
+            .map_err(|reason| DataError::Decode { tokenizer: self.name.clone(), reason })
     }
 }
 

@@ -3,6 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::LazyLock;
 
+use growthpath_trace::guard::guarded;
 use serde_json::{Map, Value, json};
 
 use super::file::{byte_characters, byte_level_json};
@@ -15,10 +16,12 @@ const END: &str = "<|endoftext|>";
 
 pub(super) fn encode(text: &str) -> Result<Vec<u32>> {
     static SPECIAL: LazyLock<HashSet<&str>> = LazyLock::new(|| HashSet::from([END]));
-    match tiktoken_rs::r50k_base_singleton().encode(text, &SPECIAL) {
+    let encode = || match tiktoken_rs::r50k_base_singleton().encode(text, &SPECIAL) {
         Ok((ids, _)) => Ok(ids),
-        Err(e) => Err(DataError::Encode { tokenizer: "gpt2".into(), reason: e.to_string() }),
-    }
+        Err(e) => Err(e.to_string()),
+    };
+    guarded(encode, || "a piece of it is too much for the library".to_owned())
+        .map_err(|reason| DataError::Encode { tokenizer: "gpt2".into(), reason })
 }
 
 /// `ids` must be below [`VOCAB`].

@@ -3,19 +3,28 @@
 mod chunks;
 mod file;
 mod gpt2;
+mod ids;
 mod spec;
 #[cfg(test)]
 mod tests;
 mod train;
+mod words;
 
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
+use growthpath_trace::input::{self, Refusal};
+use growthpath_trace::shown_path;
+
 pub use file::FileTokenizer;
 pub use spec::TokenizerSpec;
 pub use train::{MAX_BPE_VOCAB, MIN_BPE_VOCAB, train_bpe};
+pub use words::LONGEST as LONGEST_WORD;
 
 use super::error::{DataError, Result};
+
+/// Larger tokenizer files are refused unread: the largest published ones have some 35 MB.
+const LARGEST_FILE: u64 = 128 << 20;
 
 /// A tokenizer. Cloning is cheap.
 #[derive(Debug, Clone)]
@@ -33,11 +42,26 @@ impl Tokenizer {
     /// as these.
     ///
     /// # Errors
-    /// [`DataError::Missing`], [`DataError::Directory`], [`DataError::Io`], or
     /// [`DataError::TokenizerFile`] with the reason.
     pub fn from_file(path: &Path) -> Result<Self> {
-        let json = super::read_text::read_text(path)?;
-        Self::from_json(&path.display().to_string(), &json)
+        let name = shown_path(path);
+        let refuse = |reason: &dyn std::fmt::Display| DataError::TokenizerFile {
+            name: name.clone(),
+            reason: reason.to_string(),
+        };
+        let bytes = match input::read(path, LARGEST_FILE) {
+            Err(Refusal::Io(e)) if e.kind() == std::io::ErrorKind::NotFound => {
+                return Err(refuse(&"no such file"));
+            }
+            Err(Refusal::NotAFile("a folder")) => {
+                return Err(refuse(&"it is a folder; name the tokenizer.json in it"));
+            }
+            Err(e) => return Err(refuse(&e)),
+            Ok(bytes) if bytes.is_empty() => return Err(refuse(&"the file is empty")),
+            Ok(bytes) => bytes,
+        };
+        let json = String::from_utf8(bytes).map_err(|e| refuse(&e.utf8_error()))?;
+        Self::from_json(&name, &json)
     }
 
     /// Like [`Tokenizer::from_file`], from the file's text; `name` is used in errors.

@@ -58,7 +58,7 @@ impl fmt::Display for TokenizerSpec {
             TokenizerSpec::Bytes => f.write_str("bytes"),
             TokenizerSpec::Gpt2 => f.write_str("gpt2"),
             TokenizerSpec::Train(vocab) => write!(f, "bpe:{vocab}"),
-            TokenizerSpec::File(path) => write!(f, "{}", path.display()),
+            TokenizerSpec::File(path) => f.write_str(&growthpath_trace::shown_path(path)),
         }
     }
 }

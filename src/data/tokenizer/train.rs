@@ -3,11 +3,12 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
+use growthpath_trace::guard::guarded;
 use tokenizers::models::bpe::{BPE, BpeTrainer};
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
 
-use super::file::{FileTokenizer, byte_characters};
-use super::{Tokenizer, chunks};
+use super::file::{CONFUSED, FileTokenizer, byte_characters};
+use super::{Tokenizer, chunks, words};
 use crate::data::error::{DataError, Result};
 
 /// Smallest vocabulary [`train_bpe`] makes: the 256 bytes and one merge.
@@ -20,7 +21,8 @@ const PIECE: usize = 1 << 14;
 
 /// Trains a byte-level BPE of `vocab` entries on `text`: GPT-2's word pattern, all 256 bytes, no special
 /// tokens, merges of pairs seen at least twice. The result depends on the text and the size alone, not on
-/// the number of threads; a text with too few repeated pairs gives fewer entries.
+/// the number of threads; a text with too few repeated pairs gives fewer entries. Words of more than
+/// [`super::LONGEST_WORD`] bytes (DNA, base64) are cut for counting: the time stays proportional to the text.
 ///
 /// # Errors
 /// [`DataError::VocabSize`] outside [`MIN_BPE_VOCAB`]`..=`[`MAX_BPE_VOCAB`], [`DataError::TokenizerFile`]
@@ -30,7 +32,7 @@ pub fn train_bpe(text: &str, vocab: usize) -> Result<Tokenizer> {
         return Err(DataError::VocabSize { asked: vocab, min: MIN_BPE_VOCAB, max: MAX_BPE_VOCAB });
     }
     let name = format!("bpe:{vocab}");
-    let refuse = |e: tokenizers::Error| DataError::TokenizerFile {
+    let refuse = |e: String| DataError::TokenizerFile {
         name: name.clone(),
         reason: format!("training it failed: {e}"),
     };
@@ -46,7 +48,11 @@ pub fn train_bpe(text: &str, vocab: usize) -> Result<Tokenizer> {
         .build()
         .into();
     // Words are the same whether the text is cut or not (see `chunks`), and so are their counts.
-    tokenizer.train(&mut trainer, chunks::pieces(text, PIECE).into_iter()).map_err(refuse)?;
-    let json = tokenizer.to_string(false).map_err(refuse)?;
+    let pieces = chunks::pieces(text, PIECE).into_iter().flat_map(words::bounded);
+    let train = || {
+        tokenizer.train(&mut trainer, pieces).map_err(|e| e.to_string())?;
+        tokenizer.to_string(false).map_err(|e| e.to_string())
+    };
+    let json = guarded(train, || CONFUSED.to_owned()).map_err(refuse)?;
     Ok(Tokenizer::Bpe(Arc::new(FileTokenizer::from_json(&name, &json)?)))
 }

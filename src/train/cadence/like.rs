@@ -17,7 +17,10 @@ pub fn like(run: &Path, budget: f64) -> Result<ProbeTimes> {
     let mut steps: Vec<u32> = columns.steps;
     steps.dedup();
     if steps.is_empty() {
-        return Err(Error::usage(format!("--probe-like {}: the run holds no probe", run.display())));
+        return Err(Error::usage(format!(
+            "--probe-like {}: the run holds no probe",
+            growthpath_trace::shown_path(run)
+        )));
     }
     let name = run.file_name().map_or_else(String::new, |n| n.to_string_lossy().into_owned());
     Ok(ProbeTimes::Like { run: name, steps, budget })

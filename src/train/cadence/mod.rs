@@ -35,6 +35,10 @@ const MOVEMENT: f64 = 8.0;
 const SHARP: f64 = 0.02;
 const SHARPER: f64 = 1.6;
 
+/// Version of the rule by which times are chosen, recorded in `run.json`: `verify` takes the decisions again from the
+/// recorded rows only where its own rule was followed. To be raised with every change of what is decided.
+pub const RULE: u32 = 1;
+
 /// What is due at a boundary.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Due {

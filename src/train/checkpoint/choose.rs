@@ -105,7 +105,7 @@ pub fn problems(run: &Run) -> Vec<(String, String)> {
             Error::Io { path, source } => (path, source.to_string()),
             e => (dir, e.to_string()),
         };
-        Some((path.strip_prefix(run.dir()).unwrap_or(&path).display().to_string(), what))
+        Some((growthpath_trace::shown_path(path.strip_prefix(run.dir()).unwrap_or(&path)), what))
     };
     all(run.dir()).into_iter().rev().filter_map(told).collect()
 }

@@ -4,7 +4,6 @@ mod choose;
 mod seal;
 
 use std::collections::HashMap;
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use candle_core::{DType, Device, Tensor, Var};
@@ -21,7 +20,8 @@ use super::moments::{Keeper, KeeperState, KeyMoments};
 use super::optimizer::Optimizer;
 use crate::data::Tokenizer;
 use crate::error::{Error, Result};
-use crate::model::hf::{Named, config_json, from_hf, to_hf};
+use crate::input;
+use crate::model::hf::{Named, config_json, from_hf, to_hf, tokenizer_config_json};
 use crate::model::params::Params;
 use crate::model::{Decoder, ModelConfig};
 
@@ -78,7 +78,7 @@ fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {
 }
 
 fn read_json<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T> {
-    let text = fs::read_to_string(path).map_err(Error::io(path))?;
+    let text = input::read_text(path, input::SMALL_FILE)?;
     serde_json::from_str(&text).map_err(|e| Error::format(path, format!("not what a checkpoint holds: {e}")))
 }
 
@@ -117,6 +117,7 @@ fn write_model(part: &Path, model: &Decoder, tokenizer: &Tokenizer) -> Result<()
     }
     save_arrays(&part.join("model.safetensors"), &arrays)?;
     write_json(&part.join("config.json"), &config_json(&model.config))?;
+    write_json(&part.join("tokenizer_config.json"), &tokenizer_config_json(&model.config))?;
     Ok(disk::write_whole(&part.join("tokenizer.json"), tokenizer.json()?.as_bytes())?)
 }
 
@@ -184,7 +185,11 @@ pub fn load_model(dir: &Path) -> Result<Decoder> {
     let config: ModelConfig = serde_json::from_value(ours)
         .map_err(|_| Error::format(&path, "was not written by growthpath (no `growthpath` section)"))?;
     let arrays = load_arrays(&dir.join("model.safetensors"))?;
-    let params = from_hf(&config, &arrays, &Device::Cpu)?;
+    let params = from_hf(&config, &arrays, &Device::Cpu).map_err(|e| match e {
+        // What a file lacks is no fault of the command line.
+        Error::Usage(m) => Error::format(dir.join("model.safetensors"), m),
+        e => e,
+    })?;
     Decoder::from_params(config, params)
 }
 

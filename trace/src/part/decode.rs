@@ -1,6 +1,5 @@
 //! Parquet bytes to rows, trusting nothing that the file says about itself.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
 use arrow_array::RecordBatch;
@@ -10,10 +9,12 @@ use parquet::arrow::arrow_reader::{
 };
 use parquet::file::metadata::{PageIndexPolicy, ParquetMetaData};
 
+use super::nulls::null_to_nan;
 use super::{MAX_ROWS, TABLE_KEY, VERSION_KEY, pages};
-use crate::column::{Column, values};
+use crate::column::{Column, Role, values};
 use crate::disk;
 use crate::error::{Error, Result};
+use crate::guard;
 use crate::info::SCHEMA_VERSION;
 use crate::manifest::PartEntry;
 
@@ -22,6 +23,10 @@ const BATCH_ROWS: usize = 8192;
 
 /// A part larger than this is refused; parts are flushed long before.
 const MAX_BYTES: u64 = 1 << 30;
+
+/// Said with a part whose bytes changed: it need not be damage.
+const REWRITTEN: &str =
+    " (if another program rewrote it on purpose: `growthpath import RUN --out NEW` takes its rows)";
 
 /// A part being read: its bytes are the ones that the manifest lists, and its rows come in batches.
 pub struct Part {
@@ -43,19 +48,29 @@ impl Part {
     /// [`Error::Io`] if the file cannot be read, [`Error::Corrupt`] if it is not what the manifest lists.
     pub fn open(dir: &Path, entry: &PartEntry, columns: Option<&[usize]>) -> Result<Self> {
         let path = entry.path(dir);
-        let bytes = disk::read_whole(&path, MAX_BYTES)?;
-        let corrupt = |what: String| Error::corrupt(&path, what);
-        if bytes.len() as u64 != entry.bytes {
-            let (have, want) = (bytes.len(), entry.bytes);
-            return Err(corrupt(format!("it has {have} bytes, the manifest lists {want}")));
-        }
-        if blake3::hash(&bytes).to_hex().as_str() != entry.blake3 {
-            return Err(corrupt("its contents do not have the hash that the manifest lists".to_owned()));
-        }
+        let bytes = listed_bytes(&path, entry)?;
         let reader =
             guarded(|| reader(bytes.into(), entry, columns)).map_err(|what| Error::corrupt(&path, what))?;
         let (first_step, last_step) = (entry.first_step, entry.last_step);
         Ok(Self { path, reader, rows_left: entry.rows, step: None, first_step, last_step })
+    }
+
+    /// The bytes of a part, of the size and hash that the manifest lists.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Io`] if the file cannot be read, [`Error::Corrupt`] if it is not what the manifest lists.
+    pub fn checked_bytes(dir: &Path, entry: &PartEntry) -> Result<Vec<u8>> {
+        listed_bytes(&entry.path(dir), entry)
+    }
+
+    /// Whether a part's file is there with the size and the hash that the manifest lists; nothing is decoded.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Io`] if the file cannot be read, [`Error::Corrupt`] if it is not what the manifest lists.
+    pub fn check_file(dir: &Path, entry: &PartEntry) -> Result<()> {
+        listed_bytes(&entry.path(dir), entry).map(drop)
     }
 
     /// Where the part lies.
@@ -76,10 +91,9 @@ impl Part {
             return Err(Error::corrupt(&self.path, "its pages do not hold the rows that the manifest lists"));
         }
         self.rows_left -= rows;
-        if let Some(batch) = &batch {
-            self.check_steps(batch).map_err(|what| Error::corrupt(&self.path, what))?;
-        }
-        Ok(batch)
+        let Some(batch) = batch else { return Ok(None) };
+        self.check_steps(&batch).map_err(|what| Error::corrupt(&self.path, what))?;
+        null_to_nan(&batch).map(Some).map_err(|e| Error::corrupt(&self.path, e.to_string()))
     }
 
     /// Steps do not decrease, and begin and end where the manifest says: readers find windows by both.
@@ -97,10 +111,26 @@ impl Part {
     }
 }
 
-/// Runs the decoder; a panic in it, which only a file made to deceive could cause, becomes an error. Nothing that
-/// the panic may have left half done is used again.
+/// The bytes of a part, which are the ones that the manifest lists.
+fn listed_bytes(path: &Path, entry: &PartEntry) -> Result<Vec<u8>> {
+    let bytes = disk::read_whole(path, MAX_BYTES)?;
+    if bytes.len() as u64 != entry.bytes {
+        let (have, want) = (bytes.len(), entry.bytes);
+        return Err(Error::corrupt(
+            path,
+            format!("it has {have} bytes, the manifest lists {want}{REWRITTEN}"),
+        ));
+    }
+    if blake3::hash(&bytes).to_hex().as_str() != entry.blake3 {
+        let what = format!("its contents do not have the hash that the manifest lists{REWRITTEN}");
+        return Err(Error::corrupt(path, what));
+    }
+    Ok(bytes)
+}
+
+/// Runs the decoder; a panic in it, which only a file made to deceive could cause, becomes an error.
 fn guarded<T>(decode: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
-    catch_unwind(AssertUnwindSafe(decode)).unwrap_or_else(|_| Err("its pages confuse the decoder".to_owned()))
+    guard::guarded(decode, || "its pages confuse the decoder".to_owned())
 }
 
 fn reader(
@@ -117,7 +147,9 @@ fn reader(
     let wanted = entry.table.columns();
     let found = builder.schema().fields();
     let same = |(f, c): (&arrow_schema::FieldRef, &Column)| {
-        f.name() == c.name && *f.data_type() == c.cell.arrow() && !f.is_nullable()
+        // Runs of earlier versions wrote NaN for what is undefined, into columns without nulls.
+        let nulls = !f.is_nullable() || c.role == Role::Optional;
+        f.name() == c.name && *f.data_type() == c.cell.arrow() && nulls
     };
     if found.len() != wanted.len() || !found.iter().zip(wanted).all(same) {
         return Err(format!("its columns are not those of table {}", entry.table));

@@ -10,6 +10,7 @@ use crate::info::{RunInfo, Status};
 use crate::manifest::{self, MANIFEST_FILE, PartEntry};
 use crate::part::Part;
 use crate::rows::{Key, Row, show_key};
+use crate::shown::shown_path;
 use crate::table::{Table, dispatch};
 use arrow_array::{Array, RecordBatch};
 
@@ -25,7 +26,7 @@ pub(super) fn check(run: &Run) -> IntegrityReport {
     };
     match manifest::strays(&run.dir, &run.manifest) {
         Ok(strays) => {
-            let name = |p: &std::path::PathBuf| p.strip_prefix(&run.dir).unwrap_or(p).display().to_string();
+            let name = |p: &std::path::PathBuf| shown_path(p.strip_prefix(&run.dir).unwrap_or(p));
             report.strays = strays.iter().map(name).collect();
         }
         Err(e) => report.problems.push(Problem {
@@ -88,6 +89,7 @@ impl<'a, R: Row> Walk<'a, R> {
             Table::Steps | Table::Evals => (Some(1), [None, None]),
         };
         let cadence = match (R::TABLE, telemetry_every) {
+            (Table::Steps, _) if run.info().is_series() => Cadence::Never,
             (Table::Steps, _) => Cadence::Every(1),
             (Table::Heads | Table::Writes, Some(0)) => Cadence::Never,
             (Table::Heads | Table::Writes, Some(n)) => Cadence::Every(n),

@@ -1,5 +1,6 @@
 //! Reading a run directory.
 
+mod batches;
 mod integrity;
 mod report;
 mod stream;
@@ -12,6 +13,7 @@ pub use stream::{ColumnStream, Columns, RowStream};
 use crate::error::{Error, Result};
 use crate::info::RunInfo;
 use crate::manifest::{Manifest, PartEntry};
+use crate::part::Part;
 use crate::range::StepRange;
 use crate::rows::{EvalRow, Row, StepRow};
 use crate::table::Table;
@@ -129,6 +131,16 @@ impl Run {
     /// As the items of [`Run::stream`].
     pub fn evals(&self) -> Result<Vec<EvalRow>> {
         self.read(..)
+    }
+
+    /// Whether every part of every table is there with the size and the hash that the manifest lists. A reader of some
+    /// tables that calls this first never shows a section of a damaged run.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Corrupt`] or [`Error::Io`], of the first part that is not what the manifest lists.
+    pub fn check_parts(&self) -> Result<()> {
+        self.manifest.parts.iter().try_for_each(|entry| Part::check_file(&self.dir, entry))
     }
 
     /// Examines everything: every part's hash, footer and pages, order, duplicates, gaps, completeness of steps,

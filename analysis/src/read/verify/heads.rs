@@ -2,10 +2,10 @@
 
 use growthpath_trace::{HeadRow, Run, StepRange};
 
-use super::tally::{Check, Place, excess, largest, outside};
+use super::tally::{Check, FAINT, Place, excess, largest, outside};
 use crate::error::Result;
 use crate::read::each_row;
-use crate::read::euler::{batch_pairs, has_qk_norm, relative, scale, stores_bf16};
+use crate::read::euler::{KeyGroup, batch_pairs, has_qk_norm, heads_per_key, relative, scale, stores_bf16};
 use crate::read::grid::Grid;
 
 /// What (2.4) needs of the step before.
@@ -19,6 +19,7 @@ struct Before {
 pub(super) fn check(run: &Run, grid: Grid) -> (Vec<Check>, Result<()>) {
     let mut checks = Checks::new(has_qk_norm(run), stores_bf16(run), grid);
     checks.pairs = batch_pairs(run).unwrap_or(0.0);
+    checks.heads_per_key = heads_per_key(run);
     let read = each_row::<HeadRow>(run, StepRange::ALL, |row| checks.row(row));
     (checks.into_vec(), read)
 }
@@ -27,6 +28,9 @@ struct Checks {
     qk_norm: bool,
     /// Causal pairs of a training batch; 0 where unknown.
     pairs: f64,
+    /// Query heads that share a key head, and the group being read.
+    heads_per_key: usize,
+    keys: KeyGroup,
     grid: Grid,
     before: Vec<Option<Before>>,
     euler_q: Check,
@@ -42,6 +46,9 @@ struct Checks {
 
 const EULER_REASON: &str = "float32 gradients of whole matrices round by far less than 1e-3 of |W||G|, the size of the \
      terms that cancel; rows of G_S add up to zero only to rounding, which the rows' mean logits multiply";
+/// Logits beyond this, 2^14, round by 1e-3: what softmax makes of them differs by as much.
+const LARGEST_LOGIT: f64 = 16_384.0;
+
 const EULER_BF16_REASON: &str =
     "x, q, k and the gradient at q or k are each stored as bf16, which rounds by at most 2^-9";
 const NORM_REASON: &str = "the three columns are float32 (6e-8 each) and so are the weights, which round once an update; \
@@ -57,6 +64,8 @@ impl Checks {
         Self {
             qk_norm,
             pairs: 0.0,
+            heads_per_key: 1,
+            keys: KeyGroup::default(),
             grid,
             before: vec![None; grid.cells()],
             euler_q: euler(
@@ -124,11 +133,16 @@ impl Checks {
         let (w_q2, w_k2, g_q2, g_k2) = (wide(row.w_q2), wide(row.w_k2), wide(row.g_q2), wide(row.g_k2));
         let (d_q2, d_k2) = (wide(row.d_q2), wide(row.d_k2));
 
+        // NaN is skipped: float32 logits of this size round by more than the tolerance, and softmax with them.
+        let rounds =
+            if wide(row.s_max).abs().max(wide(row.s_min).abs()) > LARGEST_LOGIT { f64::NAN } else { 0.0 };
         let wanted = if self.qk_norm { 0.0 } else { wide(row.sgs) };
         let size =
             scale([w_q2, g_q2, w_k2, g_k2], self.pairs * wide(row.s_ms), wide(row.gs2), wide(row.top1));
-        self.euler_q.add(relative(wide(row.wg_q), wanted, size), at);
-        self.euler_k.add(relative(wide(row.wg_k), wanted, size), at);
+        self.euler_q.add(relative(wide(row.wg_q), wanted, size) + rounds, at);
+        if let Some((wanted, size)) = self.keys.add(self.heads_per_key, row.head, wanted, size) {
+            self.euler_k.add(relative(wide(row.wg_k), wanted, size) + rounds, at);
+        }
 
         self.lse.add(wide(row.lse_gap) / (1.0 + wide(row.s_max).abs()), at);
         self.ranges.add(
@@ -142,7 +156,7 @@ impl Checks {
             ]),
             at,
         );
-        let product = |xy: f32, x2: f64, y2: f64| small_excess(wide(xy).powi(2), x2 * y2);
+        let product = |xy: f32, x2: f64, y2: f64| small_excess(wide(xy).powi(2), (x2 + FAINT) * (y2 + FAINT));
         self.products.add(
             largest(&[
                 product(row.wg_q, w_q2, g_q2),
@@ -151,12 +165,12 @@ impl Checks {
                 product(row.wd_k, w_k2, d_k2),
                 product(row.gd_q, g_q2, d_q2),
                 product(row.gd_k, g_k2, d_k2),
-                small_excess(wide(row.g_qmax).powi(2), g_q2),
-                small_excess(wide(row.g_kmax).powi(2), g_k2),
+                small_excess(wide(row.g_qmax).powi(2), g_q2 + FAINT),
+                small_excess(wide(row.g_kmax).powi(2), g_k2 + FAINT),
             ]),
             at,
         );
-        self.logits.add(small_excess(wide(row.spread).powi(2), wide(row.s_ms)), at);
+        self.logits.add(small_excess(wide(row.spread).powi(2), wide(row.s_ms) + FAINT), at);
         self.signals.add(signals(row), at);
         self.weight_norm(row, at);
     }

@@ -2,7 +2,7 @@
 
 use growthpath_trace::{MaturityRow, ProbeLayerRow, ProbeRow, Run, StepRange};
 
-use super::tally::{Check, Place, excess, largest, outside};
+use super::tally::{Check, Place, TINY, excess, largest, outside};
 use crate::error::Result;
 use crate::read::each_row;
 use crate::read::grid::Grid;
@@ -122,6 +122,10 @@ impl Checks {
         if row.prev_step >= row.step {
             return;
         }
+        if row.spread_prev.min(row.a_hat_prev) < TINY {
+            self.skip(at);
+            return;
+        }
         self.growth.add(interval::additivity(row), at);
         let predicted = interval::predicted_growth(row);
         let parts = interval::predicted_parts(row);
@@ -133,6 +137,23 @@ impl Checks {
         self.cheap.add(excess(row.ds_w, cheap), at);
         self.tight.add(excess(row.ds_w, row.bound_tight), at);
         self.weights.add(row.gamma_w_start - interval::weight_growth_bound(row), at);
+    }
+
+    /// An interval whose start is too small for float64: every check about it is skipped, and counted so.
+    fn skip(&mut self, at: Place) {
+        for check in [
+            &mut self.growth,
+            &mut self.predicted,
+            &mut self.product,
+            &mut self.pieces,
+            &mut self.recursion,
+            &mut self.energy,
+            &mut self.cheap,
+            &mut self.tight,
+            &mut self.weights,
+        ] {
+            check.add(f64::NAN, at);
+        }
     }
 
     fn factors(&mut self, row: &ProbeRow, at: Place, predicted: f64) {
@@ -165,6 +186,7 @@ impl Checks {
         let before = slot.replace((row.step, row.spread, row.a_hat));
         if let Some((step, spread, a_hat)) = before
             && step == row.prev_step
+            && spread.min(a_hat) >= TINY
         {
             self.chain
                 .add(largest(&[relative(spread, row.spread_prev), relative(a_hat, row.a_hat_prev)]), at);

@@ -97,6 +97,14 @@ pub(crate) fn excess(left: f64, right: f64) -> f64 {
     if left == right { 0.0 } else { (left - right) / right.abs() }
 }
 
+/// A sum of squares below this has lost terms to underflow: 2^20 of the smallest normal float32. Such sums are not held
+/// against anything smaller.
+pub(crate) const FAINT: f64 = (1 << 20) as f64 * f32::MIN_POSITIVE as f64;
+
+/// Spreads below this are made of features beneath the rounding of their constant part, which is 1, and their powers come
+/// near the end of float64: what is made of them has no digits to compare.
+pub(crate) const TINY: f64 = 1e-20;
+
 /// By how much a value lies outside `low..=high`.
 pub(crate) fn outside(value: f64, low: f64, high: f64) -> f64 {
     // NaN must stay NaN: f64::max would drop it.

@@ -2,7 +2,7 @@
 
 use growthpath_trace::{ProbeRow, Run, ShareRow, StepRange, StepRow, WriteRow};
 
-use super::tally::{Check, Place, excess, largest, outside};
+use super::tally::{Check, FAINT, Place, TINY, excess, largest, outside};
 use crate::error::Result;
 use crate::read::each_row;
 use crate::read::euler::stores_bf16;
@@ -12,8 +12,14 @@ use crate::read::running::Mean;
 pub(super) fn check_steps(run: &Run) -> (Vec<Check>, Result<()>) {
     let mut check =
         Check::new("clip_scale", "", "0 < clip_scale <= 1: how far outside", 1e-6, "one float32 quotient");
+    let clip = run.info().config.get("clip").and_then(serde_json::Value::as_f64).unwrap_or(0.0);
     let read = each_row::<StepRow>(run, StepRange::ALL, |row| {
-        let residual = if row.clip_scale <= 0.0 { 1.0 } else { outside(row.clip_scale.into(), 0.0, 1.0) };
+        // A limit so small that the quotient leaves float32.
+        let underflows = clip > 0.0 && clip / f64::from(row.grad_norm) < f64::from(f32::MIN_POSITIVE);
+        let residual = match row.clip_scale {
+            s if s < 0.0 || (s == 0.0 && !underflows) => 1.0,
+            s => outside(s.into(), 0.0, 1.0),
+        };
         check.add(residual, Place::step(row.step));
     });
     (vec![check], read)
@@ -56,12 +62,13 @@ pub(super) fn check_writes(run: &Run, grid: Grid) -> (Vec<Check>, Result<()>) {
         let [energy, dot, before, after] = [row.energy, row.dot, row.h2_before, row.h2_after].map(f64::from);
         let scale = before + energy + 2.0 * dot.abs();
         let difference = (after - (before + 2.0 * dot + energy)).abs();
-        norm.add(if difference == 0.0 { 0.0 } else { difference / scale }, at);
+        norm.add(if difference == 0.0 { 0.0 } else { difference / (scale + FAINT) }, at);
         common.add(
             largest(&[
-                excess(row.common.into(), energy),
-                excess(row.hidden_common.into(), row.hidden_ms.into()),
-                excess(dot * dot, energy * before),
+                excess(row.common.into(), energy + FAINT),
+                // Added, not f64::max, which would hide NaN.
+                excess(row.hidden_common.into(), f64::from(row.hidden_ms) + FAINT),
+                excess(dot * dot, (energy + FAINT) * (before + FAINT)),
             ]),
             at,
         );
@@ -69,7 +76,7 @@ pub(super) fn check_writes(run: &Run, grid: Grid) -> (Vec<Check>, Result<()>) {
         if let Some((step, last, h2)) = below
             && (step, last + 1) == (row.step, place)
         {
-            chain.add(if h2 == before { 0.0 } else { (before - h2).abs() / h2.max(before) }, at);
+            chain.add(if h2 == before { 0.0 } else { (before - h2).abs() / (h2.max(before) + FAINT) }, at);
         }
         below = grid.layer(row.layer).map(|_| (row.step, place, after));
     });
@@ -139,7 +146,9 @@ impl ShareWalk<'_> {
     fn close(&mut self) {
         let Some((step, layer)) = self.group.key.take() else { return };
         let at = Place::layer(step, layer);
-        let wanted = [1.0, 1.0, self.feature.mean(step, layer)];
+        let (growth, tiny) = self.feature.mean(step, layer);
+        // Nothing to share where the weights' change has no digits.
+        let wanted = if tiny { [1.0, f64::NAN, f64::NAN] } else { [1.0, 1.0, growth] };
         for ((check, (sum, size)), wanted) in self.checks.iter_mut().zip(&self.group.sums).zip(wanted) {
             let difference = (sum.total() - wanted).abs();
             // Shares of one, and growths in ln: differences of float64 sums of that size round by this much at least.
@@ -181,9 +190,9 @@ impl<'a> FeaturePath<'a> {
         }
     }
 
-    /// The mean of a (step, layer); NaN if `probe` lacks any of its heads.
-    fn mean(&mut self, step: u32, layer: u16) -> f64 {
-        let (mut mean, mut heads) = (Mean::default(), 0);
+    /// The mean of a (step, layer), NaN if `probe` lacks any of its heads, and whether a predicted spread is [`TINY`].
+    fn mean(&mut self, step: u32, layer: u16) -> (f64, bool) {
+        let (mut mean, mut heads, mut tiny) = (Mean::default(), 0, false);
         while let Some(row) = self.next.take().or_else(|| self.advance()) {
             let key = (row.step, row.layer);
             if key > (step, layer) {
@@ -193,8 +202,9 @@ impl<'a> FeaturePath<'a> {
             if key == (step, layer) {
                 mean.add(row.gamma_f_hat);
                 heads += 1;
+                tiny |= row.a_hat_prev < TINY;
             }
         }
-        if heads == self.grid.heads { mean.value() } else { f64::NAN }
+        (if heads == self.grid.heads { mean.value() } else { f64::NAN }, tiny)
     }
 }

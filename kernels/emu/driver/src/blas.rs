@@ -18,6 +18,7 @@ const COMPUTE_32F: c_uint = 68;
 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn cublasCreate_v2(handle: *mut usize) -> c_int {
+    // SAFETY: the interface asks for a place to write the answer to.
     unsafe { *handle = 0x2000 };
     SUCCESS
 }
@@ -67,8 +68,10 @@ impl Matrix {
     unsafe fn get(&self, i: usize, j: usize) -> f32 {
         let at = self.place(i, j);
         if self.bf16 {
+            // SAFETY: the caller's contract: the element lies inside a live block.
             unsafe { *(self.address as *const Bf16).add(at) }.to_f32()
         } else {
+            // SAFETY: the caller's contract: the element lies inside a live block.
             unsafe { *(self.address as *const f32).add(at) }
         }
     }
@@ -78,8 +81,10 @@ impl Matrix {
     unsafe fn set(&self, i: usize, j: usize, v: f32) {
         let at = self.place(i, j);
         if self.bf16 {
+            // SAFETY: the caller's contract: the element lies inside a live block.
             unsafe { *(self.address as *mut Bf16).add(at) = Bf16::from_f32(v) };
         } else {
+            // SAFETY: the caller's contract: the element lies inside a live block.
             unsafe { *(self.address as *mut f32).add(at) = v };
         }
     }
@@ -107,6 +112,7 @@ unsafe extern "C" fn cublasGemmEx(
     compute: c_uint,
     _algorithm: c_int,
 ) -> c_int {
+    // SAFETY: the interface asks for two float32 scalars on the host, as the compute type says.
     let (alpha, beta) = unsafe { (*alpha.cast::<f32>(), *beta.cast::<f32>()) };
     let matrices = Matrix::new(a, a_type, lda, operation_a)
         .zip(Matrix::new(b, b_type, ldb, operation_b))

@@ -33,6 +33,7 @@ extern "C" fn cuInit(_flags: c_uint) -> c_int {
 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn cuDeviceGetCount(count: *mut c_int) -> c_int {
+    // SAFETY: the interface asks for a place to write the answer to.
     unsafe { *count = 1 };
     SUCCESS
 }
@@ -42,6 +43,7 @@ unsafe extern "C" fn cuDeviceGet(device: *mut c_int, ordinal: c_int) -> c_int {
     if ordinal != 0 {
         return INVALID_DEVICE;
     }
+    // SAFETY: the interface asks for a place to write the answer to.
     unsafe { *device = 0 };
     SUCCESS
 }
@@ -53,6 +55,7 @@ unsafe extern "C" fn cuDeviceGetName(name: *mut c_char, len: c_int, _device: c_i
     if len < bytes.len() as c_int {
         return INVALID_VALUE;
     }
+    // SAFETY: the caller passes room for `len` bytes, of which no more are written.
     unsafe { std::ptr::copy_nonoverlapping(text.as_ptr(), name, bytes.len()) };
     SUCCESS
 }
@@ -65,12 +68,14 @@ unsafe extern "C" fn cuDeviceGetAttribute(value: *mut c_int, attribute: c_uint, 
         ATTRIBUTE_MINOR => CAPABILITY.1,
         _ => return INVALID_VALUE,
     };
+    // SAFETY: the interface asks for a place to write the answer to.
     unsafe { *value = v };
     SUCCESS
 }
 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn cuDevicePrimaryCtxRetain(context: *mut usize, _device: c_int) -> c_int {
+    // SAFETY: the interface asks for a place to write the answer to.
     unsafe { *context = HANDLE };
     SUCCESS
 }
@@ -88,6 +93,7 @@ extern "C" fn cuCtxSetCurrent(context: usize) -> c_int {
 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn cuStreamCreate(stream: *mut usize, _flags: c_uint) -> c_int {
+    // SAFETY: the interface asks for a place to write the answer to.
     unsafe { *stream = HANDLE };
     SUCCESS
 }
@@ -105,6 +111,7 @@ extern "C" fn cuStreamDestroy_v2(_stream: usize) -> c_int {
 #[unsafe(no_mangle)]
 unsafe extern "C" fn cuMemGetInfo_v2(free: *mut usize, total: *mut usize) -> c_int {
     in_context(|| {
+        // SAFETY: the interface asks for a place to write the answer to.
         unsafe { (*free, *total) = (memory::free_bytes(), TOTAL) };
         SUCCESS
     })
@@ -114,6 +121,7 @@ unsafe extern "C" fn cuMemGetInfo_v2(free: *mut usize, total: *mut usize) -> c_i
 unsafe extern "C" fn cuMemAlloc_v2(address: *mut u64, bytes: usize) -> c_int {
     in_context(|| match memory::reserve(bytes) {
         Some(a) => {
+            // SAFETY: the interface asks for a place to write the answer to.
             unsafe { *address = a };
             SUCCESS
         }
@@ -135,6 +143,7 @@ unsafe extern "C" fn cuMemHostAlloc(pointer: *mut *mut c_void, bytes: usize, _fl
         // Page-locked memory is not device memory, but a heap block of its own serves as either.
         match memory::reserve(bytes) {
             Some(a) => {
+                // SAFETY: the interface asks for a place to write the answer to.
                 unsafe { *pointer = a as *mut c_void };
                 SUCCESS
             }
@@ -193,9 +202,11 @@ extern "C" fn cuMemcpyDtoDAsync_v2(to: u64, from: u64, bytes: usize, _stream: us
 #[unsafe(no_mangle)]
 unsafe extern "C" fn cuModuleLoadData(module: *mut usize, image: *const c_void) -> c_int {
     // The kernels were compiled into this library; the image only has to be there.
+    // SAFETY: not null, and the interface asks for an image of at least a byte.
     if image.is_null() || unsafe { *image.cast::<u8>() } == 0 {
         return INVALID_VALUE;
     }
+    // SAFETY: the interface asks for a place to write the answer to.
     unsafe { *module = HANDLE };
     SUCCESS
 }
@@ -213,9 +224,11 @@ fn names() -> &'static [String] {
 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn cuModuleGetFunction(function: *mut usize, _module: usize, name: *const c_char) -> c_int {
+    // SAFETY: the interface asks for a string with its end.
     let name = unsafe { CStr::from_ptr(name) }.to_string_lossy();
     match names().iter().position(|n| *n == name) {
         Some(i) => {
+            // SAFETY: the interface asks for a place to write the answer to.
             unsafe { *function = i + 1 };
             SUCCESS
         }
@@ -256,6 +269,7 @@ unsafe extern "C" fn cuLaunchKernel(
             .iter()
             .enumerate()
             .map(|(i, size)| {
+                // SAFETY: the interface asks for one pointer an argument, to as many bytes as the kernel declares.
                 unsafe { std::slice::from_raw_parts((*parameters.add(i)).cast::<u8>(), *size) }.to_vec()
             })
             .collect();
@@ -274,6 +288,7 @@ unsafe extern "C" fn cuLaunchKernel(
 #[unsafe(no_mangle)]
 unsafe extern "C" fn cuEventCreate(event: *mut usize, _flags: c_uint) -> c_int {
     in_context(|| {
+        // SAFETY: the interface asks for a place to write the answer to.
         unsafe { *event = queue::new_event() };
         SUCCESS
     })
@@ -299,6 +314,7 @@ extern "C" fn cuEventSynchronize(event: usize) -> c_int {
 unsafe extern "C" fn cuEventElapsedTime_v2(ms: *mut f32, start: usize, end: usize) -> c_int {
     match queue::elapsed(start, end) {
         Some(t) => {
+            // SAFETY: the interface asks for a place to write the answer to.
             unsafe { *ms = t };
             SUCCESS
         }
@@ -320,11 +336,13 @@ fn name_of(code: c_int) -> &'static CStr {
 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn cuGetErrorName(code: c_int, text: *mut *const c_char) -> c_int {
+    // SAFETY: the interface asks for a place to write the answer to.
     unsafe { *text = name_of(code).as_ptr() };
     SUCCESS
 }
 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn cuGetErrorString(code: c_int, text: *mut *const c_char) -> c_int {
+    // SAFETY: as for `cuGetErrorName`: `text` is a place to write to.
     unsafe { cuGetErrorName(code, text) }
 }

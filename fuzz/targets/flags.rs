@@ -1,0 +1,7 @@
+#![no_main]
+
+#[path = "../src/cases.rs"]
+#[allow(dead_code)] // each target uses one of the cases
+mod cases;
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| cases::flags(data));
