@@ -17,6 +17,7 @@ pub const EXAMPLES: &[(&str, &[&str])] = &[
         ],
     ),
     ("study", &["growthpath study plan.toml", "growthpath study plan.toml --resume"]),
+    ("watch", &["growthpath watch runs/gpt", "growthpath watch runs/gpt --once"]),
     (
         "analyze",
         &[
