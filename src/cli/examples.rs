@@ -16,15 +16,7 @@ pub const EXAMPLES: &[(&str, &[&str])] = &[
             "growthpath train --resume --out runs/gpt",
         ],
     ),
-    (
-        "study",
-        &[
-            "growthpath study --example > plan.toml",
-            "growthpath study plan.toml --out study --jobs 2",
-            "growthpath study plan.toml --out study --resume",
-            "growthpath study plan.toml --out study --launcher slurm --sbatch=--partition=cpu",
-        ],
-    ),
+    ("study", &["growthpath study plan.toml", "growthpath study plan.toml --resume"]),
     ("watch", &["growthpath watch runs/gpt", "growthpath watch runs/gpt --once"]),
     (
         "analyze",
