@@ -8,8 +8,11 @@ use std::path::{Path, PathBuf};
 use growthpath_trace::{CellType, Role, Row, Run, RunInfo, RunWriter, Status, Table, TableVisitor};
 use tempfile::TempDir;
 
+/// What a target does with its bytes.
+pub type Case = fn(&[u8]);
+
 /// Every case by the name of its target.
-pub const ALL: &[(&str, fn(&[u8]))] = &[
+pub const ALL: &[(&str, Case)] = &[
     ("run_json", run_json),
     ("manifest", manifest),
     ("part", part),
@@ -19,6 +22,16 @@ pub const ALL: &[(&str, fn(&[u8]))] = &[
     ("plan", plan),
     ("flags", flags),
 ];
+
+/// Lets panics that a guard turns into errors pass the hook before it, libFuzzer's, which would abort.
+pub fn spare_guarded() {
+    let hook = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |info| {
+        if !growthpath_trace::guard::is_active() {
+            hook(info);
+        }
+    }));
+}
 
 /// A small recorded run, and what its files held.
 struct Recorded {

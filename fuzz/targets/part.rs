@@ -4,4 +4,4 @@
 #[allow(dead_code)] // each target uses one of the cases
 mod cases;
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| cases::part(data));
+libfuzzer_sys::fuzz_target!(init: cases::spare_guarded(), |data: &[u8]| cases::part(data));

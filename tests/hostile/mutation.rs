@@ -106,10 +106,12 @@ fn seeds(root: &Path, name: &str) -> Vec<Vec<u8>> {
 }
 
 /// `inputs` changed inputs through one target.
-fn hammer(name: &str, case: fn(&[u8]), inputs: u64) {
+fn hammer(name: &str, case: cases::Case, inputs: u64) {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let kept = root.join("target/mutations");
     std::fs::create_dir_all(&kept).unwrap();
+    static HOOK: std::sync::Once = std::sync::Once::new();
+    HOOK.call_once(cases::spare_guarded);
     let seeds = seeds(root, name);
     let seed = std::env::var("GROWTHPATH_MUTATIONS_SEED").map_or(1, |s| s.parse().unwrap());
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
