@@ -3,6 +3,7 @@
 # Train, verify, analyse, compare, draw and report through the program, on the built-in corpus, in a fresh folder.
 set -euo pipefail
 bin=$(realpath "$1")
+here=$(realpath "$(dirname "$0")")
 dir=$(mktemp -d)
 trap 'rm -rf "$dir"' EXIT
 cd "$dir"
@@ -18,6 +19,11 @@ grep -q "worst_cumulative" analysis.json
 "$bin" plot gpt slow llama --figure all --out figures
 test "$(ls figures/*.png | wc -l)" -ge 10
 "$bin" report gpt slow llama --out report.html
+if command -v python3 > /dev/null; then
+    python3 "$here/report-check.py" report.html screenshots
+else
+    echo "skipped: no python3 here, the report is not opened in a browser"
+fi
 "$bin" inspect gpt/checkpoints/step-60
 "$bin" export gpt --table heads --format csv | head -n 3
 echo "end to end: passed"

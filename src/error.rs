@@ -29,6 +29,9 @@ pub enum Error {
     /// Training stopped because the loss or a gradient was no longer a number.
     #[error("{0}")]
     Diverged(String),
+    /// A study of which some runs did not finish.
+    #[error("{0}")]
+    Incomplete(String),
     /// A signal asked to stop (exit code 128 and its number).
     #[error("{what}. Go on with: {mend}")]
     Interrupted {

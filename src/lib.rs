@@ -7,7 +7,9 @@
 pub mod cli;
 pub mod data;
 mod error;
+mod hint;
 mod input;
+pub mod live;
 mod memory;
 pub mod model;
 pub mod qk_import;

@@ -1,4 +1,4 @@
-//! Aligned tables and short numbers, for the terminal and the report.
+//! Aligned tables, short numbers and wrapped lines, for the terminal and the report.
 
 use comfy_table::{CellAlignment, Table, presets};
 
@@ -32,6 +32,46 @@ pub fn number(v: f64) -> String {
     }
 }
 
+/// Words on lines of at most `width` columns.
+pub fn wrapped(text: &str, width: usize) -> Vec<String> {
+    let mut lines = vec![String::new()];
+    for word in text.split_whitespace() {
+        let line = lines.last().map_or(0, |l| l.chars().count());
+        if line > 0 && line + 1 + word.chars().count() > width {
+            lines.push(String::new());
+        }
+        if let Some(line) = lines.last_mut() {
+            *line += if line.is_empty() { "" } else { " " };
+            *line += word;
+        }
+    }
+    lines
+}
+
+/// Columns of every text that is printed.
+pub const WIDTH: usize = 80;
+
+/// `text` in lines of at most [`WIDTH`] characters, the first after `head`, the others indented as far as `indent`.
+pub fn wrap(head: &str, text: &str, indent: usize) -> String {
+    let (mut out, mut line) = (String::new(), head.to_owned());
+    let mut empty = true;
+    for word in text.split_whitespace() {
+        let gap = usize::from(!empty);
+        if !empty && line.chars().count() + gap + word.chars().count() > WIDTH {
+            out += line.trim_end();
+            out.push('\n');
+            line = " ".repeat(indent);
+            empty = true;
+        }
+        if !empty {
+            line.push(' ');
+        }
+        line += word;
+        empty = false;
+    }
+    out + line.trim_end() + "\n"
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -46,9 +86,24 @@ mod tests {
     }
 
     #[test]
+    fn lines_are_no_wider_than_the_terminal_and_keep_every_word() {
+        let text = "upper half commits in steps 30..38, ".repeat(9);
+        let wrapped = wrap("  note: ", &text, 4);
+        assert!(wrapped.lines().all(|l| l.chars().count() <= WIDTH), "{wrapped}");
+        let words = |s: &str| s.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+        assert_eq!(words(&wrapped)[1..], words(&text)[..]);
+    }
+
+    #[test]
     fn tables_align() {
         let t = table(&["a", "bbbb"], &[vec!["x".into(), "1".into()], vec!["yyy".into(), "22".into()]]);
         let widths: Vec<usize> = t.lines().map(|l| l.chars().count()).collect();
         assert!(widths.iter().all(|w| *w == widths[0]), "{t}");
+    }
+
+    #[test]
+    fn text_wraps_at_words() {
+        assert_eq!(wrapped("one two three", 7), ["one two", "three"]);
+        assert_eq!(wrapped("incomprehensible", 4), ["incomprehensible"]);
     }
 }

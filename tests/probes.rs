@@ -65,9 +65,9 @@ fn probes_follow_the_logits_within_the_budget_and_the_program_says_what_they_too
     let run = d.run("a");
     let times = steps::<ProbeRow>(&run);
     assert!(times.first() == Some(&0) && times.last() == Some(&60), "{times:?}");
-    // More in the first third, where attention grows, than in the two after it.
+    // Denser in the first third, where attention grows, than in the two after it, which get what is left of the budget.
     let early = times.iter().filter(|t| **t <= 20).count();
-    assert!(early > times.len() - early && times.len() < 60, "{times:?}");
+    assert!(2 * early > 3 * (times.len() - early) / 2 && times.len() < 60, "{times:?}");
     let said = d.train("blind", "60", &[AUTO, &["--telemetry", "off"]].concat());
     assert!(said.contains("--telemetry off"), "{said}");
     let said = d.train("short", "2", &["--probe", "auto"]);

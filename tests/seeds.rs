@@ -79,23 +79,40 @@ fn a_study_says_what_its_seeds_can_tell() {
     let itself = growthpath(dir, &["compare", "plan/plain-seed1", "plan/plain-seed1"]);
     assert!(itself.contains("noise, it covers 0") && itself.contains("noise, its 95 % interval"), "{itself}");
 
-    // Number of seeds, the test's least p, and what was left out stand in the study's tables.
+    // Lines wrap at words.
+    let unwrapped = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    // Noise is called noise, an arm that diverged is shown as such and left out of means and pairs.
     for words in [
-        "over 3 seeds, 3 of them pairs of runs of the same seed",
-        "log_token_ratio",
-        "sign-flip p",
-        "below 0.05 from 6 seeds on",
-        "0 of 3 seeds",
-        "seed 2 (wild diverged)",
+        "slow against plain: ",
+        "wild against plain: no seed in which both finished.",
+        "Of 9 runs, 6 complete; 3 diverged",
+        "Sign-flip tests cannot go below 0.250",
+        "seed 2 (wild diverged after",
     ] {
-        assert!(text.contains(words), "`{words}` is missing in\n{text}");
+        assert!(unwrapped.contains(words), "`{words}` is missing in\n{text}");
     }
-    let row = |name: &str| {
-        let line = text.lines().find(|l| l.starts_with(name));
-        line.unwrap_or_else(|| panic!("no {name} in\n{text}")).split_whitespace().collect::<Vec<_>>()
-    };
-    let difference = row("val_loss_difference");
-    assert_eq!(difference[1], "3");
-    assert!(difference.contains(&"0.2500"), "{difference:?}");
-    assert!(row("wild").contains(&"0"));
+    let sheet = std::fs::read_to_string(dir.join("plan/tables/data-pairs.csv")).unwrap();
+    let mut lines = sheet.lines().map(|l| l.split(',').collect::<Vec<_>>());
+    let head = lines.next().unwrap();
+    let row = lines.find(|l| l[0] == "slow" && l[3] == "val_loss_difference").unwrap();
+    let cell = |name: &str| row[head.iter().position(|h| *h == name).unwrap()];
+    assert_eq!(cell("seeds"), "3");
+    // Three differences of one sign: 2/2^3.
+    assert_eq!((cell("sign_flip_p"), cell("sign_flip_least_p")), ("0.25", "0.25"));
+    let ends: Vec<f64> = (1..=3)
+        .map(|seed| {
+            let last = |arm: &str| {
+                let run = Run::open(dir.join(format!("plan/{arm}-seed{seed}"))).unwrap();
+                run.evals().unwrap().last().unwrap().loss
+            };
+            last("slow") - last("plain")
+        })
+        .collect();
+    let mean: f64 = cell("mean").parse().unwrap();
+    assert!((mean - estimate(&ends).mean).abs() < 1e-12, "{mean} {ends:?}");
+    let results: Value =
+        serde_json::from_str(&std::fs::read_to_string(dir.join("plan/study.json")).unwrap()).unwrap();
+    // One pair has a p value, so Holm's adjustment leaves it as it is; the other has no seed.
+    assert_eq!(results["pairs"][0]["loss"]["t_test"], results["pairs"][0]["loss_p_holm"]);
+    assert!(results["pairs"][1]["loss_p_holm"].is_null());
 }

@@ -17,6 +17,27 @@ pub enum Positions {
         /// Base of the geometric frequencies (10,000 in LLaMA).
         base: f64,
     },
+    /// Rotary positions on part of a head (GPT-NeoX, Phi): planes of coordinates `i` and `i + d_h/2` as above, of which
+    /// the first `rotary / 2` turn by `position * base^(-2i/rotary)` and the rest stand still.
+    PartialRope {
+        /// Base of the geometric frequencies.
+        base: f64,
+        /// Coordinates that turn, even and at most `d_h`.
+        rotary: usize,
+    },
+}
+
+impl Positions {
+    /// Angle by which plane `plane` of a head turns from one position to the next; `None` where nothing turns at all.
+    pub(crate) fn frequency(self, plane: usize, head_dim: usize) -> Option<f64> {
+        let (base, rotary) = match self {
+            Self::Plain => return None,
+            Self::Rope { base } => (base, head_dim),
+            Self::PartialRope { base, rotary } => (base, rotary),
+        };
+        let turns = 2 * plane < rotary;
+        Some(if turns { base.powf(-2.0 * plane as f64 / rotary as f64) } else { 0.0 })
+    }
 }
 
 /// Heads of an attention layer.
@@ -40,7 +61,15 @@ impl Geometry {
         if self.heads == 0 || self.head_dim == 0 {
             return fail(format!("heads = {}, head_dim = {}; both must be >= 1", self.heads, self.head_dim));
         }
-        if let Positions::Rope { base } = self.positions {
+        if let Positions::PartialRope { rotary, .. } = self.positions
+            && (rotary == 0 || rotary % 2 == 1 || rotary > self.head_dim)
+        {
+            return fail(format!(
+                "rotary coordinates must be even, 2 to head_dim = {}, found {rotary}",
+                self.head_dim
+            ));
+        }
+        if let Positions::Rope { base } | Positions::PartialRope { base, .. } = self.positions {
             if self.head_dim % 2 == 1 {
                 return fail(format!("rotary positions need an even head_dim, found {}", self.head_dim));
             }

@@ -23,6 +23,7 @@
 //! together, per layer and head; logits are post-scale.
 
 pub mod accounting;
+pub mod arms;
 pub mod bound;
 pub mod compare;
 pub mod diagnosis;
@@ -36,6 +37,7 @@ pub mod maturity;
 pub mod moments;
 pub mod paths;
 pub mod prediction;
+pub mod probe_rows;
 pub mod read;
 pub mod spectral;
 pub mod statistics;

@@ -2,7 +2,7 @@
 
 use faer::Mat;
 
-use crate::layer::{Geometry, Positions};
+use crate::layer::Geometry;
 use crate::linear::{mul_tn, scale_rows};
 
 /// Cosines and sines of `position * theta_p`, one row a position, one column a plane.
@@ -15,9 +15,12 @@ pub(crate) struct Rotation {
 impl Rotation {
     /// Tables for positions `0..length`, or `None` without rotary positions.
     pub(crate) fn new(geometry: &Geometry, length: usize) -> Option<Self> {
-        let Positions::Rope { base } = geometry.positions else { return None };
         let planes = geometry.head_dim / 2;
-        let angle = |t: usize, p: usize| t as f64 * base.powf(-2.0 * p as f64 / geometry.head_dim as f64);
+        let frequencies: Vec<f64> = (0..planes)
+            .map(|p| geometry.positions.frequency(p, geometry.head_dim))
+            .collect::<Option<_>>()
+            .filter(|f: &Vec<f64>| !f.is_empty())?;
+        let angle = |t: usize, p: usize| t as f64 * frequencies[p];
         Some(Self {
             cos: Mat::from_fn(length, planes, |t, p| angle(t, p).cos()),
             sin: Mat::from_fn(length, planes, |t, p| angle(t, p).sin()),

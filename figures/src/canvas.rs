@@ -6,7 +6,8 @@ use plotters::style::text_anchor::{HPos, Pos, VPos};
 
 use crate::colour::Colour;
 use crate::error::FigureError;
-use crate::model::{Marker, Stroke};
+use crate::groups::{CLOSE, opening};
+use crate::model::{Dash, Marker, Stroke};
 use crate::style;
 
 /// A rectangle in CSS pixels, y downwards.
@@ -116,6 +117,22 @@ impl<'a, DB: DrawingBackend> Canvas<'a, DB> {
         let width = (stroke.width * self.scale).round().max(1.0);
         let colour = rgb(stroke.colour);
         self.draw(&PathElement::new(device, colour.stroke_width(width as u32)))
+    }
+
+    /// Begins what belongs to an arm: its colour, and its dash where the mark has one.
+    pub fn open_arm(&self, colour: Colour, dash: Option<Dash>) -> Result<(), FigureError> {
+        self.sign(&opening(colour, dash))
+    }
+
+    /// Ends it.
+    pub fn close_arm(&self) -> Result<(), FigureError> {
+        self.sign(CLOSE)
+    }
+
+    /// A text that the writer of the document replaces.
+    fn sign(&self, text: &str) -> Result<(), FigureError> {
+        let style = TextStyle::from((style::FONT, 1.0).into_font());
+        self.area.draw_text(text, &style, (0, 0)).map_err(backend)
     }
 
     /// Draws one marker of the given radius.

@@ -27,6 +27,7 @@ mod bars;
 mod canvas;
 pub mod colour;
 mod error;
+mod groups;
 mod material;
 pub mod model;
 mod output;

@@ -1,12 +1,13 @@
 //! What figures are drawn from: runs read and explained by `analysis`, once.
 
 use std::ops::Range;
+use std::path::PathBuf;
 
 use growthpath_analysis::compare::{Comparison, Layers, compare};
 use growthpath_analysis::diagnosis::{Diagnosis, Thresholds, diagnosis};
-use growthpath_analysis::read::{Analysis, Series, analyze, series_in};
+use growthpath_analysis::read::{Analysis, Lead, Series, analyze, leads, series_in};
 use growthpath_analysis::undamaged;
-use growthpath_trace::{Run, Status, Table};
+use growthpath_trace::{Run, RunInfo, Status, Table};
 use serde_json::Value;
 
 use crate::arms::{ArmStyle, arm_styles};
@@ -26,8 +27,14 @@ pub struct RunMaterial {
     pub series: Series,
     /// When it committed and settled, over the whole run; none for a run without probes.
     pub diagnosis: Option<Diagnosis>,
+    /// How early signals go with the growth that follows; empty without per-step telemetry.
+    pub leads: Vec<Lead>,
     /// What was run.
     pub config: Value,
+    /// The whole record of what was run.
+    pub info: RunInfo,
+    /// Where it lies.
+    pub dir: PathBuf,
     /// Steps done when the run ceased to be finite, if it did: its last numbers are no results.
     pub diverged: Option<u32>,
 }
@@ -52,6 +59,8 @@ pub struct Material {
     pub comparisons: Vec<Pair>,
     /// Entropy rate of the source, nat/token, where it is known: no model can do better.
     pub floor: Option<f64>,
+    /// The best loss without looking back on the runs' validation windows, nat/token, where all share it.
+    pub blind: Option<f64>,
     /// The window of steps asked for; none for whole runs.
     pub window: Option<Range<u32>>,
 }
@@ -74,7 +83,10 @@ impl Material {
                 analysis: analyze(run, window.clone())?,
                 series: series_in(run, window.clone(), POINTS)?,
                 diagnosis: undamaged(diagnosis(run, &Thresholds::default()))?,
+                leads: leads(run, window.clone()).unwrap_or_default(),
                 config: run.info().config.clone(),
+                info: run.info().clone(),
+                dir: run.dir().to_owned(),
                 diverged: (run.info().status == Status::Diverged)
                     .then(|| run.step_span(Table::Steps).map_or(0, |(_, last)| last + 1)),
             });
@@ -92,13 +104,15 @@ impl Material {
         Ok(material)
     }
 
-    /// A name for the next run: its label, with seed or number where that is taken.
+    /// A name for the next run: its label, with seed, folder or number where that is taken.
     fn free_name(&self, run: &Run) -> String {
         let label = &run.info().label;
         let base = if label.is_empty() { growthpath_trace::shown_path(run.dir()) } else { label.clone() };
         let seed = run.info().seeds.get("model").copied().unwrap_or(0);
+        let folder = run.dir().file_name().map_or(String::new(), |f| f.to_string_lossy().into_owned());
         let numbered = (2..).map(|i| format!("{base} #{i}"));
-        let mut names = [base.clone(), format!("{base} (seed {seed})")].into_iter().chain(numbered);
+        let told = [base.clone(), format!("{base} (seed {seed})"), format!("{base} ({folder})")];
+        let mut names = told.into_iter().chain(numbered);
         names.find(|n| self.runs.iter().all(|r| r.name != *n)).unwrap_or(base)
     }
 

@@ -9,6 +9,7 @@ use svg2pdf::usvg;
 
 use crate::canvas::{Canvas, backend};
 use crate::error::FigureError;
+use crate::groups::ungroup;
 use crate::model::Drawing;
 use crate::render::Layout;
 use crate::style::{PNG_SCALE, Width};
@@ -64,9 +65,19 @@ impl Drawing {
             escape(&self.title),
         );
         match body.find(">\n") {
-            Some(end) => Ok(head + &body[end + 2..]),
+            Some(end) => Ok(head + &ungroup(&body[end + 2..])),
             None => Err(FigureError::Backend("the SVG writer left no root element".into())),
         }
+    }
+
+    /// The numbers behind the marks, for a page that shows them under the pointer: panels with their frames, axes,
+    /// lines, cells and bars, in CSS pixels of [`Drawing::to_svg`].
+    ///
+    /// # Errors
+    /// [`FigureError::Font`].
+    pub fn hover(&self, page: Width) -> Result<serde_json::Value, FigureError> {
+        text::register()?;
+        Ok(Layout::of(self, page).hover(self))
     }
 
     /// The drawing as PNG bytes, 288 pixels an inch.

@@ -15,6 +15,46 @@ fn material() -> &'static Material {
     READ.get_or_init(|| samples::material(tempfile::tempdir().unwrap().path()))
 }
 
+/// The samples as two seeds each: the second one's curves a tenth higher.
+fn seeded() -> &'static Material {
+    static READ: OnceLock<Material> = OnceLock::new();
+    READ.get_or_init(|| {
+        let mut m = material().clone();
+        let again: Vec<RunMaterial> = m
+            .runs
+            .iter()
+            .cloned()
+            .map(|mut r| {
+                r.name += " (seed 2)";
+                r.config["seed"] = 2.into();
+                r.series.spread.layers.iter_mut().flatten().for_each(|v| *v *= 1.1);
+                r.series.eval_loss.values.iter_mut().for_each(|v| *v *= 1.1);
+                r
+            })
+            .collect();
+        for run in &mut m.runs {
+            run.config["seed"] = 1.into();
+        }
+        m.runs.extend(again);
+        m
+    })
+}
+
+/// The samples with the slowed run once more, under another hold and multiplier: a figure compares settings.
+fn both_holds() -> Material {
+    let mut m = material().clone();
+    let slowed = m.runs.iter().find(|r| r.series.hold.is_some()).unwrap().clone();
+    let mut again = slowed.clone();
+    again.name = "slower still".into();
+    again.config["intervention"] = serde_json::json!(
+        {"target": "upper-qk", "multiplier": 0.5, "hold": {"fraction": 0.08}, "ramp": 0.01});
+    let first = m.runs.iter_mut().find(|r| r.name == slowed.name).unwrap();
+    first.config["intervention"] = serde_json::json!(
+        {"target": "upper-qk", "multiplier": 0.25, "hold": {"fraction": 0.04}, "ramp": 0.01});
+    m.runs.push(again);
+    m
+}
+
 /// Checks that a document is well-formed XML: tags nest, attributes are quoted, nothing is unescaped.
 fn check_xml(svg: &str, name: &str) {
     let mut open: Vec<String> = Vec::new();
@@ -79,7 +119,12 @@ fn check(name: &str, drawing: &Drawing) -> String {
 fn every_drawing() -> Vec<(String, Drawing)> {
     let mut all = Vec::new();
     for figure in FIGURES {
-        let drawings = figure.drawings(material());
+        let of = match figure.name {
+            "sensitivity" => both_holds(),
+            "seeds" => seeded().clone(),
+            _ => material().clone(),
+        };
+        let drawings = figure.drawings(&of);
         assert!(!drawings.is_empty(), "{}: nothing drawn", figure.name);
         all.extend(drawings.into_iter().enumerate().map(|(i, d)| (format!("{} {i}", figure.name), d)));
     }
@@ -153,6 +198,29 @@ fn names_are_kebab_case_unique_and_described() {
 }
 
 #[test]
+fn seeds_are_grouped_by_arm_and_paired_by_seed() {
+    let seeds = figure("seeds").unwrap();
+    assert!(seeds.drawings(material()).is_empty(), "one seed has no band");
+    let drawings = seeds.drawings(seeded());
+    let [spread, loss] = &drawings[..] else { panic!("two drawings") };
+    let arms = material().runs.len();
+    assert_eq!((spread.panels.len(), loss.panels.len()), (arms, arms - 1));
+    for panel in &spread.panels {
+        assert_eq!(panel.note, "2 seeds");
+        let lines = panel.items.iter().filter(|i| matches!(i, model::Item::Line { .. })).count();
+        // Two thin seeds and a mean, for each half.
+        assert_eq!(lines, 6, "{}", panel.title);
+        for item in &panel.items {
+            let model::Item::Line { points, band, .. } = item else { continue };
+            for ((_, mean), (_, low, high)) in points.iter().zip(band) {
+                // Two values a tenth apart: the geometric mean lies within its interval.
+                assert!(low < mean && mean < high, "{low} {mean} {high}");
+            }
+        }
+    }
+}
+
+#[test]
 fn without_runs_there_is_nothing_to_draw() {
     for figure in FIGURES {
         assert!(figure.drawings(&Material::default()).is_empty(), "{}", figure.name);
@@ -183,6 +251,17 @@ fn replace(s: &mut Series, f: &mut dyn FnMut() -> f64) {
     };
     all(&mut s.train_loss.values);
     all(&mut s.eval_loss.values);
+    for h in s.splits.iter_mut().flatten() {
+        let mut four = [0.0; 4];
+        all(&mut four);
+        (h.query, h.key, h.features, h.growth) = (four[0], four[1], four[2], four[3]);
+    }
+    let a = &mut s.ablations;
+    for e in a.halves.iter_mut().chain(&mut a.layers).flatten() {
+        let mut two = [0.0; 2];
+        all(&mut two);
+        (e.delta, e.stderr) = (two[0], two[1]);
+    }
     all(&mut s.reliance.values);
     all(&mut s.reliance.stderr);
     for layers in [&mut s.spread.layers, &mut s.writes.attn, &mut s.writes.ffn, &mut s.energy_shares.shares] {
@@ -221,6 +300,10 @@ fn hostile(mut f: impl FnMut() -> f64) -> Material {
     let mut m = material().clone();
     for run in &mut m.runs {
         replace(&mut run.series, &mut f);
+        for lead in &mut run.leads {
+            (lead.over_time.plain, lead.over_time.given_past) = (f(), f());
+            (lead.over_heads.plain, lead.over_heads.given_past) = (f(), f());
+        }
         for layer in &mut run.analysis.accounting.layers {
             (layer.query, layer.key, layer.features, layer.growth) = (f(), f(), f(), f());
         }
@@ -353,4 +436,31 @@ fn files_are_written_and_errors_name_the_path() {
     let error = drawing.save(&missing, Format::Png, Width::Page).unwrap_err();
     assert!(matches!(error, FigureError::Write { .. }));
     assert!(error.to_string().contains("no/such/b.png"), "{error}");
+}
+
+#[test]
+fn marks_of_an_arm_are_grouped_and_carry_their_numbers() {
+    let m = material();
+    let styles = m.styles();
+    for name in ["entropy", "ablation"] {
+        let drawing = &figure(name).unwrap().drawings(m)[0];
+        let svg = drawing.to_svg(Width::Page).unwrap();
+        assert_eq!(svg.matches("<g ").count(), svg.matches("</g>").count(), "{name}");
+        assert!(!svg.contains('\u{E000}'), "{name}: a sign is left");
+        for style in &styles {
+            let c = style.colour;
+            let group = format!("<g data-colour=\"#{:02X}{:02X}{:02X}\"", c.r, c.g, c.b);
+            assert!(svg.contains(&group), "{name}: no {group}");
+        }
+    }
+    let drawing = &figure("entropy").unwrap().drawings(m)[0];
+    let hover = drawing.hover(Width::Page).unwrap();
+    let line = &hover["panels"][1]["lines"][0];
+    assert_eq!(line["name"], m.runs[0].name.as_str());
+    let last = line["y"].as_array().unwrap().last().unwrap().as_f64().unwrap();
+    let drawn = *m.runs[0].series.entropy.upper.last().unwrap();
+    assert!((last - drawn).abs() <= 1e-3 * drawn.abs(), "{last} {drawn}");
+    let cells = figure("spread-heatmap").unwrap().drawings(m)[0].hover(Width::Column).unwrap();
+    let rows = cells["panels"][0]["cells"]["values"].as_array().unwrap().len();
+    assert_eq!(rows, m.runs[0].series.layers);
 }

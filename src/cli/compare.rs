@@ -7,6 +7,7 @@ use growthpath_analysis::compare::{Comparison, GroupComparison, Layers, compare}
 
 use super::output::{self, number, table};
 use super::plot::whole_run;
+use super::words::{WIDTH, glossary, told_apart, wrap};
 use super::{losses, window};
 use crate::error::Result;
 
@@ -54,97 +55,168 @@ pub fn run(args: &Args) -> Result<()> {
     let (a, b) = (whole_run(&args.run_a)?, whole_run(&args.run_b)?);
     let window = args.window.clone().unwrap_or(0..u32::MAX);
     let c = compare(&a, &b, args.layers.into(), window)?;
-    if args.json { output::json(&c) } else { output::print(&text(&c)) }
+    if args.json {
+        return output::json(&c);
+    }
+    let (x, y) = (&c.labels.a, &c.labels.b);
+    let names = told_apart((x, &args.run_a), (y, &args.run_b));
+    output::print(&text(&c, &names))
 }
 
-fn columns(name: &str, g: &GroupComparison, split: bool) -> Vec<String> {
-    let s = &g.shapley;
-    // What is below rounding is nothing; what is interpolated too much is not shown.
-    let lever = |v: f64| {
-        if !split {
-            f64::NAN
-        } else if v.abs() < 1e-9 {
-            0.0
-        } else {
-            v
-        }
-    };
-    let numbers = [
-        g.measured_a.growth,
-        g.measured_b.growth,
-        g.measured_gap,
-        g.predicted_gap,
-        lever(s.start),
-        lever(s.step_size),
-        lever(s.update_geometry),
-        lever(s.residual_energy),
-        lever(s.coherence),
-        lever(s.features),
-    ];
-    std::iter::once(name.to_owned()).chain(numbers.map(number)).collect()
+/// What is printed of a group of layers.
+type Cells = fn(&GroupComparison, bool) -> Vec<String>;
+
+/// Two decimals and a sign, for columns that are added; what is below rounding is nothing.
+fn signed(v: f64) -> String {
+    match v {
+        v if !v.is_finite() => "-".to_owned(),
+        v if v.abs() < 0.005 => "0.00".to_owned(),
+        v => format!("{v:+.2}"),
+    }
 }
 
-fn levers(name: &str, g: &GroupComparison, split: bool) -> Vec<String> {
+fn measured(g: &GroupComparison, _: bool) -> Vec<String> {
     let p = &g.measured_gap_parts;
-    let lever = |v: f64| if split { v } else { f64::NAN };
-    let numbers = [
-        p.query,
-        p.key,
-        p.features,
-        lever(g.step_size_ratio),
-        lever(g.residual_energy_ratio),
-        lever(g.coherence_difference),
-    ];
-    std::iter::once(name.to_owned()).chain(numbers.map(number)).collect()
+    let ends = [g.measured_a.growth, g.measured_b.growth].map(number);
+    ends.into_iter().chain([g.measured_gap, p.query, p.key, p.features].map(signed)).collect()
 }
 
-fn rows(c: &Comparison, of: fn(&str, &GroupComparison, bool) -> Vec<String>) -> Vec<Vec<String>> {
-    let of = |name: &str, g: &GroupComparison| of(name, g, c.split_is_trusted);
-    let mut rows = vec![of("upper half", &c.groups.upper)];
-    rows.extend(c.groups.lower.as_ref().map(|g| of("lower half", g)));
-    rows.extend(c.layers.iter().rev().map(|l| of(&format!("  {}", l.layer), &l.comparison)));
+fn predicted(g: &GroupComparison, split: bool) -> Vec<String> {
+    let s = &g.shapley;
+    let levers = [s.start, s.step_size, s.update_geometry, s.residual_energy, s.coherence, s.features];
+    // What is interpolated too much is not shown.
+    let levers = levers.map(|v| if split { signed(v) } else { "-".to_owned() });
+    std::iter::once(signed(g.predicted_gap)).chain(levers).collect()
+}
+
+fn ratios(g: &GroupComparison, split: bool) -> Vec<String> {
+    let shown = |v: f64| if split { number(v) } else { "-".to_owned() };
+    [g.step_size_ratio, g.residual_energy_ratio, g.coherence_difference].map(shown).to_vec()
+}
+
+/// Rows of the chosen layers: their halves, then layer by layer from the top.
+fn rows(c: &Comparison, of: Cells) -> Vec<Vec<String>> {
+    let row = |name: String, g: &GroupComparison| {
+        std::iter::once(name).chain(of(g, c.split_is_trusted)).collect::<Vec<_>>()
+    };
+    let half = c.layers.len() / 2;
+    let (upper, lower) = (c.group != Layers::Lower, c.group != Layers::Upper);
+    let mut rows = Vec::new();
+    if upper {
+        rows.push(row("upper".into(), &c.groups.upper));
+    }
+    if lower {
+        rows.extend(c.groups.lower.as_ref().map(|g| row("lower".into(), g)));
+    }
+    let chosen = c.layers.iter().rev().filter(|l| if l.layer >= half { upper } else { lower });
+    rows.extend(chosen.map(|l| row(format!("  {}", l.layer), &l.comparison)));
     rows
 }
 
-/// The comparison as a table with its reading.
-pub fn text(c: &Comparison) -> String {
-    let (a, b) = (&c.labels.a, &c.labels.b);
-    let mut out = format!(
-        "B = {b} against A = {a}, steps {}..{} ({} probe intervals)\n\n",
-        c.window.first, c.window.last, c.window.intervals
-    );
-    out += "Log growth of the spread, mean over heads, and why B's differs from A's: the six parts are Shapley values\n\
-            of the paths (5.4) and add up to the predicted gap, which stands beside the measured one\n";
-    let head = [
-        "layers",
-        "A",
-        "B",
-        "measured gap",
-        "predicted gap",
-        "= start",
-        "+ step size",
-        "+ geometry",
-        "+ energy",
-        "+ coherence",
-        "+ features",
+/// The gap of the chosen layers and what made it.
+fn answer(c: &Comparison, (a, b): (&str, &str)) -> String {
+    let (g, layers) = match c.group {
+        Layers::Upper => (&c.comparison, "upper half"),
+        Layers::Lower => (&c.comparison, "lower half"),
+        Layers::All => (&c.groups.upper, "upper half"),
+    };
+    let gap = g.measured_gap;
+    if !gap.is_finite() {
+        return wrap("", &format!("The growth of the {layers} is undefined in one of the runs."), 0);
+    }
+    let size = if gap.abs() < 0.005 {
+        "as much as"
+    } else if gap < 0.0 {
+        "less than"
+    } else {
+        "more than"
+    };
+    let s = &g.shapley;
+    let mut levers = [
+        ("starting spread", s.start),
+        ("step size", s.step_size),
+        ("update geometry", s.update_geometry),
+        ("residual energy", s.residual_energy),
+        ("coherence", s.coherence),
+        ("features", s.features),
     ];
-    out += &table(&head, &rows(c, columns));
-    out += "\nThe measured gap by part (3.1), and the levers: ratios B/A of the step-size term eta u and of the\n\
-            residual energy e, difference of the coherence c0\n";
-    out += &table(
-        &["layers", "queries", "keys", "features", "eta u B/A", "e B/A", "c0 B - A"],
-        &rows(c, levers),
+    levers.sort_by(|x, y| y.1.abs().total_cmp(&x.1.abs()));
+    let why = match levers
+        .iter()
+        .filter(|l| l.1.is_finite() && l.1.abs() >= 0.005)
+        .take(2)
+        .collect::<Vec<_>>()[..]
+    {
+        _ if !c.split_is_trusted => {
+            "; which lever made the gap is not known: probe the second run with --probe-like".to_owned()
+        }
+        [] => String::new(),
+        ref largest => {
+            let named: Vec<String> = largest.iter().map(|l| format!("{} {}", l.0, signed(l.1))).collect();
+            format!("; of the predicted gap ({}), most by {}", signed(g.predicted_gap), named.join(" and "))
+        }
+    };
+    let text = format!(
+        "{b}'s {layers} grew {size} {a}'s: ln {:.2} against {:.2}, measured gap {}{why}.",
+        g.measured_b.growth,
+        g.measured_a.growth,
+        signed(gap)
     );
-    out += "\n";
-    out += &losses::text(c);
+    wrap("", &text, 2)
+}
+
+const TERMS: [(&str, &str); 6] = [
+    ("A, B", "log growth of the spread over the compared steps, measured, mean over heads"),
+    ("queries, keys, features", "the measured gap by what changed (3.1); they add up to it"),
+    (
+        "predicted gap",
+        "the same gap from weights and second moments alone (4.2); its six parts are Shapley values (5.4) and add up \
+         to it, not to the measured one",
+    ),
+    (
+        "start, step size, geometry, energy, coherence",
+        "what the arms differed in: the spread at the first step, eta, u, e and c0 of (5.1)",
+    ),
+    (
+        "eta u B/A, e B/A",
+        "ratios of the step-size term and of the residual energy; c0 B - A: difference of coherence",
+    ),
+    ("-", "undefined, or interpolated too much to be shown"),
+];
+
+/// The comparison: the answer, the losses, then the tables with their words.
+pub fn text(c: &Comparison, (a, b): &(String, String)) -> String {
+    let mut out = wrap("", &format!("A = {a}"), 4) + &wrap("", &format!("B = {b}"), 4);
+    let w = &c.window;
+    out += &format!("steps {}..{}, {} probe intervals\n\n", w.first, w.last, w.intervals);
+    out += &answer(c, (a, b));
+    for line in losses::text(c).lines() {
+        out += &wrap("", line, 2);
+    }
+    out += "\nMeasured growth and gap\n";
+    let head = ["layers", "A", "B", "gap B - A", "= queries", "+ keys", "+ features"];
+    out += &table(&head, &rows(c, measured));
+    out += "\nPredicted gap by lever\n";
+    let head = ["layers", "gap", "= start", "+ step", "+ geometry", "+ energy", "+ coherence", "+ features"];
+    out += &table(&head, &rows(c, predicted));
+    out += "\nLevers\n";
+    out += &table(&["layers", "eta u B/A", "e B/A", "c0 B - A"], &rows(c, ratios));
     if !c.differences.is_empty() {
+        let short = |v: &serde_json::Value| {
+            let text = v.to_string();
+            let room = (WIDTH - 32) / 2;
+            match text.chars().count() > room {
+                true => text.chars().take(room - 1).chain(['…']).collect(),
+                false => text,
+            }
+        };
         let rows: Vec<Vec<String>> =
-            c.differences.iter().map(|d| vec![d.key.clone(), d.a.to_string(), d.b.to_string()]).collect();
-        out += "\nwhat differs between the runs\n";
+            c.differences.iter().map(|d| vec![d.key.clone(), short(&d.a), short(&d.b)]).collect();
+        out += "\nWhat differs between the runs\n";
         out += &table(&["key", "A", "B"], &rows);
     }
     for n in &c.notes {
-        out += &format!("note: {n}\n");
+        out += &wrap("note: ", n, 6);
     }
-    out
+    out + &glossary(&TERMS)
 }

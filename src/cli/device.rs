@@ -16,6 +16,17 @@ pub enum DeviceArg {
     Cuda,
 }
 
+impl DeviceArg {
+    /// As on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Cpu => "cpu",
+            Self::Cuda => "cuda",
+        }
+    }
+}
+
 /// The device for a run.
 ///
 /// # Errors

@@ -1,14 +1,17 @@
-//! `growthpath export`: a table of a run as CSV or JSON lines, streamed; or runs as one partitioned Parquet dataset.
+//! `growthpath export`: a table of a run as CSV or JSON lines, streamed; runs as one partitioned Parquet dataset; or a
+//! run's curves, while it grows.
 
 use std::io::{BufWriter, Write};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
+use clap::ValueEnum;
 use growthpath_trace::{
     CellType, EvalLossRow, EvalRow, HeadRow, MaturityRow, Partition, ProbeLayerRow, ProbeRow, RelianceRow,
     Row, Run, SettlingRow, ShareRow, StepRow, WriteRow, add_to_dataset,
 };
 
+use super::curves::{self, CurveTarget};
 use super::window;
 use crate::error::{Error, Result};
 
@@ -51,16 +54,26 @@ pub enum Format {
 /// Arguments of `growthpath export`.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Args {
-    /// Run directory; several with --to
-    #[arg(value_name = "RUN", required = true)]
+    /// Run directory; several with --to parquet-dataset
+    #[arg(value_name = "RUN", required_unless_present = "to")]
     runs: Vec<PathBuf>,
     /// Table
     #[arg(long, value_enum, required_unless_present = "to")]
     table: Option<TableName>,
-    /// Write whole runs: `--to parquet-dataset DIR` adds them to one dataset, TABLE/arm=ARM/seed=SEED/*.parquet, which
-    /// DuckDB, Spark and DataFusion query as it lies
-    #[arg(long, num_args = 2, value_names = ["KIND", "DIR"], conflicts_with_all = ["table", "format", "window"])]
+    /// Write whole runs or curves: `--to parquet-dataset DIR` adds runs to one dataset, TABLE/arm=ARM/seed=SEED/*.parquet,
+    /// which DuckDB, Spark and DataFusion query as it lies; `--to tensorboard` and `--to jsonl` write a run's curves
+    #[arg(long, num_args = 1..=2, value_names = ["KIND", "DIR"], conflicts_with_all = ["table", "format", "window"])]
     to: Option<Vec<String>>,
+    /// With --to tensorboard: folder of the event file [default: RUN/tensorboard]; with --to jsonl: the file
+    /// [default: standard output]; with --to parquet-dataset: its folder
+    #[arg(long, value_name = "PATH", requires = "to")]
+    out: Option<PathBuf>,
+    /// With --to tensorboard or jsonl: go on until the run ends
+    #[arg(long, requires = "to")]
+    follow: bool,
+    /// With --follow: look for new rows every so many seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 5.0, requires = "follow")]
+    every: f64,
     /// Format
     #[arg(long, value_enum, default_value = "csv")]
     format: Format,
@@ -71,15 +84,12 @@ pub struct Args {
 
 /// Run the verb.
 pub fn run(args: &Args) -> Result<()> {
-    if let Some([kind, dir]) = args.to.as_deref() {
-        if kind != "parquet-dataset" {
-            return Err(Error::usage(format!("--to {kind}: the kind known is parquet-dataset")));
-        }
-        return dataset(&args.runs, Path::new(dir));
+    if let Some(to) = &args.to {
+        return export_to(args, to);
     }
     let ([run], Some(table)) = (args.runs.as_slice(), args.table) else {
         return Err(Error::usage(
-            "a table is written of one run at a time; several runs go into one dataset with --to",
+            "a table is written of one run at a time: `export RUN --table NAME`; several runs go into one dataset with --to",
         ));
     };
     let run = Run::open(run)?;
@@ -95,6 +105,34 @@ pub fn run(args: &Args) -> Result<()> {
         TableName::ProbeLayers => rows::<ProbeLayerRow>(&run, args),
         TableName::Shares => rows::<ShareRow>(&run, args),
         TableName::Reliance => rows::<RelianceRow>(&run, args),
+    }
+}
+
+/// Whole runs or curves, `to` being the kind and, if given there, the place.
+fn export_to(args: &Args, to: &[String]) -> Result<()> {
+    let (kind, place) = (to[0].as_str(), to.get(1).map(PathBuf::from));
+    // `--to jsonl RUN`: the one place that is given is the run.
+    let (runs, place) = match (args.runs.is_empty(), place) {
+        (true, Some(run)) => (vec![run], None),
+        (_, place) => (args.runs.clone(), place),
+    };
+    let place = match (place, &args.out) {
+        (Some(_), Some(_)) => return Err(Error::usage("a place is given twice: with --to and with --out")),
+        (place, out) => place.or_else(|| out.clone()),
+    };
+    let curves = CurveTarget::from_str(kind, true).ok();
+    match (curves, runs.as_slice(), place) {
+        (Some(target), [run], place) => {
+            curves::run(run, target, place.as_deref(), args.follow.then_some(args.every))
+        }
+        (Some(_), _, _) => Err(Error::usage(format!("--to {kind}: curves are written of one run at a time"))),
+        (None, ..) if kind != "parquet-dataset" => {
+            Err(Error::usage(format!("--to {kind}: one of parquet-dataset, tensorboard, jsonl is meant")))
+        }
+        (None, ..) if args.follow => Err(Error::usage("--follow goes with --to tensorboard or jsonl")),
+        (None, [], _) => Err(Error::usage("--to parquet-dataset DIR: name the runs before it")),
+        (None, runs, Some(dir)) => dataset(runs, &dir),
+        (None, _, None) => Err(Error::usage("--to parquet-dataset DIR: its folder is missing")),
     }
 }
 
@@ -137,11 +175,12 @@ fn dataset(runs: &[PathBuf], dir: &Path) -> Result<()> {
     ))
 }
 
-/// A cell's text from its bits: the shortest that reads back to the same number.
+/// A cell's text from its bits: the shortest that reads back to the same number, nothing for an undefined one.
 fn cell(kind: CellType, bits: u64) -> String {
+    let float = |v: f64, text: String| if v.is_nan() { String::new() } else { text };
     match kind {
-        CellType::F32 => f32::from_bits(bits as u32).to_string(),
-        CellType::F64 => f64::from_bits(bits).to_string(),
+        CellType::F32 => float(f32::from_bits(bits as u32).into(), f32::from_bits(bits as u32).to_string()),
+        CellType::F64 => float(f64::from_bits(bits), f64::from_bits(bits).to_string()),
         CellType::U8 | CellType::U16 | CellType::U32 | CellType::U64 => bits.to_string(),
     }
 }

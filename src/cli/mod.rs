@@ -3,12 +3,15 @@
 //! Exit codes: 0 done; 2 the command line or a value on it cannot be used; 1 everything else: files, divergence, a bug.
 
 mod analyze;
+mod analyze_text;
 mod bench;
 mod check_device;
 mod compare;
 mod completions;
+mod curves;
 mod demo;
 mod device;
+mod examples;
 mod export;
 mod given;
 mod import;
@@ -19,16 +22,17 @@ mod output;
 mod plot;
 mod progress;
 mod report;
-mod seed_table;
 mod signals;
 mod study;
 mod train;
 mod train_args;
 mod verify;
+mod watch;
+mod words;
 
 use std::process::ExitCode;
 
-use clap::{CommandFactory, Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::error::Result;
 
@@ -36,7 +40,8 @@ use crate::error::Result;
 #[derive(Debug, Parser)]
 #[command(name = "growthpath", version, propagate_version = true, subcommand_required = true)]
 #[command(
-    after_help = "Start with `growthpath demo`: four small models, their figures and a report in minutes."
+    after_help = "Start with `growthpath demo`: four small models, their figures and a report in minutes.\n\
+                  Examples of every verb: growthpath VERB --help"
 )]
 pub struct Cli {
     /// The verb.
@@ -48,12 +53,15 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Train four small arms (GPT and LLaMA, with and without slowed upper Q/K), analyse them, draw, report
+    #[command(args_override_self = true)]
     Demo(demo::Args),
     /// Train one model and record how its attention grows
     #[command(args_override_self = true, allow_negative_numbers = true)]
     Train(Box<train::Args>),
     /// Train several arms over several seeds from a plan file
     Study(study::Args),
+    /// Watch a run while it trains: loss, spread of every layer, verdict so far
+    Watch(watch::Args),
     /// Say why attention grew in a run: shares, prediction, bound, diagnosis
     Analyze(analyze::Args),
     /// Explain the difference between two runs
@@ -84,6 +92,7 @@ fn dispatch(cli: Cli) -> Result<()> {
         Command::Demo(a) => demo::run(&a),
         Command::Train(a) => train::run(&a),
         Command::Study(a) => study::run(&a),
+        Command::Watch(a) => watch::run(&a),
         Command::Analyze(a) => analyze::run(&a),
         Command::Compare(a) => compare::run(&a),
         Command::Plot(a) => plot::run(&a),
@@ -94,7 +103,7 @@ fn dispatch(cli: Cli) -> Result<()> {
         Command::Import(a) => import::run(&a),
         Command::Bench(a) => bench::run(&a),
         Command::CheckDevice(a) => check_device::run(&a),
-        Command::Completions(a) => completions::run(&a, Cli::command()),
+        Command::Completions(a) => completions::run(&a, examples::with_examples(Cli::command())),
     }
 }
 
@@ -118,7 +127,8 @@ pub fn training_configuration(flags: &[String]) -> Result<crate::train::TrainCon
 
 /// Parse the command line, do it, and turn the outcome into an exit code.
 pub fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
+    let matches = examples::with_examples(Cli::command()).try_get_matches();
+    let cli = match matches.and_then(|m| Cli::from_arg_matches(&m)) {
         Ok(cli) => cli,
         Err(e) => {
             // Help and version are not errors; a closed pipe behind them is nobody's fault.
@@ -127,6 +137,15 @@ pub fn main() -> ExitCode {
         }
     };
     outcome::of(|| dispatch(cli))
+}
+
+/// Two run numbers, `A:B`.
+fn pair(text: &str) -> std::result::Result<(usize, usize), String> {
+    let numbers = text.split_once(':').and_then(|(a, b)| Some((a.parse().ok()?, b.parse().ok()?)));
+    match numbers {
+        Some((a, b)) if a != b => Ok((a, b)),
+        _ => Err(format!("`{text}` is not two different run numbers such as 1:2")),
+    }
 }
 
 /// Steps `A..B`, `A..` or `..B`.

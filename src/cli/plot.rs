@@ -10,6 +10,7 @@ use growthpath_trace::{Run, shown_path};
 use super::output;
 use super::progress::note;
 use crate::error::{Error, Result};
+use crate::hint::unknown;
 use crate::report::{pictures, read, save};
 
 /// How wide figures are printed.
@@ -34,11 +35,6 @@ enum Format {
 
 /// Arguments of `growthpath plot`.
 #[derive(Debug, Clone, clap::Args)]
-#[command(after_help = "Examples:\n  \
-    growthpath plot --figure list\n  \
-    growthpath plot runs/gpt runs/llama --out figures\n  \
-    growthpath plot runs/gpt --figure growth-shares,diagnosis --width column --format pdf\n  \
-    growthpath plot runs/gpt --figure factors --window 0..200")]
 pub struct Args {
     /// Run directories; the first is the reference of comparisons
     #[arg(value_name = "RUN", required_unless_present = "figure")]
@@ -55,6 +51,9 @@ pub struct Args {
     /// File formats, separated by commas or given again
     #[arg(long, value_enum, value_delimiter = ',', default_values = ["png", "svg"])]
     format: Vec<Format>,
+    /// Compare run B with run A, numbered as given from 1; may be given again [default: every run with the first]
+    #[arg(long, value_name = "A:B", value_parser = super::pair)]
+    pair: Vec<(usize, usize)>,
     /// Steps to show, such as 100..300 (verdicts always speak of the whole run)
     #[arg(long, value_name = "A..B", value_parser = super::window)]
     window: Option<Range<u32>>,
@@ -63,10 +62,19 @@ pub struct Args {
 /// Pairs of indices into runs shown together: reference first.
 pub type Pairs = Vec<(usize, usize)>;
 
-/// Open runs, and pair the first with every other.
-pub fn open(paths: &[PathBuf]) -> Result<(Vec<Run>, Pairs)> {
+/// Open runs; without pairs asked for (numbered from 1), the first is paired with every other.
+pub fn open(paths: &[PathBuf], asked: &[(usize, usize)]) -> Result<(Vec<Run>, Pairs)> {
     let runs = paths.iter().map(|p| whole_run(p)).collect::<Result<Vec<_>>>()?;
-    let pairs = (1..runs.len()).map(|j| (0, j)).collect();
+    if let Some((a, b)) = asked.iter().find(|(a, b)| [*a, *b].iter().any(|n| *n == 0 || *n > runs.len())) {
+        return Err(Error::usage(format!(
+            "--pair {a}:{b}: {} runs were named, numbered from 1; the pair is two of these numbers",
+            runs.len()
+        )));
+    }
+    let pairs = match asked {
+        [] => (1..runs.len()).map(|j| (0, j)).collect(),
+        _ => asked.iter().map(|(a, b)| (a - 1, b - 1)).collect(),
+    };
     Ok((runs, pairs))
 }
 
@@ -87,7 +95,7 @@ pub fn run(args: &Args) -> Result<()> {
     if args.runs.is_empty() {
         return Err(Error::usage("name at least one run directory: growthpath plot RUN"));
     }
-    let (runs, pairs) = open(&args.runs)?;
+    let (runs, pairs) = open(&args.runs, &args.pair)?;
     let material = read(&runs, &pairs, args.window.clone())?;
     for figure in &wanted {
         say_why_missing(figure, &material);
@@ -116,7 +124,7 @@ fn figures(names: &[String]) -> Result<Vec<&'static Figure>> {
     for name in names {
         let found = match name.as_str() {
             "all" => FIGURES.iter().collect(),
-            name => vec![figure(name).ok_or_else(|| unknown(name))?],
+            name => vec![figure(name).ok_or_else(|| Error::usage(unknown("figure", name, known())))?],
         };
         for figure in found {
             if wanted.iter().all(|w| w.name != figure.name) {
@@ -127,17 +135,9 @@ fn figures(names: &[String]) -> Result<Vec<&'static Figure>> {
     Ok(wanted)
 }
 
-fn unknown(name: &str) -> Error {
-    /// Jaro-Winkler similarity from which a name is taken for a slip of the keyboard.
-    const ALIKE: f64 = 0.75;
-    let known = || FIGURES.iter().map(|f| f.name);
-    let closest = known()
-        .map(|k| (strsim::jaro_winkler(name, k), k))
-        .max_by(|a, b| a.0.total_cmp(&b.0))
-        .filter(|c| c.0 >= ALIKE);
-    let hint = closest.map_or(String::new(), |c| format!("did you mean `{}`? ", c.1));
-    let known: Vec<&str> = known().collect();
-    Error::usage(format!("unknown figure `{name}`: {hint}known are all, {}", known.join(", ")))
+/// Every name that `--figure` takes.
+fn known() -> impl Iterator<Item = &'static str> + Clone {
+    ["all", "list"].into_iter().chain(FIGURES.iter().map(|f| f.name))
 }
 
 /// A figure that has nothing to show is said, with the reason where there is one.

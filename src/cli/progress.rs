@@ -2,9 +2,9 @@
 
 use std::io::{IsTerminal, Write};
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use crate::train::Event;
+use crate::train::{Event, StepReport};
 
 /// Shows a run's progress.
 pub struct Progress {
@@ -12,17 +12,31 @@ pub struct Progress {
     watched: bool,
     steps: u32,
     label: String,
-    last: Option<crate::train::StepReport>,
+    last: Option<StepReport>,
+    spread: Option<[f64; 2]>,
+}
+
+/// Whether somebody looks at the bars.
+pub fn watched(quiet: bool) -> bool {
+    std::io::stderr().is_terminal() && !quiet
 }
 
 impl Progress {
     /// For a run of `steps` steps of which `done` are done.
     pub fn new(label: &str, steps: u32, done: u32, quiet: bool) -> Self {
-        let watched = std::io::stderr().is_terminal() && !quiet;
-        let target = if watched { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
-        let bar = ProgressBar::with_draw_target(Some(u64::from(steps)), target);
+        let target = if watched(quiet) { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
+        Self::on_bar(ProgressBar::with_draw_target(Some(u64::from(steps)), target), label, steps, done, quiet)
+    }
+
+    /// The same as a line among others.
+    pub fn among(others: &MultiProgress, label: &str, steps: u32, done: u32, quiet: bool) -> Self {
+        let bar = others.insert(0, ProgressBar::new(u64::from(steps)));
+        Self::on_bar(bar, label, steps, done, quiet)
+    }
+
+    fn on_bar(bar: ProgressBar, label: &str, steps: u32, done: u32, quiet: bool) -> Self {
         let style = ProgressStyle::with_template(
-            "{prefix:18} {bar:30} {pos:>5}/{len} {msg} [{elapsed_precise} < {eta_precise}]",
+            "{prefix:22} {bar:20} {pos:>5}/{len} {msg} [{elapsed_precise} < {eta_precise}]",
         );
         if let Ok(style) = style {
             bar.set_style(style);
@@ -31,20 +45,29 @@ impl Progress {
         bar.set_prefix(label.clone());
         bar.set_position(u64::from(done));
         bar.reset_eta();
-        Self { bar, watched: watched || quiet, steps, label, last: None }
+        let watched = watched(quiet) || quiet;
+        Self { bar, watched, steps, label, last: None, spread: None }
     }
 
     /// Take note of what the loop says.
     pub fn on(&mut self, event: Event) {
         match event {
             Event::Step(s) => {
+                self.spread = s.spread.or(self.spread);
                 self.bar.set_position(u64::from(s.done));
-                self.bar.set_message(format!("loss {:.4}  {:.1}k tok/s", s.loss, s.tokens_per_second / 1e3));
+                self.bar.set_message(format!(
+                    "loss {:.4}{}  {:.1}k tok/s",
+                    s.loss,
+                    attention(self.spread),
+                    s.tokens_per_second / 1e3
+                ));
                 self.last = Some(s);
             }
             Event::Eval(done, valid) if !self.watched => {
                 let train = self.last.map_or(String::new(), |s| {
-                    format!("  loss {:.4}  lr {:.2e}  {:.1}k tok/s", s.loss, s.lr, s.tokens_per_second / 1e3)
+                    let spread = attention(self.spread);
+                    let speed = s.tokens_per_second / 1e3;
+                    format!("  loss {:.4}{spread}  lr {:.2e}  {speed:.1}k tok/s", s.loss, s.lr)
                 });
                 let (label, steps) = (&self.label, self.steps);
                 // Nobody to tell when standard error is closed.
@@ -62,6 +85,16 @@ impl Progress {
             note("");
         }
     }
+
+    /// Take the line away: another one will tell.
+    pub fn clear(&self) {
+        self.bar.finish_and_clear();
+    }
+}
+
+/// `  spread 0.41 lower, 0.73 upper`: how far attention is from uniform in both halves.
+fn attention(spread: Option<[f64; 2]>) -> String {
+    spread.map_or_else(String::new, |[lower, upper]| format!("  spread {lower:.3} lower, {upper:.3} upper"))
 }
 
 /// Say something on standard error beside the bars.

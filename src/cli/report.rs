@@ -13,6 +13,9 @@ pub struct Args {
     /// Run directories; the first is the reference of comparisons
     #[arg(required = true, value_name = "RUN")]
     runs: Vec<PathBuf>,
+    /// Compare run B with run A, numbered as given from 1; may be given again [default: every run with the first]
+    #[arg(long, value_name = "A:B", value_parser = super::pair)]
+    pair: Vec<(usize, usize)>,
     /// The HTML file
     #[arg(long, default_value = "report.html")]
     out: PathBuf,
@@ -20,7 +23,7 @@ pub struct Args {
 
 /// Run the verb.
 pub fn run(args: &Args) -> Result<()> {
-    let (runs, pairs) = open(&args.runs)?;
+    let (runs, pairs) = open(&args.runs, &args.pair)?;
     report::write(&report::read(&runs, &pairs, None)?, &args.out)?;
     output::print(&format!("{}\n", growthpath_trace::shown_path(&args.out)))
 }

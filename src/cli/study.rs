@@ -1,45 +1,87 @@
-//! `growthpath study`: arms x seeds from a plan, then comparisons, figures and a report.
+//! `growthpath study`: arms x seeds from a plan, then tables, figures and a report.
 
-use std::path::{Path, PathBuf};
+mod board;
+mod children;
+mod collect;
+mod lines;
+mod runs;
+mod slurm;
+
+use std::path::PathBuf;
 use std::sync::Arc;
 
-use clap::Parser;
-use growthpath_analysis::compare::{Layers, compare, seeds};
-use growthpath_analysis::statistics::{CONFIDENCE, estimate, mean_interval};
-use growthpath_trace::{Run, RunLock, Status, disk, shown_path};
+use clap::{Parser, ValueEnum};
+use growthpath_trace::{RunLock, disk, shown_path};
 
+use self::board::Board;
 use super::device::{DeviceArg, pick};
-use super::output::{self, number, table};
-use super::progress::note;
-use super::seed_table;
-use super::train::{load_data, resume_shown, set_threads, settle_vocab, train_shown};
+use super::output;
+use super::progress::{Progress, note};
+use super::train::{load_data, set_threads, settle_vocab};
 use super::train_args::TrainArgs;
 use crate::data::Dataset;
 use crate::error::{Error, Result};
-use crate::report;
-use crate::study::{Arm, Job, Plan, State, state};
-use crate::train::{Outcome, stop};
+use crate::study::{Job, Plan, State, plan, state};
+use crate::train::config::ProbeTimes;
+use crate::train::{Event, resume, stop, train};
+
+/// What trains a study's runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Launcher {
+    /// This machine, now.
+    Local,
+    /// A Slurm cluster: job arrays and a collecting step are written, with the script that submits them.
+    Slurm,
+}
 
 /// Arguments of `growthpath study`.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Args {
-    /// The plan (TOML): shared `flags`, `seeds`, `arms`, pairs to `compare`
-    plan: PathBuf,
-    /// Directory for the runs, figures and the report [default: the plan's name without .toml]
+    /// The plan (TOML): shared `flags`, `seeds`, `arms`, pairs to `compare`; `--example` prints one
+    #[arg(required_unless_present = "example")]
+    plan: Option<PathBuf>,
+    /// Directory for the runs, tables, figures and the report [default: the plan's name without .toml]
     #[arg(long)]
     out: Option<PathBuf>,
     /// Go on with a study that was stopped; finished runs are kept
     #[arg(long)]
     resume: bool,
-    /// Threads [default: all cores]
+    /// Print an annotated plan that runs as it is, and stop
+    #[arg(long, exclusive = true)]
+    example: bool,
+    /// Runs trained at a time, each in a process of its own with its share of the threads
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    jobs: usize,
+    /// Train here, or write what a cluster needs to
+    #[arg(long, value_enum, default_value = "local")]
+    launcher: Launcher,
+    /// Options for sbatch with --launcher slurm, e.g. `--sbatch=--partition=cpu --sbatch=--time=2:00:00`
+    #[arg(long, value_name = "OPTION", allow_hyphen_values = true)]
+    sbatch: Vec<String>,
+    /// Train this one run of the study, e.g. gpt-seed1, as a task of a job array does
+    #[arg(long, value_name = "ARM-seedN", conflicts_with_all = ["collect", "launcher"])]
+    only: Option<String>,
+    /// Train nothing: tables, figures and report of the runs that are there
+    #[arg(long, conflicts_with = "launcher")]
+    collect: bool,
+    /// Threads in all, shared among --jobs; with --launcher slurm, of each run [default: all cores; slurm: 1]
     #[arg(long, value_name = "N")]
     threads: Option<usize>,
     /// Where to train
     #[arg(long, value_enum, default_value = "auto")]
     device: DeviceArg,
+    /// Print the results as JSON
+    #[arg(long)]
+    json: bool,
     /// No progress display
     #[arg(long, short)]
     quiet: bool,
+    /// Progress as JSON lines on standard output, for the study that started this run
+    #[arg(long, hide = true, requires = "only")]
+    progress_lines: bool,
+    /// Flags of `growthpath train` added to the plan's shared ones, after `--`
+    #[arg(last = true, value_name = "FLAGS")]
+    flags: Vec<String>,
 }
 
 /// Training flags alone, for parsing a plan's.
@@ -59,50 +101,91 @@ pub fn parse_flags(flags: &[String]) -> Result<TrainArgs> {
     Ok(parsed.train)
 }
 
+/// A text that the next run may share.
+type Loaded = Option<(String, Arc<Dataset>)>;
+
 /// Train what is not trained yet; texts that runs share are loaded once.
 pub fn train_all(jobs: &mut [Job], device: DeviceArg, quiet: bool) -> Result<()> {
-    let mut loaded: Option<(String, Arc<Dataset>)> = None;
+    let mut loaded = None;
     // Everything that can be known to be wrong is found before anything is written.
     jobs.iter().try_for_each(Job::check)?;
     stop::watch();
     Job::share_probe_times(jobs);
     for job in jobs {
-        job.settle_probe_times()?;
-        let key = format!("{:?} {} {}", job.config.data, job.config.tokenizer, job.config.model.context);
-        let data = match &loaded {
-            Some((k, d)) if *k == key => {
-                settle_vocab(&mut job.config, d)?;
-                Arc::clone(d)
-            }
-            _ => Arc::new(load_data(&mut job.config, quiet)?),
-        };
-        loaded = Some((key, Arc::clone(&data)));
-        job.config.validate()?;
-        let device = pick(device, &job.config)?;
-        if let Some(signal) = stop::requested() {
-            return Err(stopped_between(signal));
-        }
-        match state(&job.folder, &job.config)? {
-            State::Done => note(&format!("{}: done", shown_path(&job.folder))),
-            State::New => {
-                keep_diverged(job, train_shown(&job.config, &data, &job.folder, &job.label, &device, quiet))?;
-            }
-            State::Stopped(from) => {
-                keep_diverged(job, resume_shown(&job.config, &data, from, &job.label, &device, quiet))?;
-            }
-        }
+        let mut bar = Progress::new(&job.label, job.config.steps, 0, quiet);
+        let ended = train_job(job, &mut loaded, device, quiet, &mut |e| bar.on(e));
+        bar.finish();
+        keep_diverged(&job.label, ended)?;
     }
     Ok(())
 }
 
+/// Train one run, or go on with it, or leave it as it is where it is complete.
+fn train_job(
+    job: &mut Job,
+    loaded: &mut Loaded,
+    device: DeviceArg,
+    quiet: bool,
+    on: &mut dyn FnMut(Event),
+) -> Result<()> {
+    let own = job.config.probe.times.clone();
+    job.settle_probe_times()?;
+    let key = format!("{:?} {} {}", job.config.data, job.config.tokenizer, job.config.model.context);
+    let data = match loaded {
+        Some((k, d)) if *k == key => {
+            settle_vocab(&mut job.config, d)?;
+            Arc::clone(d)
+        }
+        _ => Arc::new(load_data(&mut job.config, quiet)?),
+    };
+    *loaded = Some((key, Arc::clone(&data)));
+    job.config.validate()?;
+    let device = pick(device, &job.config)?;
+    if let Some(signal) = stop::requested() {
+        return Err(stopped_between(signal));
+    }
+    match found(job, own)? {
+        State::Done => return Ok(()),
+        State::New => {}
+        State::Stopped(from) => {
+            for s in &from.skipped {
+                note(&format!("skipped {}: {}", s.dir.display(), s.why));
+            }
+            if from.from.is_some() {
+                return resume(&job.config, &data, &from, &device, on).map(|_| ());
+            }
+            // Stopped before its first checkpoint.
+            from.discard()?;
+        }
+    }
+    train(&job.config, &data, &job.folder, &job.label, &device, on).map(|_| ())
+}
+
+/// What is in a run's folder. One that was trained when the run whose probe times it shares had failed has times of its own.
+fn found(job: &mut Job, own: ProbeTimes) -> Result<State> {
+    let shared = match state(&job.folder, &job.config) {
+        Ok(found) => return Ok(found),
+        Err(e) => e,
+    };
+    let mut config = job.config.clone();
+    config.probe.times = own;
+    match state(&job.folder, &config) {
+        Ok(found) => {
+            job.config = config;
+            Ok(found)
+        }
+        Err(_) => Err(shared),
+    }
+}
+
 /// A diverged arm is a result of the study, not its end.
-fn keep_diverged(job: &Job, outcome: Result<Outcome>) -> Result<()> {
-    match outcome {
+fn keep_diverged(label: &str, ended: Result<()>) -> Result<()> {
+    match ended {
         Err(Error::Diverged(why)) => {
-            note(&format!("{}: {why}", job.label));
+            note(&format!("{label}: {}", why.lines().next().unwrap_or("diverged")));
             Ok(())
         }
-        other => other.map(|_| ()),
+        other => other,
     }
 }
 
@@ -123,122 +206,45 @@ pub fn mended(e: Error, command: &str) -> Error {
 
 /// Run the verb.
 pub fn run(args: &Args) -> Result<()> {
-    set_threads(args.threads)?;
-    let plan = Plan::read(&args.plan)?;
-    let out = args.out.clone().unwrap_or_else(|| args.plan.with_extension(""));
-    if out.exists() && !args.resume && out.read_dir().is_ok_and(|mut d| d.next().is_some()) {
+    let Some(path) = args.plan.as_ref().filter(|_| !args.example) else {
+        return output::print(plan::EXAMPLE);
+    };
+    let mut plan = Plan::read(path)?;
+    plan.flags.extend(args.flags.iter().cloned());
+    let out = args.out.clone().unwrap_or_else(|| path.with_extension(""));
+    let mut runs = runs::of(&plan, &out)?;
+    if args.collect {
+        return collect::run(&plan, &out, args.json);
+    }
+    stop::watch();
+    let again = format!("growthpath study {} --out {}", shown_path(path), shown_path(&out));
+    if let Some(name) = &args.only {
+        set_threads(args.threads)?;
+        let ended = runs::only(&mut runs, name, &out, args);
+        return ended.map_err(|e| mended(e, &format!("{again} --only {name}")));
+    }
+    if args.jobs == 0 {
+        return Err(Error::usage("--jobs must be at least 1"));
+    }
+    let kept = args.resume || args.launcher == Launcher::Slurm;
+    if out.exists() && !kept && out.read_dir().is_ok_and(|mut d| d.next().is_some()) {
         return Err(Error::format(&out, "exists already; go on with --resume or choose another --out"));
     }
-    let mut jobs = Vec::new();
-    for seed in &plan.seeds {
-        for arm in &plan.arms {
-            let mut flags = plan.flags.clone();
-            flags.extend(arm.flags.iter().cloned());
-            flags.extend(["--seed".into(), seed.to_string()]);
-            let named = |e| match e {
-                Error::Usage(m) => Error::usage(format!("arm `{}`: {m}", arm.name)),
-                e => e,
-            };
-            let config = parse_flags(&flags).and_then(|f| f.resolve()).map_err(named)?;
-            jobs.push(Job {
-                label: arm.name.clone(),
-                folder: Plan::folder(&out, arm, *seed),
-                config,
-                like: None,
-            });
-        }
-    }
-    jobs.iter().try_for_each(Job::check)?;
+    runs.iter().try_for_each(|r| r.job.check())?;
     disk::create_dirs(&out)?;
     let _lock = RunLock::take(&out)?;
-    let again = format!("growthpath study {} --out {} --resume", shown_path(&args.plan), shown_path(&out));
-    train_all(&mut jobs, args.device, args.quiet).map_err(|e| mended(e, &again))?;
-    let first: Vec<Run> = plan
-        .arms
-        .iter()
-        .map(|a| Ok(Run::open(Plan::folder(&out, a, plan.seeds[0]))?))
-        .collect::<Result<_>>()?;
-    let pairs: Vec<(usize, usize)> =
-        plan.compare.iter().filter_map(|[a, b]| Some((index(&plan, a)?, index(&plan, b)?))).collect();
-    let figures = out.join("figures");
-    let material = report::read(&first, &pairs, None)?;
-    report::draw_all(&material, &figures)?;
-    report::write(&material, &out.join("report.html"))?;
-    output::print(&summary(&plan, &out)?)
-}
-
-fn index(plan: &Plan, name: &str) -> Option<usize> {
-    plan.arms.iter().position(|a| a.name == name)
-}
-
-fn summary(plan: &Plan, out: &Path) -> Result<String> {
-    let open = |arm: &Arm, seed: u64| -> Result<Run> { Ok(Run::open(Plan::folder(out, arm, seed))?) };
-    let mut text = arms_table(plan, &open)?;
-    for [a, b] in &plan.compare {
-        let arm = |name: &String| {
-            let found = plan.arms.iter().find(|x| x.name == *name);
-            found.ok_or_else(|| Error::usage(format!("no arm `{name}`")))
-        };
-        let (arm_a, arm_b) = (arm(a)?, arm(b)?);
-        let (mut all, mut left_out) = (Vec::new(), Vec::new());
-        for &seed in &plan.seeds {
-            let (run_a, run_b) = (open(arm_a, seed)?, open(arm_b, seed)?);
-            match [(a, &run_a), (b, &run_b)].iter().find(|(_, run)| run.info().status != Status::Complete) {
-                Some((name, run)) => left_out.push(format!("seed {seed} ({name} {})", ended(run))),
-                None => all.push(compare(&run_a, &run_b, Layers::Upper, 0..u32::MAX)?),
-            }
-        }
-        let of = if left_out.is_empty() { String::new() } else { format!(" of {}", plan.seeds.len()) };
-        text += &format!("\n{b} against {a}, upper half, {}{of} seeds\n", all.len());
-        if !left_out.is_empty() {
-            text += &format!(
-                "left out: {}. What follows is about the seeds in which both arms finished, and says nothing of the others.\n",
-                left_out.join(", ")
-            );
-        }
-        if !all.is_empty() {
-            text += &seed_table::text(&seeds(&all, CONFIDENCE)?);
-        }
+    let snapshot = plan.save(&out)?;
+    if args.launcher == Launcher::Slurm {
+        return slurm::write(&runs, &snapshot, &out, args);
     }
-    text += &format!("\nreport: {}\n", shown_path(&out.join("report.html")));
-    Ok(text)
-}
-
-/// How a run ended, for a sentence.
-fn ended(run: &Run) -> &'static str {
-    match run.info().status {
-        Status::Complete => "finished",
-        Status::Diverged => "diverged",
-        Status::Running | Status::Interrupted => "did not finish",
-    }
-}
-
-/// Final validation loss of every arm over the seeds that finished.
-fn arms_table(plan: &Plan, open: &dyn Fn(&Arm, u64) -> Result<Run>) -> Result<String> {
-    let mut rows = Vec::new();
-    for arm in &plan.arms {
-        let (mut losses, mut diverged) = (Vec::new(), 0);
-        for &seed in &plan.seeds {
-            let run = open(arm, seed)?;
-            match run.info().status {
-                Status::Complete => losses.extend(run.evals()?.last().map(|e| e.loss)),
-                Status::Diverged => diverged += 1,
-                Status::Running | Status::Interrupted => {}
-            }
-        }
-        let (e, i) = (estimate(&losses), mean_interval(&losses, CONFIDENCE)?);
-        let of = if e.count < plan.seeds.len() { format!(" of {}", plan.seeds.len()) } else { String::new() };
-        let diverged = if diverged > 0 { format!(" ({diverged} diverged)") } else { String::new() };
-        rows.push(vec![
-            arm.name.clone(),
-            format!("{}{of}{diverged}", e.count),
-            if e.count > 0 { format!("{:.4}", e.mean) } else { "-".to_owned() },
-            number(e.error),
-            format!("{} .. {}", number(i.low), number(i.high)),
-            number(e.mean.exp()),
-        ]);
-    }
-    let head =
-        ["arm", "seeds", "validation loss", "standard error over seeds", "95 % interval", "perplexity"];
-    Ok(table(&head, &rows))
+    let board = Board::new(&runs, args.quiet);
+    let ended = if args.jobs == 1 {
+        set_threads(args.threads)?;
+        runs::one_by_one(&mut runs, args, &board)
+    } else {
+        children::side_by_side(&runs, &snapshot, &out, args, &board)
+    };
+    board.close();
+    ended.map_err(|e| mended(e, &format!("{again} --resume")))?;
+    collect::run(&plan, &out, args.json)
 }

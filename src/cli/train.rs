@@ -8,6 +8,7 @@ use growthpath_trace::{LONGEST_LABEL, Run, shown_path};
 use super::device::{DeviceArg, pick};
 use super::progress::{Progress, note};
 use super::train_args::{TrainArgs, data_source, tokenizer};
+use super::words::shell;
 use super::{given, output};
 use crate::data::{Dataset, Stage};
 use crate::error::{Error, Result};
@@ -70,7 +71,7 @@ pub fn load_data(config: &mut TrainConfig, quiet: bool) -> Result<Dataset> {
     let mut on = |stage: Stage, done: u64, all: u64| {
         if !said && !quiet && started.elapsed().as_secs() >= 1 {
             said = true;
-            note(&format!("preparing text: {stage:?} ({done} of {all} bytes)"));
+            note(&format!("{stage}: {:.1} of {:.1} MB", done as f64 / 1e6, all as f64 / 1e6));
         }
     };
     let spec = tokenizer(&config.tokenizer)?;
@@ -159,6 +160,10 @@ pub fn run(args: &Args) -> Result<()> {
     let (mut config, label) = if args.resume {
         stored(args)?
     } else {
+        // Before any text is read: tokenizing takes a while.
+        if args.out.join("run.json").exists() {
+            return Err(growthpath_trace::Error::AlreadyARun { path: args.out.clone() }.into());
+        }
         let config = args.train.resolve()?;
         let label = args.label.clone().unwrap_or_else(|| config.label());
         bounded(&label)?;
@@ -291,7 +296,7 @@ fn thousands(n: usize) -> String {
 }
 
 fn summary(c: &TrainConfig, o: &Outcome, args: &Args) -> String {
-    let run = shown_path(&args.out);
+    let run = shell(&args.out);
     // A resume from the last checkpoint has no step to time.
     let speed = match o.tokens {
         0 => String::new(),
@@ -299,11 +304,12 @@ fn summary(c: &TrainConfig, o: &Outcome, args: &Args) -> String {
     };
     format!(
         "validation loss {:.4} nats/token (perplexity {:.2}) after {} steps{speed}\n{}\
-         run: {run}\nnext: growthpath analyze {run} | growthpath plot {run} --figure all --out figures\n",
+         run: {}\nnext:\n  growthpath analyze {run}\n  growthpath report {run}\n  growthpath plot {run} --out figures\n",
         o.valid_loss,
         o.valid_loss.exp(),
         c.steps,
         probing(c, o),
+        shown_path(&args.out),
     )
 }
 

@@ -47,7 +47,7 @@ pub enum ProbeArg {
 /// Flags that decide what a run computes.
 #[derive(Debug, Clone, clap::Args)]
 pub struct TrainArgs {
-    /// Arm: gpt, llama, gpt+geglu, gpt+swiglu, gpt+rmsnorm, gpt-nobias, gpt+rope, llama-ungated
+    /// Arm: gpt, llama, gpt+geglu, gpt+swiglu, gpt+silu, gpt+rmsnorm, gpt-nobias, gpt+rope, llama-ungated
     #[arg(long, default_value = "gpt")]
     pub preset: String,
     /// Size: nano, micro, mini, 124m, 270m

@@ -38,7 +38,7 @@ struct Whole<'a> {
 
 /// Run the verb: exit code 1 when anything is wrong.
 pub fn run(args: &Args) -> Result<()> {
-    if !(args.tolerance >= 0.0) {
+    if args.tolerance.is_nan() || args.tolerance < 0.0 {
         return Err(Error::usage(format!("--tolerance must be 0 or more, got {}", args.tolerance)));
     }
     if let Some(other) = &args.against {

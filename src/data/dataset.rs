@@ -47,6 +47,17 @@ pub enum Stage {
     EncodeValid,
 }
 
+impl std::fmt::Display for Stage {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Read => "reading the text",
+            Self::TrainTokenizer => "training the tokenizer",
+            Self::EncodeTrain => "tokenizing the training text",
+            Self::EncodeValid => "tokenizing the validation text",
+        })
+    }
+}
+
 /// What a run records about its data.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DataInfo {

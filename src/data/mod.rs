@@ -6,9 +6,11 @@
 
 pub mod batch;
 pub mod batcher;
+pub mod bundled;
 pub mod corpus;
 pub mod dataset;
 pub mod error;
+pub mod lookback;
 mod not_text;
 mod read_text;
 pub mod stream;

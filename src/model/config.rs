@@ -5,6 +5,7 @@ pub use growthpath_kernels::norm::Norm;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
+use crate::hint::unknown;
 
 /// Position information.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -70,6 +71,7 @@ pub const PRESETS: &[(&str, &str)] = &[
     ("gpt", "LayerNorm, learned positions, biases, GELU (HF GPT-2)"),
     ("gpt+geglu", "gpt with a GELU-gated feed-forward of the same size"),
     ("gpt+swiglu", "gpt with a SiLU-gated feed-forward of the same size"),
+    ("gpt+silu", "gpt with an ungated SiLU feed-forward: SwiGLU's activation without its gate"),
     ("gpt+rmsnorm", "gpt with RMSNorm"),
     ("gpt-nobias", "gpt without biases"),
     ("gpt+rope", "gpt with rotary positions"),
@@ -93,10 +95,7 @@ impl ModelConfig {
     /// An unknown name, with the known ones listed.
     pub fn preset(preset: &str, size: &str) -> Result<(Self, usize)> {
         let Some(&(_, width, layers, heads, context, batch, _)) = SIZES.iter().find(|s| s.0 == size) else {
-            return Err(Error::usage(format!(
-                "unknown size `{size}`; known: {}",
-                join(SIZES.iter().map(|s| s.0))
-            )));
+            return Err(Error::usage(unknown("size", size, SIZES.iter().map(|s| s.0))));
         };
         let mut c = Self {
             preset: preset.into(),
@@ -121,6 +120,7 @@ impl ModelConfig {
             "gpt" => {}
             "gpt+geglu" => c.ffn = Ffn::Geglu,
             "gpt+swiglu" => c.ffn = Ffn::Swiglu,
+            "gpt+silu" => c.ffn = Ffn::Silu,
             "gpt+rmsnorm" => c.norm = Norm::RmsNorm,
             "gpt-nobias" => c.bias = false,
             "gpt+rope" => c.pos = Positions::Rope,
@@ -132,8 +132,7 @@ impl ModelConfig {
                 c.ffn = if preset == "llama" { Ffn::Swiglu } else { Ffn::Silu };
             }
             _ => {
-                let known = join(PRESETS.iter().map(|p| p.0));
-                return Err(Error::usage(format!("unknown preset `{preset}`; known: {known}")));
+                return Err(Error::usage(unknown("preset", preset, PRESETS.iter().map(|p| p.0))));
             }
         }
         Ok((c, batch))
@@ -148,9 +147,11 @@ impl ModelConfig {
             return Err(Error::usage(format!("--set wants KEY=VALUE, got `{assignment}`")));
         };
         let mut json = serde_json::to_value(&*self).map_err(|e| Error::usage(e.to_string()))?;
-        let keys = || join(json.as_object().into_iter().flat_map(|o| o.keys().map(String::as_str)));
-        let Some(old) = json.get(key).filter(|_| !["preset", "family"].contains(&key)) else {
-            return Err(Error::usage(format!("--set: unknown key `{key}`; known: {}", keys())));
+        // What a preset and the tokenizer decide is not set by hand.
+        let settable = |k: &&str| !["preset", "family", "vocab"].contains(k);
+        let keys = json.as_object().into_iter().flat_map(|o| o.keys().map(String::as_str)).filter(settable);
+        let Some(old) = json.get(key).filter(|_| settable(&key)) else {
+            return Err(Error::usage(format!("--set: {}", unknown("key", key, keys))));
         };
         let new = match old {
             serde_json::Value::String(_) => serde_json::Value::String(value.to_lowercase()),
@@ -159,8 +160,16 @@ impl ModelConfig {
             })?,
         };
         json[key] = new;
-        *self = serde_json::from_value(json)
-            .map_err(|e| Error::usage(format!("--set {key}: `{value}` is not a value for it: {e}")))?;
+        *self = serde_json::from_value(json).map_err(|e| {
+            // The parser names the values that there are, between backquotes.
+            let e = e.to_string();
+            let known: Vec<&str> =
+                e.split("expected").nth(1).unwrap_or("").split('`').skip(1).step_by(2).collect();
+            Error::usage(match known[..] {
+                [] => format!("--set {key}: `{value}` is not a value for it: {e}"),
+                _ => format!("--set {key}: {}", unknown("value", value, known.iter().copied())),
+            })
+        })?;
         Ok(())
     }
 
@@ -231,10 +240,6 @@ impl ModelConfig {
         }
         Ok(())
     }
-}
-
-fn join<'a>(names: impl Iterator<Item = &'a str>) -> String {
-    names.collect::<Vec<_>>().join(", ")
 }
 
 #[cfg(test)]

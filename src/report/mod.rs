@@ -1,6 +1,10 @@
 //! Saved runs to figures and to a self-contained report.
 
+mod answer;
+mod embed;
 mod html;
+mod setup;
+mod words;
 
 use std::ops::Range;
 use std::path::Path;
@@ -32,6 +36,12 @@ pub fn read(runs: &[Run], pairs: &[(usize, usize)], window: Option<Range<u32>>) 
     let mut material = Material::read(runs, pairs, window)?;
     let known = !runs.is_empty() && runs.iter().all(on_built_in_bytes);
     material.floor = known.then(|| entropy_rate().nats_per_byte);
+    let bound = |r: &Run| r.info().extra.get("loss_without_looking_back").and_then(|v| v.as_f64());
+    let bounds: Vec<Option<f64>> = runs.iter().map(bound).collect();
+    material.blind = match bounds.first() {
+        Some(first) if bounds.iter().all(|b| b == first) => *first,
+        _ => None,
+    };
     Ok(material)
 }
 
@@ -82,12 +92,23 @@ pub fn draw_all(m: &Material, dir: &Path) -> Result<()> {
     save(&pictures(m, FIGURES), dir, &[Format::Png, Format::Svg], Width::Page).map(|_| ())
 }
 
+/// Draw the curves over seeds of a study's runs into `dir`.
+///
+/// # Errors
+/// A run that cannot be read, a folder that cannot be written.
+pub fn draw_seeds(runs: &[Run], dir: &Path) -> Result<()> {
+    let material = read(runs, &[], None)?;
+    let figure = growthpath_figures::figure("seeds");
+    save(&pictures(&material, figure), dir, &[Format::Png, Format::Svg], Width::Page).map(|_| ())
+}
+
 /// Write the report.
 ///
 /// # Errors
 /// A file that cannot be written.
 pub fn write(m: &Material, path: &Path) -> Result<()> {
-    let text = html::page(m)?;
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |d| d.as_secs());
+    let text = html::page(m, now)?;
     if let Some(dir) = path.parent().filter(|d| !d.as_os_str().is_empty()) {
         std::fs::create_dir_all(dir).map_err(Error::io(dir))?;
     }

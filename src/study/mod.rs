@@ -1,7 +1,11 @@
-//! Studies: arms x seeds from one plan, trained one after the other, resumable.
+//! Studies: arms x seeds from one plan; their runs, their results, their tables.
 
 pub mod plan;
+pub mod results;
 mod runner;
+pub mod slurm;
+pub mod tables;
 
 pub use plan::{Arm, Plan};
+pub use results::Results;
 pub use runner::{Job, State, state};

@@ -22,6 +22,9 @@ pub struct Arm {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Plan {
+    /// What the study asks, in a sentence; stands above its tables.
+    #[serde(default)]
+    pub about: String,
     /// Flags that all arms share.
     #[serde(default)]
     pub flags: Vec<String>,
@@ -33,6 +36,9 @@ pub struct Plan {
     /// The arms.
     pub arms: Vec<Arm>,
 }
+
+/// An annotated plan that runs as it is.
+pub const EXAMPLE: &str = include_str!("example.toml");
 
 impl Plan {
     /// Read a plan.
@@ -67,6 +73,11 @@ impl Plan {
                 return Err(format!("arm `{}` stands twice", a.name));
             }
         }
+        for [a, b] in &plan.compare {
+            if a == b {
+                return Err(format!("`compare` sets `{a}` against itself"));
+            }
+        }
         for name in plan.compare.iter().flatten() {
             if !plan.arms.iter().any(|a| a.name == *name) {
                 return Err(format!("`compare` names `{name}`, which is no arm of the plan"));
@@ -75,9 +86,28 @@ impl Plan {
         Ok(plan)
     }
 
+    /// Name of one run: its folder's.
+    pub fn run_name(arm: &Arm, seed: u64) -> String {
+        format!("{}-seed{seed}", arm.name)
+    }
+
     /// Folder of one run.
     pub fn folder(out: &Path, arm: &Arm, seed: u64) -> PathBuf {
-        out.join(format!("{}-seed{seed}", arm.name))
+        out.join(Self::run_name(arm, seed))
+    }
+
+    /// Keep the plan beside its runs, as it was trained: `OUT/plan.toml`, which is returned.
+    ///
+    /// # Errors
+    /// A folder that cannot be written.
+    pub fn save(&self, out: &Path) -> Result<PathBuf> {
+        std::fs::create_dir_all(out).map_err(Error::io(out))?;
+        let path = out.join("plan.toml");
+        let text = toml::to_string(self).map_err(|e| Error::format(&path, e.to_string()))?;
+        let temporary = path.with_extension("partial");
+        std::fs::write(&temporary, text).map_err(Error::io(&temporary))?;
+        std::fs::rename(&temporary, &path).map_err(Error::io(&path))?;
+        Ok(path)
     }
 }
 
@@ -97,6 +127,14 @@ mod tests {
     "#;
 
     #[test]
+    fn the_example_is_a_plan() {
+        let plan = Plan::parse(EXAMPLE).unwrap();
+        assert!(
+            plan.arms.len() > 1 && plan.seeds.len() > 1 && !plan.compare.is_empty() && !plan.about.is_empty()
+        );
+    }
+
+    #[test]
     fn a_plan_parses_and_mistakes_are_named() {
         let plan = Plan::parse(GOOD).unwrap();
         assert_eq!((plan.arms.len(), plan.seeds.len(), plan.compare.len()), (2, 2, 1));
@@ -106,6 +144,7 @@ mod tests {
             ("name = \"gpt\"\n", "name = \"../x\"\n", "../x"),
             ("[\"gpt\", \"gpt+slow-qk\"]]", "[\"gpt\", \"x\"]]", "`x`"),
             ("seeds", "sedes", "sedes"),
+            ("[\"gpt\", \"gpt+slow-qk\"]]", "[\"gpt\", \"gpt\"]]", "itself"),
         ] {
             let e = Plan::parse(&GOOD.replacen(from, to, 1)).unwrap_err();
             assert!(e.contains(says), "{from} -> {to}: {e}");

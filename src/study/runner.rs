@@ -57,13 +57,14 @@ impl Job {
         Ok(())
     }
 
-    /// Take over the probe times of [`Job::like`], unless that run diverged: its times end where it ended.
+    /// Take over the probe times of [`Job::like`], unless that run is not complete: it failed, or it diverged and its times
+    /// end there.
     ///
     /// # Errors
     /// When that run cannot be read.
     pub fn settle_probe_times(&mut self) -> Result<()> {
         if let (Some(run), ProbeTimes::Auto { budget, .. }) = (&self.like, &self.config.probe.times) {
-            if Run::open(run)?.info().status == Status::Diverged {
+            if !Run::open(run).is_ok_and(|r| r.info().status == Status::Complete) {
                 return Ok(());
             }
             self.config.probe.times = like(run, *budget)?;

@@ -1,12 +1,11 @@
 //! Probes: the exact accounting, the prediction, the bound and the shares on a fixed batch of held-out text.
 
 use faer::Mat;
-use growthpath_analysis::eigen::lambda_max;
+use growthpath_analysis::probe_rows::{first_rows, first_share_rows, head_rows, layer_row, share_rows};
 use growthpath_analysis::{
-    DriftSensitivity, EnergySensitivity, Geometry, HeadInterval, LayerChange, LayerInterval, LayerProbe,
-    basis, prepare_layers,
+    DriftSensitivity, EnergySensitivity, Geometry, LayerChange, LayerProbe, prepare_layers,
 };
-use growthpath_trace::{ProbeLayerRow, ProbeRow, ShareRow, WRITE_CONSTANT};
+use growthpath_trace::{ProbeLayerRow, ProbeRow, ShareRow};
 use rayon::prelude::*;
 
 use super::activations::{all_writes, attention_gain, geometry, layer_state, stream_norm, stream_shares};
@@ -115,37 +114,16 @@ impl Prober {
             None => {
                 for (l, probe) in now.layers.iter().enumerate() {
                     rows.heads.extend(first_rows(step, l, probe));
-                    rows.shares.extend(first_shares(&now, l));
+                    let stream = stream_shares(&now.forward, l, &now.writes);
+                    rows.shares.extend(first_share_rows(step, l, &stream));
                 }
             }
         }
-        rows.layers = self.layer_rows(&now)?;
+        let layers = now.layers.par_iter().enumerate().map(|(l, probe)| layer_row(step, l, probe));
+        rows.layers = layers.collect::<growthpath_analysis::Result<_>>()?;
         self.last = Some(now);
         self.eta.fill(0.0);
         Ok(rows)
-    }
-
-    fn layer_rows(&self, now: &Taken) -> Result<Vec<ProbeLayerRow>> {
-        now.layers
-            .par_iter()
-            .enumerate()
-            .map(|(l, p)| {
-                let (m, b) = (p.moments(), basis(p.moments()));
-                let t = self.batch.context as f64;
-                let e = growthpath_analysis::bound::residual_energy(&p.state().x)?;
-                Ok(ProbeLayerRow {
-                    step: now.step,
-                    layer: l as u16,
-                    eff_rank: b.effective_rank,
-                    distinct: b.token_distinct,
-                    tr_sq: m.trace_q(),
-                    tr_sk: m.trace_k(),
-                    lambda_sq: lambda_max(m.sq.as_ref())?,
-                    lambda_sk: lambda_max(m.sk.as_ref())?,
-                    lambda_x: e / (2.0 * t / (t + 1.0)).sqrt(),
-                })
-            })
-            .collect()
     }
 
     /// Rows of heads and of shares, layer by layer, for the interval between two probes.
@@ -183,98 +161,6 @@ fn interval_shares(
     let energy = EnergySensitivity::of(change).shares_of_stream(&norm_before, &before)?;
     let drift =
         DriftSensitivity::of(change).parts_of_stream((&norm_before, &before), (&norm_after, &after))?;
-    let row = |write, stream_share, energy_share, drift_share| ShareRow {
-        step: now.step,
-        layer: layer as u16,
-        write,
-        stream_share,
-        energy_share,
-        drift_share,
-    };
     let stream = stream_shares(&now.forward, layer, &now.writes);
-    let parts = energy.writes.iter().zip(&drift.writes).zip(&stream).enumerate();
-    let mut rows: Vec<ShareRow> = parts.map(|(k, ((e, d), s))| row(k as u16, *s, *e, *d)).collect();
-    rows.push(row(WRITE_CONSTANT, f64::NAN, energy.constant, drift.constant));
-    Ok(rows)
-}
-
-/// At a run's first probe only the stream is known.
-fn first_shares(now: &Taken, layer: usize) -> Vec<ShareRow> {
-    let row = |(k, stream_share): (usize, f64)| ShareRow {
-        step: now.step,
-        layer: layer as u16,
-        write: k as u16,
-        stream_share,
-        energy_share: f64::NAN,
-        drift_share: f64::NAN,
-    };
-    stream_shares(&now.forward, layer, &now.writes).into_iter().enumerate().map(row).collect()
-}
-
-pub(super) fn head_rows(step: u32, prev_step: u32, layer: usize, interval: &LayerInterval) -> Vec<ProbeRow> {
-    let row = |(h, i): (usize, &HeadInterval)| {
-        let (a, p, f, b) = (&i.accounting, &i.prediction, &i.factors, &i.bound);
-        ProbeRow {
-            step,
-            prev_step,
-            layer: layer as u16,
-            head: h as u16,
-            spread: a.next.spread,
-            spread_prev: a.a_prev,
-            entropy: a.next.entropy,
-            sharpness: a.next.sharpness,
-            top1: a.next.top1,
-            s_max: a.next.s_max,
-            gamma: a.gamma,
-            gamma_q: a.parts.query,
-            gamma_k: a.parts.key,
-            gamma_f: a.parts.features,
-            cos_theta: a.cos_theta,
-            a_hat: p.a_hat_next,
-            a_hat_prev: p.a_hat,
-            gamma_q_hat: p.parts.query,
-            gamma_k_hat: p.parts.key,
-            gamma_f_hat: p.parts.features,
-            eta: f.eta,
-            u: f.u,
-            dm_i: f.dm_i,
-            e: f.start.e,
-            c: f.start.c,
-            c0: f.start.c0,
-            scale: f.start.scale,
-            e_next: f.end.e,
-            c_next: f.end.c,
-            scale_next: f.end.scale,
-            feature_step: p.feature_step,
-            ds_w: a.ds_w,
-            gamma_w_start: a.gamma_w_start,
-            bound_s: b.s,
-            bound_e: b.e,
-            bound_omega: b.omega,
-            bound_cheap: b.ds_w(),
-            bound_tight: a.bound_tight,
-            e_max: interval.e_max,
-        }
-    };
-    interval.heads.iter().enumerate().map(row).collect()
-}
-
-/// A run's first probe has a state and no interval.
-pub(super) fn first_rows(step: u32, layer: usize, probe: &LayerProbe) -> Vec<ProbeRow> {
-    let states = probe.observe().into_iter().zip(probe.predicted_spreads()).enumerate();
-    states
-        .map(|(h, (s, a_hat))| ProbeRow {
-            step,
-            prev_step: step,
-            layer: layer as u16,
-            head: h as u16,
-            spread: s.spread,
-            entropy: s.entropy,
-            sharpness: s.sharpness,
-            top1: s.top1,
-            s_max: s.s_max,
-            a_hat,
-            ..ProbeRow::undefined()
-        })
-        .collect()
+    Ok(share_rows(now.step, layer, &stream, &energy, &drift))
 }

@@ -1,7 +1,7 @@
 //! What a finished step leaves in the trace and tells the display.
 
 use growthpath_analysis::increment::Increment;
-use growthpath_trace::StepRow;
+use growthpath_trace::{HeadRow, StepRow};
 
 use super::optimizer::StepInfo;
 use super::telemetry::{head_rows, write_rows};
@@ -49,15 +49,18 @@ impl<B: Backend> Trainer<'_, B> {
             clip_scale: f.info.clip_scale as f32,
             step_ms: (f.seconds * 1e3) as f32,
         })?;
+        let mut spread = None;
         if f.recorded {
             let rows = head_rows(f.at, &self.config.model, f.stats, f.increments, f.qk_lr);
             self.cadence.observe(f.at, &rows);
+            spread = Some(halves(&rows, self.config.model.upper_half()));
             self.writer.heads(&rows)?;
             self.writer.writes(&write_rows(f.at, &f.stats.layers))?;
         }
         self.step_seconds += f.seconds;
         let tokens_per_second = self.speed.add(self.batcher.tokens_per_step() as f64, f.seconds);
-        on(Event::Step(StepReport { done: f.at + 1, loss: f.stats.loss, lr: f.info.lr, tokens_per_second }));
+        let (loss, lr) = (f.stats.loss, f.info.lr);
+        on(Event::Step(StepReport { done: f.at + 1, loss, lr, tokens_per_second, spread }));
         Ok(())
     }
 
@@ -74,4 +77,13 @@ impl<B: Backend> Trainer<'_, B> {
             layers.concat()
         ))
     }
+}
+
+/// Geometric mean over heads of the spread below layer `upper`, and from there on; 1 for a half without layers.
+fn halves(rows: &[HeadRow], upper: usize) -> [f64; 2] {
+    [false, true].map(|wanted| {
+        let mine = rows.iter().filter(|r| (usize::from(r.layer) >= upper) == wanted);
+        let (sum, count) = mine.fold((0.0, 0), |(s, n), r| (s + f64::from(r.spread).ln(), n + 1));
+        (sum / f64::from(count.max(1))).exp()
+    })
 }

@@ -11,16 +11,15 @@ use std::time::Instant;
 
 use candle_core::Tensor;
 use faer::Mat;
-use growthpath_analysis::eigen::lambda_max;
-use growthpath_analysis::{Geometry, LayerProbe, LayerState, Positions, basis, prepare_layers};
+use growthpath_analysis::probe_rows::{first_rows, head_rows as probe_rows, layer_row};
+use growthpath_analysis::{Geometry, LayerProbe, LayerState, Positions, prepare_layers};
 use growthpath_kernels::activation::HiddenStats;
 use growthpath_kernels::attention::autograd::AttentionTap;
 use growthpath_kernels::norm::autograd::WriteTap;
 use growthpath_kernels::optimizer::{HeadUpdateStats, StepInfo};
-use growthpath_trace::{EvalRow, ProbeLayerRow, RunInfo, RunWriter, Status, StepRow};
+use growthpath_trace::{EvalRow, RunInfo, RunWriter, Status, StepRow};
 use serde_json::{Value, json};
 
-use super::probe::{first_rows, head_rows as probe_rows};
 use super::telemetry::{head_rows, write_rows};
 use crate::error::{Error, Result};
 use crate::model::{LayerStats, ModelConfig, StepStats};
@@ -248,8 +247,8 @@ impl Recorder {
         let layers = now
             .iter()
             .enumerate()
-            .map(|(l, p)| layer_row(step, l, p, seq_len))
-            .collect::<Result<Vec<_>>>()?;
+            .map(|(l, p)| layer_row(step, l, p))
+            .collect::<growthpath_analysis::Result<Vec<_>>>()?;
         self.writer.probe(&heads)?;
         self.writer.probe_layers(&layers)?;
         self.last = Some((step, now));
@@ -306,21 +305,4 @@ impl Recorder {
         self.writer.finish(Status::Complete)?;
         Ok(())
     }
-}
-
-fn layer_row(step: u32, layer: usize, probe: &LayerProbe, seq_len: usize) -> Result<ProbeLayerRow> {
-    let (m, b) = (probe.moments(), basis(probe.moments()));
-    let t = seq_len as f64;
-    let energy = growthpath_analysis::bound::residual_energy(&probe.state().x)?;
-    Ok(ProbeLayerRow {
-        step,
-        layer: layer as u16,
-        eff_rank: b.effective_rank,
-        distinct: b.token_distinct,
-        tr_sq: m.trace_q(),
-        tr_sk: m.trace_k(),
-        lambda_sq: lambda_max(m.sq.as_ref())?,
-        lambda_sk: lambda_max(m.sk.as_ref())?,
-        lambda_x: energy / (2.0 * t / (t + 1.0)).sqrt(),
-    })
 }

@@ -5,6 +5,7 @@ use growthpath_trace::RunInfo;
 use super::config::TrainConfig;
 use super::device::Device;
 use crate::data::Dataset;
+use crate::data::lookback::bigram_bound;
 use crate::error::{Error, Result};
 
 /// Description of a run about to start.
@@ -30,5 +31,18 @@ pub fn describe(config: &TrainConfig, data: &Dataset, label: &str, device: &Devi
     info.extra.insert("parameters_without_embeddings".into(), body.into());
     info.extra.insert(crate::verify::RULE_KEY.into(), super::cadence::RULE.into());
     info.extra.insert("data".into(), serde_json::to_value(d).unwrap_or_default());
+    let bound = bigram_bound(&data.eval_windows(config.eval_sequences)?);
+    info.extra.insert("loss_without_looking_back".into(), bound.into());
+    info.extra.insert("command".into(), command_line().into());
     Ok(info)
+}
+
+/// The command that this program was started with, as a shell takes it.
+pub(crate) fn command_line() -> String {
+    let word = |w: String| match w.chars().all(|c| c.is_ascii_alphanumeric() || "/._-+=:,@%".contains(c)) {
+        true if !w.is_empty() => w,
+        _ => format!("'{}'", w.replace('\'', "'\\''")),
+    };
+    let words = std::env::args_os().skip(1).map(|a| word(a.to_string_lossy().into_owned()));
+    std::iter::once("growthpath".to_owned()).chain(words).collect::<Vec<_>>().join(" ")
 }

@@ -29,6 +29,9 @@ pub struct StepReport {
     pub lr: f64,
     /// Tokens a second over the last steps.
     pub tokens_per_second: f64,
+    /// Spread of the logits in the lower and in the upper half, geometric mean over heads; none at a step without
+    /// telemetry.
+    pub spread: Option<[f64; 2]>,
 }
 
 /// What the loop tells its caller.

@@ -50,7 +50,7 @@ pub enum Role {
     Key,
     /// A number that is always defined: NaN or infinity marks a diverged run.
     Number,
-    /// A number that may be undefined: then it is NaN. Infinity marks a diverged run.
+    /// A number that may be undefined: then it is NaN in rows and null in files. Infinity marks a diverged run.
     Optional,
 }
 
@@ -138,7 +138,7 @@ cell!(f64, F64, Float64Type, f64::NAN.to_bits(), f64::to_bits, f64::from_bits);
 /// The cells of an array, or why they are not of the type wanted.
 pub(crate) fn values<C: ArrowCell>(array: &ArrayRef) -> Result<&[C], String> {
     if array.null_count() > 0 {
-        return Err("a column holds nulls, which are never written".to_owned());
+        return Err("a column that is always defined holds nulls".to_owned());
     }
     let array: &PrimitiveArray<C::Arrow> = array.as_primitive_opt().ok_or_else(|| {
         format!("a column holds {} where {} was expected", array.data_type(), C::TYPE.arrow())

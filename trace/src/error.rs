@@ -118,6 +118,14 @@ pub enum Error {
         /// The encoder's reason.
         what: String,
     },
+    /// Columns handed over are not those of the table.
+    #[error("table {table}: {what}")]
+    Columns {
+        /// The table.
+        table: Table,
+        /// What is wrong with them.
+        what: String,
+    },
     /// A row came whose key is not above that of the row before it.
     #[error(
         "table {table}: the row with key {key} does not come after the row with key {last}; rows must be pushed once, in key order"

@@ -121,6 +121,12 @@ impl RunInfo {
         }
     }
 
+    /// Whether the run is a series of checkpoints (`extra.series` lists them): probed one after the other, no training seen,
+    /// so no rows of `steps`, `heads` and `writes`.
+    pub fn is_series(&self) -> bool {
+        self.extra.contains_key("series")
+    }
+
     /// Reads `run.json` of a run directory, checking that the directory is a run of this schema version.
     pub(crate) fn read(dir: &Path) -> Result<Self> {
         if !dir.exists() {

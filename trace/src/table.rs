@@ -105,15 +105,16 @@ with_tables!(define_tables);
 pub(crate) use dispatch;
 
 impl Table {
-    /// The arrow schema: no nulls, and each field carries `unit`, `description` and `undefined` as metadata.
+    /// The arrow schema: columns that may be undefined are nullable, and each field carries `unit`, `description` and,
+    /// where it may be undefined, `undefined` as metadata.
     pub fn schema(self) -> SchemaRef {
         let field = |c: &Column| {
             let mut about =
                 HashMap::from([("unit".into(), c.unit.into()), ("description".into(), c.doc.into())]);
             if c.role == Role::Optional {
-                about.insert("undefined".to_owned(), "NaN".to_owned());
+                about.insert("undefined".to_owned(), "null".to_owned());
             }
-            Field::new(c.name, c.cell.arrow(), false).with_metadata(about)
+            Field::new(c.name, c.cell.arrow(), c.role == Role::Optional).with_metadata(about)
         };
         Arc::new(Schema::new(self.columns().iter().map(field).collect::<Vec<_>>()))
     }

@@ -2,6 +2,7 @@
 
 mod common;
 
+use arrow_array::Array;
 use common::*;
 use growthpath_trace::*;
 use proptest::prelude::*;
@@ -134,7 +135,35 @@ fn units_and_descriptions_travel_in_the_files() {
             assert_eq!(field.metadata()["description"], column.doc);
             assert_eq!(about[column.name]["unit"], column.unit);
             assert_eq!(about[column.name]["description"], column.doc);
-            assert!(!field.is_nullable());
+            assert_eq!(field.is_nullable(), column.role == Role::Optional, "{}", column.name);
         }
     }
+}
+
+#[test]
+fn undefined_numbers_are_null_in_the_files() {
+    use arrow_array::cast::AsArray;
+    use arrow_array::types::{Float32Type, Float64Type};
+    use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+    let model = Model::new(5, 2, 3);
+    let dir = tempfile::tempdir().unwrap();
+    record(dir.path(), &model, 6, 1);
+    let mut nulls = 0;
+    for part in Run::open(dir.path()).unwrap().parts() {
+        let file = std::fs::File::open(part.path(dir.path())).unwrap();
+        for batch in ParquetRecordBatchReaderBuilder::try_new(file).unwrap().build().unwrap() {
+            let batch = batch.unwrap();
+            for (array, column) in batch.columns().iter().zip(part.table.columns()) {
+                nulls += array.null_count();
+                assert!(array.null_count() == 0 || column.role == Role::Optional, "{}", column.name);
+                let nan = match column.cell {
+                    CellType::F32 => array.as_primitive::<Float32Type>().iter().flatten().any(f32::is_nan),
+                    CellType::F64 => array.as_primitive::<Float64Type>().iter().flatten().any(f64::is_nan),
+                    _ => false,
+                };
+                assert!(!nan, "{}: an aggregate over it would be NaN", column.name);
+            }
+        }
+    }
+    assert!(nulls > 0, "an eighth of the optional cells is undefined");
 }

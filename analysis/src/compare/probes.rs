@@ -51,10 +51,15 @@ impl Probes {
     fn new(run: &Run, window: StepRange, intervals_only: bool) -> Result<Self> {
         let (layers, heads) = (usize::from(run.info().layers), usize::from(run.info().heads));
         if layers * heads == 0 || run.rows(Table::Probe) == 0 {
-            return Err(AnalysisError::NothingToAnalyse {
-                run: run_name(run),
-                what: "it has no probe rows; train it with probes on".to_owned(),
-            });
+            let normalized = run.info().config.pointer("/model/qk_norm") == Some(&true.into());
+            let what = match normalized {
+                true => {
+                    "it has no probe rows: with QK-norm the logits are not bilinear in the weights, and none are taken"
+                }
+                false => "it has no probe rows; train it with probes on",
+            };
+            let run = format!("{} ({})", run_name(run), run.dir().display());
+            return Err(AnalysisError::NothingToAnalyse { run, what: what.to_owned() });
         }
         // A probe at `end` describes steps up to end - 1: it belongs to the window.
         let rows = StepRange { start: window.start, end: window.end.and_then(|end| end.checked_add(1)) };

@@ -4,7 +4,9 @@ use serde::Serialize;
 
 use super::{Comparison, Layers};
 use crate::error::{AnalysisError, Result};
-use crate::statistics::{ConfidenceInterval, Estimate, Sign, SignFlip, estimate, mean_interval, sign_flip};
+use crate::statistics::{
+    ConfidenceInterval, Estimate, Sign, SignFlip, estimate, mean_interval, paired_t, sign_flip,
+};
 
 /// One number over seeds.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -24,9 +26,20 @@ pub struct SeedMetric {
     /// Exact sign-flip test that the difference is symmetric about zero, with the smallest p that so many seeds
     /// can reach; none for a level of one arm, infinite values, or more seeds than the test takes.
     pub sign_flip: Option<SignFlip>,
+    /// Two-sided p of the paired t test; none for a level of one arm. It is at most `1 - level` exactly where the
+    /// interval leaves zero out.
+    pub t_test: Option<f64>,
 }
 
 impl SeedMetric {
+    /// A difference between two arms, one value a seed; NaN where a seed has none.
+    ///
+    /// # Errors
+    /// [`AnalysisError::Statistics`] when `level` is not strictly between 0 and 1.
+    pub fn difference(name: &'static str, values: Vec<f64>, level: f64) -> Result<Self> {
+        Self::new(name, values, level)
+    }
+
     fn new(name: &'static str, values: Vec<f64>, level: f64) -> Result<Self> {
         let interval = mean_interval(&values, level)?;
         let difference = !(name.ends_with("_a") || name.ends_with("_b"));
@@ -36,6 +49,7 @@ impl SeedMetric {
             interval,
             sign: difference.then(|| interval.sign()),
             sign_flip: if difference { sign_flip(&values).ok() } else { None },
+            t_test: difference.then(|| paired_t(&values)),
             values,
         })
     }
@@ -102,7 +116,9 @@ pub fn seeds(comparisons: &[Comparison], level: f64) -> Result<SeedSummary> {
         return Err(AnalysisError::Statistics("no comparisons to summarise; give one a seed".to_owned()));
     };
     for (i, c) in comparisons.iter().enumerate() {
-        if (c.group, c.window) != (first.group, first.window) {
+        // Where each seed chose its own probe times, the same stretch is cut into other intervals: growths over it compare.
+        let what = |c: &Comparison| (c.group, c.window.first, c.window.last);
+        if what(c) != what(first) {
             let show = |c: &Comparison| {
                 format!("{} layers, steps {}..{}", c.group.name(), c.window.first, c.window.last)
             };

@@ -10,6 +10,42 @@ pub(crate) fn has_qk_norm(run: &Run) -> bool {
     flag.and_then(serde_json::Value::as_bool).unwrap_or(false)
 }
 
+/// Query heads that share one key head (grouped-query attention), as the configuration has it; 1 where it does not say.
+/// `wg_k` of each is the shared head's, and (2.1) holds for the sum of `sgs` over the group.
+pub(crate) fn heads_per_key(run: &Run) -> usize {
+    let heads = usize::from(run.info().heads);
+    let keys = run.info().config.pointer("/model/kv_heads").and_then(serde_json::Value::as_u64);
+    keys.and_then(|k| usize::try_from(k).ok())
+        .filter(|k| *k > 0 && heads.is_multiple_of(*k))
+        .map_or(1, |k| heads / k)
+}
+
+/// Sums over the query heads that share a key head; rows come in (step, layer, head) order.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct KeyGroup {
+    heads: usize,
+    sgs: f64,
+    scale: f64,
+}
+
+impl KeyGroup {
+    /// Adds the next head: its `sgs` and [`scale`]. At the last head of its group, both for the whole group.
+    pub fn add(&mut self, per_key: usize, head: u16, sgs: f64, scale: f64) -> Option<(f64, f64)> {
+        let place = usize::from(head) % per_key;
+        if place == 0 {
+            *self = Self::default();
+        }
+        if place != self.heads {
+            // A head is missing before this one: the group says nothing.
+            self.sgs = f64::NAN;
+        }
+        self.heads = place + 1;
+        self.sgs += sgs;
+        self.scale += scale;
+        (self.heads == per_key).then_some((self.sgs, self.scale))
+    }
+}
+
 /// Whether the run stored its activations as bf16, whose roundings are 2^-9 of a value.
 pub(crate) fn stores_bf16(run: &Run) -> bool {
     run.info().config.get("precision").and_then(serde_json::Value::as_str) == Some("bf16")
@@ -43,4 +79,21 @@ pub(crate) fn batch_pairs(run: &Run) -> Option<f64> {
     let batch = config.get("batch")?.as_f64()?;
     let context = config.get("model")?.get("context")?.as_f64()?;
     Some(batch * context * (context + 1.0) / 2.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn heads_that_share_a_key_add_up() {
+        let mut group = KeyGroup::default();
+        assert_eq!(group.add(2, 0, 1.0, 3.0), None);
+        assert_eq!(group.add(2, 1, 0.5, 3.0), Some((1.5, 6.0)));
+        // A missing head leaves its group undefined, the next one is whole again.
+        assert!(group.add(2, 3, 1.0, 1.0).is_none_or(|(sgs, _)| sgs.is_nan()));
+        assert_eq!(group.add(2, 4, 1.0, 1.0), None);
+        assert_eq!(group.add(2, 5, 1.0, 1.0), Some((2.0, 2.0)));
+        assert_eq!(KeyGroup::default().add(1, 7, 0.25, 1.0), Some((0.25, 1.0)));
+    }
 }

@@ -39,9 +39,9 @@ pub use analyze::{
 };
 pub use names::{NamedValues, write_name};
 pub use series::{
-    Curve, EnergyMatrix, EstimateCurve, FactorCurves, GrowthCurves, HalfCurves, Hold, LayerCurves,
-    LongIntervals, MaturityCurves, Pairs, PredictionPairs, Series, Source, TightnessCurves, WriteCurves,
-    series, series_in,
+    Ablations, Curve, EnergyMatrix, Estimate, EstimateCurve, FactorCurves, GrowthCurves, HalfCurves,
+    HeadSplit, Hold, LayerCurves, LongIntervals, MaturityCurves, Pairs, PredictionPairs, Series, Source,
+    TightnessCurves, WriteCurves, series, series_in,
 };
 pub use signals::{LEAD_LAGS, Lead, RankCorrelation, leads};
 pub use verify::{Check, Place, Verification, verify};

@@ -22,19 +22,15 @@ impl Window {
     /// # Errors
     /// [`AnalysisError::EmptyWindow`] when `asked` holds no step.
     pub fn of(run: &Run, asked: Option<Range<u32>>) -> Result<Self> {
-        if let Some(Range { start, end }) = asked {
-            return if start < end {
-                Ok(Self { start, end })
-            } else {
-                Err(AnalysisError::EmptyWindow { start, end })
-            };
+        match asked {
+            Some(Range { start, end }) if start >= end => Err(AnalysisError::EmptyWindow { start, end }),
+            // An open end is the record's.
+            Some(Range { start, end: u32::MAX }) => {
+                Ok(Self { start, end: recorded(run).max(start.saturating_add(1)) })
+            }
+            Some(Range { start, end }) => Ok(Self { start, end }),
+            None => Ok(Self { start: 0, end: recorded(run) }),
         }
-        // A row of an update at s leads to the state s + 1; other rows speak of the state itself.
-        let last = |table: &Table| {
-            let (_, last) = run.step_span(*table)?;
-            Some(if is_update(*table) { last.saturating_add(1) } else { last })
-        };
-        Ok(Self { start: 0, end: Table::ALL.iter().filter_map(last).max().unwrap_or(0) })
     }
 
     /// Steps of the rows that describe updates (`steps`, `heads`, `writes`).
@@ -60,6 +56,16 @@ impl Window {
         let part = run.parts().iter().rfind(|p| p.table == table && inside(p.first_step, p.last_step));
         StepRange { start: part.map_or(whole.start, |p| p.first_step.max(whole.start)), end: whole.end }
     }
+}
+
+/// The last state that a run has recorded anything of.
+pub(crate) fn recorded(run: &Run) -> u32 {
+    // A row of an update at s leads to the state s + 1; other rows speak of the state itself.
+    let last = |table: &Table| {
+        let (_, last) = run.step_span(*table)?;
+        Some(if is_update(*table) { last.saturating_add(1) } else { last })
+    };
+    Table::ALL.iter().filter_map(last).max().unwrap_or(0)
 }
 
 fn is_update(table: Table) -> bool {

@@ -1,11 +1,13 @@
 //! Summary statistics over seeds, steps, sequences and sizes. Entries that are NaN count as missing.
 
+mod paired;
 mod power_law;
 mod resampling;
 
 use serde::{Deserialize, Serialize};
 use statrs::distribution::{ContinuousCDF, StudentsT};
 
+pub use paired::{holm, paired_t};
 pub use power_law::{PowerLaw, power_law};
 pub use resampling::{HALVES, MOST_SIGNS, SignFlip, half_sample_error, sign_flip};
 

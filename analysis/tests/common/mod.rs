@@ -44,6 +44,13 @@ impl Shape {
         Self { lengths: lengths.to_vec(), width, geometry, biases, common: 0.5 }
     }
 
+    /// Heads of which only the first `rotary / 2` planes turn.
+    pub fn partial(lengths: &[usize], width: usize, heads: usize, head_dim: usize, rotary: usize) -> Self {
+        let mut shape = Self::new(lengths, width, heads, head_dim, true, false);
+        shape.geometry.positions = Positions::PartialRope { base: 100.0, rotary };
+        shape
+    }
+
     /// Odd shapes, with and without rotation and biases.
     pub fn zoo() -> Vec<Self> {
         vec![
@@ -53,6 +60,8 @@ impl Shape {
             Self::new(&[5, 66, 2], 9, 1, 6, true, true),
             Self::new(&[2], 3, 1, 2, true, false),
             Self::new(&[129], 4, 2, 1, false, false),
+            Self::partial(&[12, 7], 6, 2, 6, 2),
+            Self::partial(&[9], 5, 1, 8, 4),
         ]
     }
 
@@ -115,11 +124,15 @@ pub fn vector(x: &Mat<f64>, row: usize, w: &Mat<f64>, g: &Geometry, head: usize,
 
 /// Rotate-half by hand.
 pub fn turn(v: &[f64], g: &Geometry, position: f64) -> Vec<f64> {
-    let Positions::Rope { base } = g.positions else { return v.to_vec() };
+    let (base, rotary) = match g.positions {
+        Positions::Plain => return v.to_vec(),
+        Positions::Rope { base } => (base, g.head_dim),
+        Positions::PartialRope { base, rotary } => (base, rotary),
+    };
     let half = g.head_dim / 2;
-    let mut out = vec![0.0; v.len()];
-    for p in 0..half {
-        let angle = position / base.powf(2.0 * p as f64 / g.head_dim as f64);
+    let mut out = v.to_vec();
+    for p in 0..rotary / 2 {
+        let angle = position / base.powf(2.0 * p as f64 / rotary as f64);
         out[p] = v[p] * angle.cos() - v[p + half] * angle.sin();
         out[p + half] = v[p + half] * angle.cos() + v[p] * angle.sin();
     }

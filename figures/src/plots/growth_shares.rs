@@ -48,7 +48,7 @@ pub fn draw(m: &Material) -> Vec<Drawing> {
         panel.items.extend(layers.iter().enumerate().filter(|(_, g)| g.long > 0).map(|(l, _)| Item::Span {
             from: place(l) - 0.5,
             to: place(l) + 0.5,
-            fill: Fill::Hatch(FAINT_INK),
+            fill: Fill::HatchLane(FAINT_INK, 0),
             label: String::new(),
         }));
         panel.items.push(Item::Bars { bars: stacked_bars(&stacked, 0.8), lying: false });

@@ -44,11 +44,17 @@ pub fn draw(m: &Material) -> Vec<Drawing> {
         panel.items.push(Item::HLine { y: floor, label, stroke: reference() });
         drawing.subtitle += " Floor: entropy rate of the source.";
     }
+    let blind = m.blind.filter(|b| b.is_finite()).map(|y| {
+        let stroke = Stroke { dash: Dash::Dotted, ..reference() };
+        panel.items.push(Item::HLine { y, label: number(y), stroke });
+        LegendEntry::line("best loss without looking back", stroke)
+    });
     if let Some((from, range)) = zoom(m) {
         panel.y.range = Some((range.low, range.high));
         drawing.subtitle += &format!(" Loss axis chosen from step {from:.0} on.");
     }
     drawing.legend = run_legend(m);
+    drawing.legend.extend(blind);
     let smoothed = Stroke::solid(REFERENCE, 1.4);
     if window > 1 {
         drawing.legend.push(LegendEntry::line(format!("training, mean over {window} points"), smoothed));
@@ -74,7 +80,7 @@ fn zoom(m: &Material) -> Option<(f64, Range)> {
         .filter(|p| p.0.is_finite() && p.1.is_finite())
         .fold((f64::INFINITY, f64::NEG_INFINITY), |(lo, hi), p| (lo.min(p.0), hi.max(p.0)));
     let from = first + SKIP * (last - first);
-    let shown = all().filter(|p| p.0 >= from).map(|p| p.1).chain(m.floor);
+    let shown = all().filter(|p| p.0 >= from).map(|p| p.1).chain(m.floor).chain(m.blind);
     // Without a step that may be left out there is nothing to choose.
     let skipped = all().any(|p| p.0 < from && p.1.is_finite());
     if skipped { Some((from, Range::of(shown, Scale::Linear, 0.04)?)) } else { None }

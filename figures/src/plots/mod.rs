@@ -1,14 +1,19 @@
 //! The figures: one file each, and one line in [`FIGURES`].
 
+mod ablation;
 mod common;
 mod diagnosis;
 mod energy_shares;
 mod entropy;
 mod factors;
 mod growth_bound;
+mod growth_depth;
 mod growth_shares;
+mod lead_lag;
 mod loss;
 mod prediction;
+mod seeds;
+mod sensitivity;
 mod shapley;
 mod spread_heatmap;
 mod tightness;
@@ -35,14 +40,19 @@ pub const FIGURES: &[Figure] = &[
     Figure { name: "loss", about: "training and validation loss, with the entropy rate where it is known", draw: loss::draw },
     Figure { name: "spread-heatmap", about: "spread of the attention logits by layer and step, with the hold and both times", draw: spread_heatmap::draw },
     Figure { name: "growth-shares", about: "where growth came from: query weights, key weights and features, layer by layer", draw: growth_shares::draw },
+    Figure { name: "growth-depth", about: "the same split over depth, with its scatter over heads as bands", draw: growth_depth::draw },
     Figure { name: "shapley", about: "from one arm's growth to another's, lever by lever: a waterfall", draw: shapley::draw },
     Figure { name: "diagnosis", about: "when the upper half committed and when the lower half settled", draw: diagnosis::draw },
+    Figure { name: "ablation", about: "what the loss loses without the attention of a layer or a half, with intervals", draw: ablation::draw },
+    Figure { name: "sensitivity", about: "final loss and prematurity by multiplier and hold, over slowed runs", draw: sensitivity::draw },
     Figure { name: "entropy", about: "normalised attention entropy of the two halves over steps", draw: entropy::draw },
     Figure { name: "factors", about: "step size, residual energy, coherence and scale of the weight path over steps", draw: factors::draw },
     Figure { name: "energy-shares", about: "which upstream writes each layer's attention grows on", draw: energy_shares::draw },
     Figure { name: "write-energy", about: "energy of every residual write by layer and site over steps", draw: write_energy::draw },
     Figure { name: "prediction", about: "predicted against measured growth: query weights, key weights, features", draw: prediction::draw },
+    Figure { name: "lead-lag", about: "how early signals go with the growth that follows, by lag", draw: lead_lag::draw },
     Figure { name: "growth-bound", about: "growth by the weights under its bound, and the share of coherent growth", draw: growth_bound::draw },
+    Figure { name: "seeds", about: "arms over seeds: spread of both halves and loss against the first arm, with 95 % bands", draw: seeds::draw },
     Figure { name: "tightness", about: "logit change over its two bounds over steps", draw: tightness::draw },
 ];
 

@@ -5,9 +5,9 @@ use growthpath_analysis::compare::GroupComparison;
 use super::common::{columns_for, signed};
 use crate::colour::Colour;
 use crate::material::Material;
-use crate::model::{Axis, Bar, Drawing, Item, LegendEntry, Marker, Panel};
+use crate::model::{Axis, Bar, Drawing, Item, LegendEntry, Marker, Panel, Stroke};
 use crate::scale::{Range, Scale};
-use crate::style::{INK, parts};
+use crate::style::{FAINT_INK, INK, parts};
 
 /// A lever: its name, its colour, its part of the gap.
 type Lever = (&'static str, Colour, f64);
@@ -125,6 +125,13 @@ fn panel(from: &str, to: &str, half: &str, g: &GroupComparison) -> Panel {
     }
     bars.push(bar(top, 0.0, end, grey, String::new()));
     bars.retain(|b| b.from.is_finite() && b.to.is_finite());
+    // Each bar begins where the one above it ends.
+    let joints = bars.windows(2).map(|pair| Item::Line {
+        points: vec![(pair[0].to, pair[0].x), (pair[0].to, pair[1].x)],
+        stroke: Stroke::solid(FAINT_INK, 0.6),
+        band: Vec::new(),
+    });
+    panel.items.extend(joints);
     panel.items.push(Item::Bars { bars, lying: true });
     panel.items.push(Item::Scatter {
         points: vec![(g.measured_a.growth, top as f64), (g.measured_b.growth, 0.0)],

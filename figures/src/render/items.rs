@@ -39,11 +39,17 @@ pub(super) fn draw<DB: DrawingBackend>(
     }
     for (index, item) in p.panel.items.iter().enumerate() {
         match item {
-            Item::Line { points, stroke, .. } => draw_line(canvas, p, points, *stroke)?,
+            Item::Line { points, stroke, .. } => {
+                canvas.open_arm(stroke.colour, Some(stroke.dash))?;
+                draw_line(canvas, p, points, *stroke)?;
+                canvas.close_arm()?;
+            }
             Item::Scatter { points, marker, colour, radius } => {
+                canvas.open_arm(*colour, None)?;
                 for at in points.iter().filter_map(|q| p.pixel(*q)).filter(|q| p.frame.contains(*q)) {
                     canvas.marker(at, *marker, *colour, *radius)?;
                 }
+                canvas.close_arm()?;
             }
             Item::Hexbin { radius, .. } => {
                 draw_hexagons(canvas, p, index, radius.clamp(1.0, 100.0), colours)?
@@ -264,7 +270,9 @@ fn draw_bars<DB: DrawingBackend>(
         let (xa, xb) = (a.0.clamp(f.left, f.right), b.0.clamp(f.left, f.right));
         let (ya, yb) = (a.1.clamp(f.top, f.bottom), b.1.clamp(f.top, f.bottom));
         let r = Rect { left: xa.min(xb), top: ya.min(yb), right: xa.max(xb), bottom: ya.max(yb) };
+        canvas.open_arm(bar.colour, None)?;
         canvas.rect(r, bar.colour)?;
+        canvas.close_arm()?;
         let font = Font::new(TICK, style::INK);
         if lying {
             // Beyond the bar's end, or on its other side where the frame ends.

@@ -1,10 +1,11 @@
 //! Draws any [`Drawing`](crate::model::Drawing) on a back end: resolve ranges, lay out, draw. Imports go one way:
-//! `ranges`, `ruler`, `hexagons` <- `placed` <- `colour_bar`, `legend` <- `axes`, `cells`, `items`, `layout`.
+//! `ranges`, `ruler`, `hexagons` <- `placed` <- `colour_bar`, `legend` <- `axes`, `cells`, `items`, `layout` <- `hover`.
 
 mod axes;
 mod cells;
 mod colour_bar;
 mod hexagons;
+mod hover;
 mod items;
 mod layout;
 mod legend;

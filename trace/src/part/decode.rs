@@ -9,8 +9,9 @@ use parquet::arrow::arrow_reader::{
 };
 use parquet::file::metadata::{PageIndexPolicy, ParquetMetaData};
 
+use super::nulls::null_to_nan;
 use super::{MAX_ROWS, TABLE_KEY, VERSION_KEY, pages};
-use crate::column::{Column, values};
+use crate::column::{Column, Role, values};
 use crate::disk;
 use crate::error::{Error, Result};
 use crate::guard;
@@ -90,10 +91,9 @@ impl Part {
             return Err(Error::corrupt(&self.path, "its pages do not hold the rows that the manifest lists"));
         }
         self.rows_left -= rows;
-        if let Some(batch) = &batch {
-            self.check_steps(batch).map_err(|what| Error::corrupt(&self.path, what))?;
-        }
-        Ok(batch)
+        let Some(batch) = batch else { return Ok(None) };
+        self.check_steps(&batch).map_err(|what| Error::corrupt(&self.path, what))?;
+        null_to_nan(&batch).map(Some).map_err(|e| Error::corrupt(&self.path, e.to_string()))
     }
 
     /// Steps do not decrease, and begin and end where the manifest says: readers find windows by both.
@@ -147,7 +147,9 @@ fn reader(
     let wanted = entry.table.columns();
     let found = builder.schema().fields();
     let same = |(f, c): (&arrow_schema::FieldRef, &Column)| {
-        f.name() == c.name && *f.data_type() == c.cell.arrow() && !f.is_nullable()
+        // Runs of earlier versions wrote NaN for what is undefined, into columns without nulls.
+        let nulls = !f.is_nullable() || c.role == Role::Optional;
+        f.name() == c.name && *f.data_type() == c.cell.arrow() && nulls
     };
     if found.len() != wanted.len() || !found.iter().zip(wanted).all(same) {
         return Err(format!("its columns are not those of table {}", entry.table));

@@ -7,19 +7,22 @@ use parquet::file::metadata::{KeyValue, SortingColumn};
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use parquet::schema::types::ColumnPath;
 
+use super::nulls::nan_to_null;
 use super::{COLUMNS_KEY, GROUP_ROWS, PAGE_ROWS, TABLE_KEY, VERSION_KEY};
 use crate::column::Role;
 use crate::error::{Error, Result};
 use crate::info::SCHEMA_VERSION;
 use crate::table::Table;
 
-/// Encodes the rows of one part: floats split into byte streams, integers as differences, all under zstd.
+/// Encodes the rows of one part: floats split into byte streams, integers as differences, all under zstd; what is
+/// undefined is null.
 pub fn encode(table: Table, rows: &RecordBatch, zstd_level: i32) -> Result<Vec<u8>> {
     let failed = |e: parquet::errors::ParquetError| Error::Encode { table, what: e.to_string() };
     let properties = properties(table, zstd_level).map_err(failed)?;
     let mut bytes = Vec::new();
     let mut writer = ArrowWriter::try_new(&mut bytes, table.schema(), Some(properties)).map_err(failed)?;
-    writer.write(rows).map_err(failed)?;
+    let rows = nan_to_null(table, rows).map_err(|e| Error::Encode { table, what: e.to_string() })?;
+    writer.write(&rows).map_err(failed)?;
     writer.close().map_err(failed)?;
     Ok(bytes)
 }

@@ -2,6 +2,7 @@
 
 mod decode;
 mod encode;
+mod nulls;
 mod pages;
 
 pub use decode::Part;

@@ -89,6 +89,7 @@ impl<'a, R: Row> Walk<'a, R> {
             Table::Steps | Table::Evals => (Some(1), [None, None]),
         };
         let cadence = match (R::TABLE, telemetry_every) {
+            (Table::Steps, _) if run.info().is_series() => Cadence::Never,
             (Table::Steps, _) => Cadence::Every(1),
             (Table::Heads | Table::Writes, Some(0)) => Cadence::Never,
             (Table::Heads | Table::Writes, Some(n)) => Cadence::Every(n),

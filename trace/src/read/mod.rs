@@ -1,5 +1,6 @@
 //! Reading a run directory.
 
+mod batches;
 mod integrity;
 mod report;
 mod stream;

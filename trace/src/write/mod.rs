@@ -1,5 +1,6 @@
 //! Writing a run directory.
 
+mod batch;
 mod buffers;
 mod cut;
 mod options;

@@ -115,7 +115,14 @@ impl Model {
 
     fn float(&self, random: u64, cell: CellType, role: Role) -> u64 {
         if self.wild || !cell.is_float() {
-            return random;
+            // Whichever NaN stands for an undefined number, files hold null and readers give back the usual one.
+            return match (role, cell) {
+                (Role::Optional, CellType::F32) if f32::from_bits(random as u32).is_nan() => {
+                    u64::from(f32::NAN.to_bits())
+                }
+                (Role::Optional, CellType::F64) if f64::from_bits(random).is_nan() => f64::NAN.to_bits(),
+                _ => random,
+            };
         }
         let undefined = role == Role::Optional && random.is_multiple_of(8);
         let value =

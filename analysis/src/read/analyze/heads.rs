@@ -3,7 +3,7 @@
 use growthpath_trace::{HeadRow, Run};
 
 use crate::error::Result;
-use crate::read::euler::{batch_pairs, has_qk_norm, relative, scale};
+use crate::read::euler::{KeyGroup, batch_pairs, has_qk_norm, heads_per_key, relative, scale};
 use crate::read::grid::Grid;
 use crate::read::running::Mean;
 use crate::read::window::Window;
@@ -75,9 +75,9 @@ pub(super) struct HeadPass {
 }
 
 /// The columns that the pass decodes, in the order in which it takes them.
-const COLUMNS: [&str; 13] = [
-    "layer", "wg_q", "wg_k", "sgs", "w_q2", "g_q2", "w_k2", "g_k2", "s_ms", "gs2", "spread", "entropy",
-    "top1",
+const COLUMNS: [&str; 14] = [
+    "layer", "head", "wg_q", "wg_k", "sgs", "w_q2", "g_q2", "w_k2", "g_k2", "s_ms", "gs2", "spread",
+    "entropy", "top1",
 ];
 
 pub(super) fn read(run: &Run, grid: Grid, window: &Window) -> Result<HeadPass> {
@@ -89,9 +89,10 @@ pub(super) fn read(run: &Run, grid: Grid, window: &Window) -> Result<HeadPass> {
     };
     let qk_norm = has_qk_norm(run);
     let pairs = batch_pairs(run).unwrap_or(0.0);
+    let (per_key, mut keys) = (heads_per_key(run), KeyGroup::default());
     for batch in run.stream_columns::<HeadRow>(&COLUMNS, window.updates())? {
         let batch = batch?;
-        let Ok([layer, wg_q, wg_k, sgs, w_q2, g_q2, w_k2, g_k2, s_ms, gs2, spread, entropy, top1]) =
+        let Ok([layer, head, wg_q, wg_k, sgs, w_q2, g_q2, w_k2, g_k2, s_ms, gs2, spread, entropy, top1]) =
             <[Vec<f64>; COLUMNS.len()]>::try_from(batch.values)
         else {
             continue; // One vector a column asked for.
@@ -103,8 +104,9 @@ pub(super) fn read(run: &Run, grid: Grid, window: &Window) -> Result<HeadPass> {
             pass.pressure[l].add(-0.5 * (wg_q[i] + wg_k[i]));
             let wanted = if qk_norm { 0.0 } else { sgs[i] };
             let size = scale([w_q2[i], g_q2[i], w_k2[i], g_k2[i]], pairs * s_ms[i], gs2[i], top1[i]);
-            for wg in [wg_q[i], wg_k[i]] {
-                pass.euler_worst = pass.euler_worst.max(relative(wg, wanted, size));
+            pass.euler_worst = pass.euler_worst.max(relative(wg_q[i], wanted, size));
+            if let Some((wanted, size)) = keys.add(per_key, head[i] as u16, wanted, size) {
+                pass.euler_worst = pass.euler_worst.max(relative(wg_k[i], wanted, size));
             }
             pass.ends.add(step, l, spread[i], entropy[i], top1[i]);
         }

@@ -17,7 +17,7 @@ pub use report::{
 use crate::error::{AnalysisError, Result};
 use crate::read::grid::Grid;
 use crate::read::sketch::MedianSketch;
-use crate::read::window::Window;
+use crate::read::window::{Window, recorded};
 use crate::read::{each_row, euler};
 
 /// Explains a window of a run: the growth of attention layer by layer and what queries, keys and features made of it (3.1), how
@@ -42,8 +42,10 @@ pub fn analyze(run: &Run, window: Option<Range<u32>>) -> Result<Analysis> {
         return Err(AnalysisError::NothingToAnalyse {
             run: growthpath_trace::shown_path(run.dir()),
             what: format!(
-                "no table has a row at steps {}..{}; record a run with telemetry or probes, or widen the window",
-                window.start, window.end
+                "it has no row at steps {}..{}; it was recorded up to step {}: choose a window within",
+                window.start,
+                window.end,
+                recorded(run)
             ),
         });
     }

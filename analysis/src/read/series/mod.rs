@@ -1,6 +1,7 @@
 //! Curves and matrices for figures.
 
 mod bins;
+mod by_head;
 mod maturity;
 mod probes;
 mod report;
@@ -10,6 +11,7 @@ use std::ops::Range;
 
 use growthpath_trace::{EvalRow, RelianceRow, Row, Run, ShareRow, StepRange, StepRow, Table};
 
+pub use by_head::{Ablations, Estimate, HeadSplit};
 pub use report::{
     Curve, EnergyMatrix, EstimateCurve, FactorCurves, GrowthCurves, HalfCurves, Hold, LayerCurves,
     LongIntervals, MaturityCurves, Pairs, PredictionPairs, Series, Source, TightnessCurves, WriteCurves,
@@ -73,6 +75,8 @@ pub fn series_in(run: &Run, window: Option<Range<u32>>, max_points: usize) -> Re
         growth: probes.growth,
         factors: probes.factors,
         energy_shares: energy_shares(run, grid, window)?,
+        splits: by_head::splits(run, grid, window)?,
+        ablations: by_head::ablations(run, grid, window)?,
         sharpness,
         maturity: maturity::read(run, grid, window, points)?,
         reliance: reliance(run, window, points)?,

@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use super::by_head::{Ablations, HeadSplit};
 use crate::read::window::Window;
 
 /// Data of all figures of one run. Steps are means over bins of recorded steps, hence fractional.
@@ -37,6 +38,10 @@ pub struct Series {
     pub factors: FactorCurves,
     /// Who supplies the energy that attention grows on (5.3).
     pub energy_shares: EnergyMatrix,
+    /// Where each head's growth came from, `[layer][head]`; empty without intervals.
+    pub splits: Vec<Vec<HeadSplit>>,
+    /// What the loss loses without parts of attention, as last measured.
+    pub ablations: Ablations,
     /// Sharpness of attention (section 8), mean over the half's heads.
     pub sharpness: HalfCurves,
     /// Maturity of the residual basis (section 8).

@@ -195,3 +195,29 @@ fn the_probe_stands_in_for_missing_telemetry_and_missing_probes_leave_empty_curv
     assert!(s.energy_shares.writes.is_empty() && s.maturity.halves.steps.is_empty());
     assert!(serde_json::to_string(&s).is_ok());
 }
+
+#[test]
+fn heads_split_as_their_layers_do_and_the_last_ablation_stays() {
+    let (_folder, run) = run_of(SMALL);
+    let s = series(&run, 100).unwrap();
+    let a = analyze(&run, None).unwrap();
+    assert_eq!(s.splits.len(), 5);
+    for (heads, layer) in s.splits.iter().zip(&a.accounting.layers) {
+        assert_eq!(heads.len(), 3);
+        assert_close!(mean(heads.iter().map(|h| h.growth)), layer.growth);
+        assert_close!(mean(heads.iter().map(|h| h.query)), layer.query);
+        assert_close!(mean(heads.iter().map(|h| h.features)), layer.features);
+        for h in heads {
+            assert!((h.query + h.key + h.features - h.growth).abs() < 1e-9, "{h:?}");
+        }
+    }
+    let rows: Vec<RelianceRow> = run.read(..).unwrap();
+    for (half, found) in s.ablations.halves.iter().enumerate() {
+        let last = rows.iter().rfind(|r| r.scope == 2 && usize::from(r.layer) == half);
+        assert_eq!(found.map(|e| (e.step, e.delta)), last.map(|r| (r.step, r.delta)));
+    }
+    for (layer, found) in s.ablations.layers.iter().enumerate() {
+        let last = rows.iter().rfind(|r| r.scope == 1 && usize::from(r.layer) == layer);
+        assert_eq!(found.map(|e| (e.step, e.delta)), last.map(|r| (r.step, r.delta)));
+    }
+}

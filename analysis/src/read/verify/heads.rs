@@ -5,7 +5,7 @@ use growthpath_trace::{HeadRow, Run, StepRange};
 use super::tally::{Check, FAINT, Place, excess, largest, outside};
 use crate::error::Result;
 use crate::read::each_row;
-use crate::read::euler::{batch_pairs, has_qk_norm, relative, scale, stores_bf16};
+use crate::read::euler::{KeyGroup, batch_pairs, has_qk_norm, heads_per_key, relative, scale, stores_bf16};
 use crate::read::grid::Grid;
 
 /// What (2.4) needs of the step before.
@@ -19,6 +19,7 @@ struct Before {
 pub(super) fn check(run: &Run, grid: Grid) -> (Vec<Check>, Result<()>) {
     let mut checks = Checks::new(has_qk_norm(run), stores_bf16(run), grid);
     checks.pairs = batch_pairs(run).unwrap_or(0.0);
+    checks.heads_per_key = heads_per_key(run);
     let read = each_row::<HeadRow>(run, StepRange::ALL, |row| checks.row(row));
     (checks.into_vec(), read)
 }
@@ -27,6 +28,9 @@ struct Checks {
     qk_norm: bool,
     /// Causal pairs of a training batch; 0 where unknown.
     pairs: f64,
+    /// Query heads that share a key head, and the group being read.
+    heads_per_key: usize,
+    keys: KeyGroup,
     grid: Grid,
     before: Vec<Option<Before>>,
     euler_q: Check,
@@ -60,6 +64,8 @@ impl Checks {
         Self {
             qk_norm,
             pairs: 0.0,
+            heads_per_key: 1,
+            keys: KeyGroup::default(),
             grid,
             before: vec![None; grid.cells()],
             euler_q: euler(
@@ -134,7 +140,9 @@ impl Checks {
         let size =
             scale([w_q2, g_q2, w_k2, g_k2], self.pairs * wide(row.s_ms), wide(row.gs2), wide(row.top1));
         self.euler_q.add(relative(wide(row.wg_q), wanted, size) + rounds, at);
-        self.euler_k.add(relative(wide(row.wg_k), wanted, size) + rounds, at);
+        if let Some((wanted, size)) = self.keys.add(self.heads_per_key, row.head, wanted, size) {
+            self.euler_k.add(relative(wide(row.wg_k), wanted, size) + rounds, at);
+        }
 
         self.lse.add(wide(row.lse_gap) / (1.0 + wide(row.s_max).abs()), at);
         self.ranges.add(

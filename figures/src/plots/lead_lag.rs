@@ -1,0 +1,79 @@
+//! `lead-lag`: how early signals go with the growth that follows (2.1, section 7).
+
+use growthpath_analysis::read::{LEAD_LAGS, Lead};
+
+use super::common::columns_for;
+use crate::colour::ColourMap;
+use crate::material::Material;
+use crate::model::{Axis, ColourScale, Drawing, Item, Panel};
+use crate::scale::Scale;
+
+/// What a panel shows: its name and its number of each lead.
+type Kind = (&'static str, fn(&Lead) -> f64);
+
+const KINDS: [Kind; 2] = [
+    ("when a head grows", |l| or_plain(l.over_time.given_past, l.over_time.plain, l)),
+    ("which head grows", |l| or_plain(l.over_heads.given_past, l.over_heads.plain, l)),
+];
+
+/// Name of the rival signal, which is not corrected for itself.
+const PAST: &str = "past growth";
+
+fn or_plain(given_past: f64, plain: f64, lead: &Lead) -> f64 {
+    if lead.signal == PAST { plain } else { given_past }
+}
+
+/// One drawing a run: signals by lag, over time and over heads.
+pub fn draw(m: &Material) -> Vec<Drawing> {
+    m.runs.iter().filter(|r| !r.leads.is_empty()).map(|r| one(m, &r.name, &r.leads)).collect()
+}
+
+fn one(m: &Material, name: &str, leads: &[Lead]) -> Drawing {
+    let mut drawing = Drawing::new(sentence(name, leads));
+    drawing.subtitle = format!(
+        "Rank correlation of each signal at a step with the log growth over the k steps after it, given the growth over the k steps before (past growth: as it is). Left: over a head’s steps, median over heads; right: over the heads at a step, mean over steps; {}.",
+        m.steps_shown()
+    );
+    drawing.columns = columns_for(KINDS.len(), 2);
+    drawing.min_panel = 90.0;
+    drawing.share_y = true;
+    let signals: Vec<&[Lead]> = leads.chunks(LEAD_LAGS.len()).rev().collect();
+    drawing.panel_height = (signals.len() as f64 * 15.0).clamp(60.0, 240.0);
+    drawing.colours = Some(ColourScale {
+        label: "rank correlation".into(),
+        map: ColourMap::Diverging,
+        scale: Scale::Linear,
+        range: Some((-1.0, 1.0)),
+        span: 1.0,
+        discrete: None,
+    });
+    for (title, pick) in KINDS {
+        let lags = LEAD_LAGS.map(|k| format!("{k}")).to_vec();
+        let names = signals.iter().map(|s| s.first().map_or("", |l| l.signal).to_owned()).collect();
+        let mut panel =
+            Panel::new(title, Axis::categories("k (steps ahead)", lags), Axis::categories("", names));
+        panel.items.push(Item::Heatmap {
+            x_edges: (0..=LEAD_LAGS.len()).map(|i| i as f64 - 0.5).collect(),
+            y_edges: (0..=signals.len()).map(|i| i as f64 - 0.5).collect(),
+            values: signals.iter().map(|s| s.iter().map(pick).collect()).collect(),
+            print: true,
+        });
+        drawing.panels.push(panel);
+    }
+    drawing
+}
+
+/// The strongest signal beyond past growth.
+fn sentence(name: &str, leads: &[Lead]) -> String {
+    let best = leads
+        .iter()
+        .filter(|l| l.signal != PAST && l.over_time.given_past.is_finite())
+        .max_by(|a, b| a.over_time.given_past.abs().total_cmp(&b.over_time.given_past.abs()));
+    match best {
+        Some(l) => {
+            let r = format!("{:+.2}", l.over_time.given_past).replace('-', "−");
+            format!("{name}: of the early signals {} says most ({} steps ahead, {r})", l.signal, l.lag)
+        }
+        None => format!("{name}: early signals and the growth that follows"),
+    }
+}

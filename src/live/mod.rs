@@ -1,0 +1,9 @@
+//! A run as it grows: its curves for other programs' displays, while it is trained or after.
+
+mod records;
+mod scalars;
+mod tail;
+
+pub use records::{EventFile, RECORD_SUFFIX};
+pub use scalars::{Sample, Scalars};
+pub use tail::{Growth, Tail};

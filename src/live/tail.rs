@@ -1,0 +1,77 @@
+//! Waiting for a run to grow.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use growthpath_trace::{Run, Status};
+
+use crate::error::Result;
+
+/// Readings in a row that may fail while a run is being written: one that is resumed has its tables cut, and a reader can
+/// come between.
+const TRIES: u32 = 5;
+
+/// A run looked at again and again.
+#[derive(Debug, Clone)]
+pub struct Tail {
+    folder: PathBuf,
+    every: Duration,
+    parts: Option<usize>,
+    failed: u32,
+}
+
+/// What a look at a run found.
+#[derive(Debug)]
+pub enum Growth {
+    /// New parts, or the first look.
+    Grown(Run),
+    /// Nothing new.
+    Same,
+    /// Nothing new, and nothing will come: the run says that it has ended.
+    Ended(Run),
+}
+
+impl Tail {
+    /// Look at `folder` every so often.
+    pub fn new(folder: &Path, every: Duration) -> Self {
+        Self { folder: folder.to_owned(), every, parts: None, failed: 0 }
+    }
+
+    /// Looks once, without waiting.
+    ///
+    /// # Errors
+    /// A folder that is no run, or one that could not be read several times in a row.
+    pub fn look(&mut self) -> Result<Growth> {
+        let run = match Run::open(&self.folder) {
+            Ok(run) => run,
+            Err(e) => return self.later(e.into()),
+        };
+        self.failed = 0;
+        let parts = run.parts().len();
+        if self.parts != Some(parts) {
+            self.parts = Some(parts);
+            return Ok(Growth::Grown(run));
+        }
+        Ok(if run.info().status == Status::Running { Growth::Same } else { Growth::Ended(run) })
+    }
+
+    /// Takes note of an error while reading: it is returned once too many came in a row.
+    ///
+    /// # Errors
+    /// The error, then.
+    pub fn later(&mut self, e: crate::Error) -> Result<Growth> {
+        self.failed += 1;
+        // The first look has nothing to come between: what is wrong there is wrong.
+        if self.parts.is_none() || self.failed >= TRIES {
+            return Err(e);
+        }
+        // What was read in part is read again.
+        self.parts = Some(usize::MAX);
+        Ok(Growth::Same)
+    }
+
+    /// Sleeps until the next look.
+    pub fn wait(&self) {
+        std::thread::sleep(self.every);
+    }
+}

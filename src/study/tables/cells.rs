@@ -1,0 +1,110 @@
+//! Cells that several tables share.
+
+use growthpath_analysis::arms::ArmMetric;
+use growthpath_analysis::compare::{SeedMetric, SeedSummary};
+use growthpath_analysis::diagnosis::{Bracket, Interval};
+use growthpath_analysis::statistics::{ConfidenceInterval, Sign};
+
+use crate::tables::number;
+
+/// `4.472 [4.460, 4.484]`; the mean alone where there is no interval, `-` without a mean.
+pub fn estimate(mean: f64, interval: &ConfidenceInterval) -> String {
+    if !mean.is_finite() {
+        "-".to_owned()
+    } else if interval.low.is_finite() && interval.low.abs().max(interval.high.abs()) < 0.01 {
+        format!("{} [{}, {}]", number(mean), number(interval.low), number(interval.high))
+    } else if interval.low.is_finite() && interval.high.is_finite() {
+        let digits = digits(mean, interval);
+        let show = |v: f64| match format!("{v:.digits$}") {
+            // Rounded to nothing, a sign says nothing.
+            zero if zero.starts_with('-') && !zero.contains(|c: char| ('1'..='9').contains(&c)) => {
+                zero[1..].to_owned()
+            }
+            text => text,
+        };
+        format!("{} [{}, {}]", show(mean), show(interval.low), show(interval.high))
+    } else {
+        number(mean)
+    }
+}
+
+/// Decimals with which an interval's width has two significant figures, between 1 and 5.
+fn digits(mean: f64, interval: &ConfidenceInterval) -> usize {
+    let width = interval.high - interval.low;
+    let scale = if width > 0.0 { width } else { mean.abs().max(1e-4) / 1e3 };
+    (1 - scale.log10().floor() as i32).clamp(1, 5) as usize
+}
+
+/// An arm's metric.
+pub fn metric(m: Option<&ArmMetric>) -> String {
+    m.map_or_else(|| "-".to_owned(), |m| estimate(m.mean, &m.interval))
+}
+
+/// A difference between arms.
+pub fn difference(m: Option<&SeedMetric>) -> String {
+    m.map_or_else(|| "-".to_owned(), |m| estimate(m.estimate.mean, &m.interval))
+}
+
+/// A metric of a pair's half by name.
+pub fn of<'a>(half: Option<&'a SeedSummary>, name: &str) -> Option<&'a SeedMetric> {
+    half.and_then(|h| h.get(name))
+}
+
+/// What an interval says of a difference: `above`, `below`, `noise`.
+pub fn reading(m: &SeedMetric) -> &'static str {
+    match m.sign {
+        _ if m.estimate.count < 2 => "needs 2 seeds",
+        Some(Sign::Positive) => "above",
+        Some(Sign::Negative) => "below",
+        _ => "noise",
+    }
+}
+
+/// A p value: `0.031`, `<0.001`, `-`.
+pub fn p(value: f64) -> String {
+    match value {
+        v if v.is_nan() => "-".to_owned(),
+        v if v < 0.001 => "<0.001".to_owned(),
+        v => format!("{v:.3}"),
+    }
+}
+
+/// `51..73`, `74`, `-`.
+pub fn bracket(b: Option<Bracket>) -> String {
+    b.map_or_else(
+        || "-".to_owned(),
+        |b| if b.is_exact() { b.high.to_string() } else { format!("{}..{}", b.low, b.high) },
+    )
+}
+
+/// A fraction of training between two ends as percent: `4..9 %`, `>= 20 %`, `<= -3 %`.
+pub fn share(i: Option<Interval>) -> String {
+    let Some(i) = i else { return "-".to_owned() };
+    let percent = |v: f64| format!("{:.1}", 100.0 * v);
+    match (i.low.is_finite(), i.high.is_finite()) {
+        (true, true) if percent(i.low) == percent(i.high) => format!("{} %", percent(i.low)),
+        (true, true) => format!("{}..{} %", percent(i.low), percent(i.high)),
+        (true, false) => format!(">= {} %", percent(i.low)),
+        (false, true) => format!("<= {} %", percent(i.high)),
+        (false, false) => "open".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn estimates_have_the_digits_that_their_interval_earns() {
+        let i = |low, high| ConfidenceInterval { low, high };
+        assert_eq!(estimate(4.4723, &i(4.4601, 4.4845)), "4.472 [4.460, 4.485]");
+        assert_eq!(estimate(-0.5, &i(-3.0, 2.0)), "-0.5 [-3.0, 2.0]");
+        assert_eq!(estimate(6.1e-5, &i(6.0e-5, 6.2e-5)), "6.10e-5 [6.00e-5, 6.20e-5]");
+        assert_eq!(estimate(2.5, &i(f64::NAN, f64::NAN)), "2.500");
+        assert_eq!(estimate(f64::NAN, &i(f64::NAN, f64::NAN)), "-");
+        assert_eq!(estimate(-0.0004, &i(-0.021, 0.0201)), "0.000 [-0.021, 0.020]");
+        assert_eq!(p(0.0004), "<0.001");
+        assert_eq!(p(f64::NAN), "-");
+        assert_eq!(share(Some(Interval { low: 0.2, high: f64::INFINITY })), ">= 20.0 %");
+    }
+}

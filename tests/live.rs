@@ -1,0 +1,128 @@
+//! A run watched and its curves exported, while it trains and after.
+
+use std::path::Path;
+use std::process::{Command as Process, Stdio};
+
+use assert_cmd::Command;
+use growthpath_trace::{HeadRow, Run, StepRow};
+use serde_json::Value;
+
+const FLAGS: &[&str] = &[
+    "--size=nano",
+    "--set=layers=2",
+    "--set=context=32",
+    "--steps=24",
+    "--eval-every=8",
+    "--probe-every=8",
+    "--quiet",
+];
+
+fn ok(dir: &Path, args: &[&str]) -> String {
+    let o = Command::cargo_bin("growthpath").unwrap().current_dir(dir).args(args).output().unwrap();
+    assert!(o.status.success(), "{args:?}: {}", String::from_utf8_lossy(&o.stderr));
+    String::from_utf8(o.stdout).unwrap()
+}
+
+fn lines(text: &str) -> Vec<Value> {
+    text.lines().map(|l| serde_json::from_str(l).unwrap()).collect()
+}
+
+#[test]
+fn curves_hold_what_the_tables_hold() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    ok(dir, &[&["train", "--out", "r"], FLAGS].concat());
+    let run = Run::open(dir.join("r")).unwrap();
+    let got = lines(&ok(dir, &["export", "r", "--to", "jsonl"]));
+    let steps = run.read::<StepRow>(..).unwrap();
+    let heads = run.read::<HeadRow>(..).unwrap();
+    for row in &steps {
+        let line = got.iter().find(|l| l["step"] == row.step).unwrap();
+        assert_eq!(line["train/loss"].as_f64().unwrap() as f32, row.loss);
+        let mine: Vec<f64> = heads
+            .iter()
+            .filter(|h| h.step == row.step && h.layer == 1)
+            .map(|h| f64::from(h.spread).ln())
+            .collect();
+        let spread = (mine.iter().sum::<f64>() / mine.len() as f64).exp();
+        // The same float64 sums, perhaps in another order.
+        assert!((line["attention/spread_upper"].as_f64().unwrap() / spread - 1.0).abs() < 1e-12);
+        assert_eq!(line["spread/layer_01"], line["attention/spread_upper"]);
+    }
+    let evals = run.evals().unwrap();
+    let told: Vec<f64> = got.iter().filter_map(|l| l["valid/loss"].as_f64()).collect();
+    assert_eq!(told, evals.iter().map(|e| e.loss).collect::<Vec<_>>());
+    let seconds: Vec<f64> = got.iter().map(|l| l["seconds"].as_f64().unwrap()).collect();
+    assert!(seconds.windows(2).all(|w| w[0] <= w[1]));
+
+    // TensorBoard: a record a step and the file's head; a second export takes the first one's place.
+    for _ in 0..2 {
+        ok(dir, &["export", "r", "--to", "tensorboard", "--out", "tb"]);
+    }
+    let files: Vec<_> = std::fs::read_dir(dir.join("tb")).unwrap().map(|e| e.unwrap().path()).collect();
+    assert_eq!(files.len(), 1);
+    let bytes = std::fs::read(&files[0]).unwrap();
+    let (mut at, mut records) = (0, 0);
+    while at < bytes.len() {
+        let length = u64::from_le_bytes(bytes[at..at + 8].try_into().unwrap()) as usize;
+        at += 16 + length;
+        records += 1;
+    }
+    assert_eq!((at, records), (bytes.len(), got.len() + 1));
+
+    let seen = ok(dir, &["watch", "r", "--once"]);
+    for words in
+        ["step 24 of 24 (100 %), complete", "spread of the logits by layer", "upper", "lower", "so far: "]
+    {
+        assert!(seen.contains(words), "`{words}` is missing in\n{seen}");
+    }
+    assert!(seen.lines().all(|l| l.chars().count() <= 80), "{seen}");
+    // A pipe is no terminal: one line, then the end, as the run has ended.
+    let piped = ok(dir, &["watch", "r", "--every", "0.1"]);
+    assert_eq!(piped.lines().count(), 1, "{piped}");
+    assert!(!piped.contains('\x1b'));
+}
+
+#[test]
+fn a_run_is_followed_while_it_trains() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    let program = assert_cmd::cargo::cargo_bin("growthpath");
+    let mut train = Process::new(&program);
+    // Every checkpoint writes what was recorded until then.
+    train
+        .current_dir(dir)
+        .args([&["train", "--out", "r", "--checkpoint-every=4"], FLAGS].concat())
+        .stdout(Stdio::null());
+    let mut train = train.spawn().unwrap();
+    while !(dir.join("r/run.json").exists() && dir.join("r/manifest.json").exists()) {
+        assert!(train.try_wait().unwrap().is_none_or(|s| s.success()));
+        std::thread::sleep(std::time::Duration::from_millis(2));
+    }
+    let followed = ok(dir, &["export", "r", "--to", "jsonl", "--follow", "--every", "0.05"]);
+    assert!(train.wait().unwrap().success());
+    // In pieces or whole: every number once.
+    let count = |text: &str, name: &str| lines(text).iter().filter(|l| !l[name].is_null()).count();
+    let whole = ok(dir, &["export", "r", "--to", "jsonl"]);
+    for name in ["train/loss", "valid/loss", "attention/spread_lower", "attention/reliance_upper"] {
+        assert_eq!(count(&followed, name), count(&whole, name), "{name}");
+    }
+    assert_eq!(count(&whole, "train/loss"), 24);
+}
+
+#[test]
+fn mistakes_are_named() {
+    let dir = tempfile::tempdir().unwrap();
+    for (says, args) in [
+        ("nowhere", vec!["watch", "nowhere", "--once"]),
+        ("nowhere", vec!["export", "nowhere", "--to", "jsonl"]),
+        ("--every", vec!["watch", "nowhere", "--every", "0"]),
+        ("--table", vec!["export", "nowhere"]),
+        ("--to", vec!["export", "nowhere", "--table", "steps", "--follow"]),
+    ] {
+        let o =
+            Command::cargo_bin("growthpath").unwrap().current_dir(dir.path()).args(&args).output().unwrap();
+        let err = String::from_utf8_lossy(&o.stderr);
+        assert!(!o.status.success() && err.contains(says) && !err.contains("panicked"), "{args:?}: {err}");
+    }
+}
