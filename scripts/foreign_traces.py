@@ -53,7 +53,7 @@ def by_duckdb(source, target):
 def by_duckdb_in_wide_types(source, target):
     names = [d[0] for d in duckdb.sql(f"SELECT * FROM read_parquet('{source}/*.parquet') LIMIT 0").description]
     keys = ["step", "layer", "head", "site", "prev_step", "write", "lag_step", "scope", "sequence"]
-    cast = ", ".join(f"{n}::BIGINT AS {n}" if n in keys else f"{n}::DOUBLE AS {n}" if n != "tokens" else n for n in names)
+    cast = ", ".join(f'"{n}"::BIGINT AS "{n}"' if n in keys else f'"{n}"::DOUBLE AS "{n}"' if n != "tokens" else n for n in names)
     duckdb.sql(f"COPY (SELECT {cast}, 1 AS extra FROM read_parquet('{source}/*.parquet')) TO '{target}/wide.parquet'")
 
 

@@ -125,7 +125,8 @@ impl Recorder {
             writer: RunWriter::create(run, &info)?,
             geometry,
             shape,
-            taps: vec![Taps::default(); about.layers],
+            // Each its own: clones of a tap share what they receive.
+            taps: (0..about.layers).map(|_| Taps::default()).collect(),
             step: 0,
             tokens: 0,
             started: Instant::now(),
