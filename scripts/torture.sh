@@ -24,12 +24,15 @@ while [ $# -gt 0 ]; do
 done
 bin=$(realpath "$bin")
 if [ -n "$keep" ]; then mkdir -p "$keep" && work=$(realpath "$keep"); else work=$(mktemp -d); fi
-failed=0
+failed=0 killed=0 faulted=0 cuts=0
 cleanup() {
+    echo "done: $killed kills, $faulted faults, $cuts power cuts; $failed differences or failures"
     umount "$work"/mnt 2>/dev/null || true
     if [ -z "$keep" ] && [ "$failed" = 0 ]; then rm -rf "$work"; fi
 }
 trap cleanup EXIT
+# Told to stop: the counts so far are worth having.
+trap 'exit 1' INT TERM
 gcc -shared -fPIC -O1 -o "$work/faults.so" scripts/torture/faults.c -ldl
 RANDOM=$seed
 
@@ -140,7 +143,6 @@ dies() {
 }
 
 run="$work/run"
-killed=0
 case_=0
 while [ $killed -lt "$kills" ]; do
     case_=$((case_ + 1))
@@ -155,9 +157,8 @@ while [ $killed -lt "$kills" ]; do
     done
     finish "$run" "kill $case_"
 done
-echo "$killed kills: $failed differences or failures"
-
 for ((i = 1; i <= faults; i++)); do
+    faulted=$i
     rm -rf "$run"
     call=${kinds[$(random ${#kinds[@]})]}
     at=$((1 + $(random "${total[$call]}")))
@@ -172,8 +173,6 @@ for ((i = 1; i <= faults; i++)); do
     whole "$run" "$what"
     finish "$run" "$what"
 done
-echo "$faults faults: $failed differences or failures in all"
-
 cut() {
     local options=$1 child mounted="$work/mnt" image="$work/image"
     cp --sparse=always "$work/empty" "$image"
@@ -204,8 +203,8 @@ if [ "$power" -gt 0 ]; then
         modes=(data=ordered data=ordered,noauto_da_alloc data=writeback,noauto_da_alloc)
         for ((i = 1; i <= power; i++)); do
             cut "${modes[$((i % 3))]},commit=$((1 + i % 5))" "power cut $i"
+            cuts=$i
         done
-        echo "$power power cuts: $failed differences or failures in all"
     else
         echo "power cuts: skipped, they need root, mkfs.ext4 and loop devices"
     fi

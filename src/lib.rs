@@ -12,6 +12,7 @@ mod input;
 pub mod live;
 mod memory;
 pub mod model;
+pub mod qk_import;
 pub mod report;
 pub mod study;
 mod tables;

@@ -50,6 +50,7 @@ fn config(model: ModelConfig, batch: usize, target: Option<Target>) -> TrainConf
         eval_every: 0,
         eval_sequences: 1,
         checkpoint_every: 0,
+        init: None,
         checkpoint_probes: false,
         dump_step: None,
     }

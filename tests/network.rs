@@ -78,7 +78,10 @@ fn a_reused_workspace_gives_the_bits_of_a_fresh_one() {
         let rows = large.tokens.chunks(CONTEXT).zip(large.targets.chunks(CONTEXT));
         let each: Vec<f32> =
             rows.flat_map(|(i, t)| used.losses((i, t, CONTEXT), &[(1, 0)]).unwrap()).collect();
-        assert_eq!(whole, each, "{preset}");
+        // Products sum in an order that does not follow from their size with x86-64's vector kernels alone (`gemm`).
+        let tolerance = if cfg!(target_arch = "x86_64") { 0.0 } else { 1e-5 };
+        let near = |(a, b): (&f32, &f32)| (a - b).abs() <= tolerance * b.abs();
+        assert!(whole.len() == each.len() && whole.iter().zip(&each).all(near), "{preset}");
         assert_ne!(whole, used.losses(large.parts(), &[]).unwrap(), "{preset}: the ablation did something");
     }
 }

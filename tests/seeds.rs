@@ -79,6 +79,8 @@ fn a_study_says_what_its_seeds_can_tell() {
     let itself = growthpath(dir, &["compare", "plan/plain-seed1", "plan/plain-seed1"]);
     assert!(itself.contains("noise, it covers 0") && itself.contains("noise, its 95 % interval"), "{itself}");
 
+    // Lines wrap at words.
+    let unwrapped = text.split_whitespace().collect::<Vec<_>>().join(" ");
     // Noise is called noise, an arm that diverged is shown as such and left out of means and pairs.
     for words in [
         "slow against plain: ",
@@ -87,7 +89,7 @@ fn a_study_says_what_its_seeds_can_tell() {
         "Sign-flip tests cannot go below 0.250",
         "seed 2 (wild diverged after",
     ] {
-        assert!(text.contains(words), "`{words}` is missing in\n{text}");
+        assert!(unwrapped.contains(words), "`{words}` is missing in\n{text}");
     }
     let sheet = std::fs::read_to_string(dir.join("plan/tables/data-pairs.csv")).unwrap();
     let mut lines = sheet.lines().map(|l| l.split(',').collect::<Vec<_>>());

@@ -55,6 +55,19 @@ pub(crate) fn read_as<'a>(op: &'static str, what: &'static str, t: &'a Tensor) -
     }
 }
 
+/// The values of an argument that candle hands to a custom operation.
+pub(crate) fn flat<'a>(
+    op: &'static str,
+    storage: &'a CpuStorage,
+    layout: &Layout,
+) -> candle_core::Result<&'a [f32]> {
+    match (storage, layout.contiguous_offsets()) {
+        (CpuStorage::F32(v), Some((a, b))) => Ok(&v[a..b]),
+        (_, None) => candle_core::bail!("{op}: an argument of shape {:?} is not contiguous", layout.shape()),
+        _ => candle_core::bail!("{op}: an argument is not float32"),
+    }
+}
+
 /// Rows and columns of a matrix argument with at least one element.
 pub(crate) fn matrix(op: &'static str, what: &'static str, t: &Tensor) -> Result<(usize, usize)> {
     match *t.dims() {

@@ -117,8 +117,6 @@ def series(
     ``text``: a text file, or ``.npy`` with token ids ``[sequences, length + 1]``. Learning rates are not known to
     checkpoints: `eta` is 1 in every interval, and `u` holds the whole update.
     """
-    import torch
-
     from .recording.probes import Prober, check_tokens
     from .recording.resolve import resolve
     from .recording.tokens import save_tokens

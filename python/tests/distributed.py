@@ -3,7 +3,6 @@
 usage: distributed.py OUT ddp|fsdp|single
 """
 
-import os
 import sys
 
 import torch

@@ -1,6 +1,5 @@
 """Loops of every kind leave the same rows; what cannot be seen is said."""
 
-import json
 import warnings
 
 import numpy as np

@@ -1,12 +1,14 @@
-//! `growthpath export`: a table of a run as CSV or JSON lines, streamed; or its curves, while it grows.
+//! `growthpath export`: a table of a run as CSV or JSON lines, streamed; runs as one partitioned Parquet dataset; or a
+//! run's curves, while it grows.
 
 use std::io::{BufWriter, Write};
 use std::ops::Range;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use clap::ValueEnum;
 use growthpath_trace::{
-    CellType, EvalLossRow, EvalRow, HeadRow, MaturityRow, ProbeLayerRow, ProbeRow, RelianceRow, Row, Run,
-    SettlingRow, ShareRow, StepRow, WriteRow,
+    CellType, EvalLossRow, EvalRow, HeadRow, MaturityRow, Partition, ProbeLayerRow, ProbeRow, RelianceRow,
+    Row, Run, SettlingRow, ShareRow, StepRow, WriteRow, add_to_dataset,
 };
 
 use super::curves::{self, CurveTarget};
@@ -52,19 +54,21 @@ pub enum Format {
 /// Arguments of `growthpath export`.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Args {
-    /// Run directory
-    run: PathBuf,
+    /// Run directory; several with --to parquet-dataset
+    #[arg(value_name = "RUN", required_unless_present = "to")]
+    runs: Vec<PathBuf>,
     /// Table
     #[arg(long, value_enum, required_unless_present = "to")]
     table: Option<TableName>,
-    /// Curves for another program's display instead of a table
-    #[arg(long, value_enum, conflicts_with_all = ["table", "window", "format"])]
-    to: Option<CurveTarget>,
+    /// Write whole runs or curves: `--to parquet-dataset DIR` adds runs to one dataset, TABLE/arm=ARM/seed=SEED/*.parquet,
+    /// which DuckDB, Spark and DataFusion query as it lies; `--to tensorboard` and `--to jsonl` write a run's curves
+    #[arg(long, num_args = 1..=2, value_names = ["KIND", "DIR"], conflicts_with_all = ["table", "format", "window"])]
+    to: Option<Vec<String>>,
     /// With --to tensorboard: folder of the event file [default: RUN/tensorboard]; with --to jsonl: the file
-    /// [default: standard output]
+    /// [default: standard output]; with --to parquet-dataset: its folder
     #[arg(long, value_name = "PATH", requires = "to")]
     out: Option<PathBuf>,
-    /// With --to: go on until the run ends
+    /// With --to tensorboard or jsonl: go on until the run ends
     #[arg(long, requires = "to")]
     follow: bool,
     /// With --follow: look for new rows every so many seconds
@@ -80,13 +84,15 @@ pub struct Args {
 
 /// Run the verb.
 pub fn run(args: &Args) -> Result<()> {
-    if let Some(to) = args.to {
-        return curves::run(&args.run, to, args.out.as_deref(), args.follow.then_some(args.every));
+    if let Some(to) = &args.to {
+        return export_to(args, to);
     }
-    let run = Run::open(&args.run)?;
-    let Some(table) = args.table else {
-        return Err(Error::usage("export wants --table or --to"));
+    let ([run], Some(table)) = (args.runs.as_slice(), args.table) else {
+        return Err(Error::usage(
+            "a table is written of one run at a time: `export RUN --table NAME`; several runs go into one dataset with --to",
+        ));
     };
+    let run = Run::open(run)?;
     match table {
         TableName::Steps => rows::<StepRow>(&run, args),
         TableName::Heads => rows::<HeadRow>(&run, args),
@@ -100,6 +106,73 @@ pub fn run(args: &Args) -> Result<()> {
         TableName::Shares => rows::<ShareRow>(&run, args),
         TableName::Reliance => rows::<RelianceRow>(&run, args),
     }
+}
+
+/// Whole runs or curves, `to` being the kind and, if given there, the place.
+fn export_to(args: &Args, to: &[String]) -> Result<()> {
+    let (kind, place) = (to[0].as_str(), to.get(1).map(PathBuf::from));
+    // `--to jsonl RUN`: the one place that is given is the run.
+    let (runs, place) = match (args.runs.is_empty(), place) {
+        (true, Some(run)) => (vec![run], None),
+        (_, place) => (args.runs.clone(), place),
+    };
+    let place = match (place, &args.out) {
+        (Some(_), Some(_)) => return Err(Error::usage("a place is given twice: with --to and with --out")),
+        (place, out) => place.or_else(|| out.clone()),
+    };
+    let curves = CurveTarget::from_str(kind, true).ok();
+    match (curves, runs.as_slice(), place) {
+        (Some(target), [run], place) => {
+            curves::run(run, target, place.as_deref(), args.follow.then_some(args.every))
+        }
+        (Some(_), _, _) => Err(Error::usage(format!("--to {kind}: curves are written of one run at a time"))),
+        (None, ..) if kind != "parquet-dataset" => {
+            Err(Error::usage(format!("--to {kind}: one of parquet-dataset, tensorboard, jsonl is meant")))
+        }
+        (None, ..) if args.follow => Err(Error::usage("--follow goes with --to tensorboard or jsonl")),
+        (None, [], _) => Err(Error::usage("--to parquet-dataset DIR: name the runs before it")),
+        (None, runs, Some(dir)) => dataset(runs, &dir),
+        (None, _, None) => Err(Error::usage("--to parquet-dataset DIR: its folder is missing")),
+    }
+}
+
+/// Add runs to a dataset; `runs.jsonl` beside its tables says what each is.
+fn dataset(runs: &[PathBuf], dir: &Path) -> Result<()> {
+    let mut opened = Vec::new();
+    for path in runs {
+        let run = Run::open(path)?;
+        let partition = Partition::of(&run);
+        if let Some((other, ..)) = opened.iter().find(|(_, _, p)| *p == partition) {
+            let other: &PathBuf = other;
+            return Err(Error::usage(format!(
+                "{} and {} are both arm `{}`, seed {}: a dataset keeps runs apart by these; give one another --label when it is trained",
+                other.display(),
+                path.display(),
+                partition.arm,
+                partition.seed
+            )));
+        }
+        opened.push((path.clone(), run, partition));
+    }
+    let mut files = 0;
+    for (path, run, partition) in &opened {
+        files += add_to_dataset(run, partition, dir)?;
+        let info = run.info();
+        let line = serde_json::json!({
+            "arm": partition.arm, "seed": partition.seed, "run": path.display().to_string(), "status": info.status,
+            "layers": info.layers, "heads": info.heads, "steps_planned": info.steps_planned, "config": info.config,
+        });
+        let list = dir.join("runs.jsonl");
+        let mut file =
+            std::fs::OpenOptions::new().create(true).append(true).open(&list).map_err(Error::io(&list))?;
+        file.write_all(format!("{line}\n").as_bytes()).map_err(Error::io(&list))?;
+    }
+    let dir = dir.display();
+    super::output::print(&format!(
+        "{} runs, {files} files in {dir}\nnext: duckdb -c \"SELECT arm, seed, max(loss) FROM read_parquet('{dir}/steps/**/*.parquet', \
+         hive_partitioning = true) GROUP BY ALL\"\n",
+        opened.len()
+    ))
 }
 
 /// A cell's text from its bits: the shortest that reads back to the same number, nothing for an undefined one.

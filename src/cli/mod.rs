@@ -14,6 +14,7 @@ mod device;
 mod examples;
 mod export;
 mod given;
+mod import;
 mod inspect;
 mod losses;
 mod outcome;
@@ -69,12 +70,14 @@ pub enum Command {
     Plot(plot::Args),
     /// Write a self-contained HTML report of saved runs
     Report(report::Args),
-    /// Spectral view of attention in checkpoints (ours, or Hugging Face GPT-2 and LLaMA layouts)
+    /// Spectral view of attention in checkpoints: ours, or those of the architectures that transformers has
     Inspect(inspect::Args),
     /// Check a run's integrity and every identity that its rows must satisfy
     Verify(verify::Args),
-    /// Write a table of a run as CSV or JSON lines
+    /// Write a table of a run as CSV or JSON lines, or runs as one Parquet dataset
     Export(export::Args),
+    /// Take a run whose Parquet files another program wrote
+    Import(import::Args),
     /// Measure what telemetry, recording and probes cost on this machine
     #[command(args_override_self = true, allow_negative_numbers = true)]
     Bench(Box<bench::Args>),
@@ -97,6 +100,7 @@ fn dispatch(cli: Cli) -> Result<()> {
         Command::Inspect(a) => inspect::run(&a),
         Command::Verify(a) => verify::run(&a),
         Command::Export(a) => export::run(&a),
+        Command::Import(a) => import::run(&a),
         Command::Bench(a) => bench::run(&a),
         Command::CheckDevice(a) => check_device::run(&a),
         Command::Completions(a) => completions::run(&a, examples::with_examples(Cli::command())),

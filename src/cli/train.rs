@@ -76,6 +76,14 @@ pub fn load_data(config: &mut TrainConfig, quiet: bool) -> Result<Dataset> {
     };
     let spec = tokenizer(&config.tokenizer)?;
     let data = Dataset::load(&data_source(&config.data), &spec, config.model.context, &mut on)?;
+    let entries = data.info().vocab_size;
+    if let Some(init) = config.init.as_ref().filter(|i| entries > i.vocab) {
+        return Err(Error::usage(format!(
+            "the tokenizer has {entries} entries, the embedding of {} {}: give the tokenizer of that checkpoint",
+            init.checkpoint.display(),
+            init.vocab
+        )));
+    }
     settle_vocab(config, &data)?;
     Ok(data)
 }

@@ -7,9 +7,11 @@ use clap::ValueEnum;
 use crate::data::{Source, TokenizerSpec};
 use crate::error::{Error, Result};
 use crate::model::ModelConfig;
+use crate::model::config::Positions;
 use crate::train::TrainConfig;
 use crate::train::cadence::like::like;
 use crate::train::config::{DataConfig, Optimizer, Precision, ProbeConfig, ProbeTimes};
+use crate::train::init::Init;
 use crate::train::intervention::{Hold, Intervention, Target};
 use crate::train::schedule::{Schedule, Shape};
 
@@ -60,9 +62,13 @@ pub struct TrainArgs {
     /// Validation text; without it, the last tenth of the training text
     #[arg(long, value_name = "FILE", requires = "data")]
     pub valid: Option<PathBuf>,
-    /// bytes, gpt2, bpe:N (trained on the text) or a tokenizer.json
-    #[arg(long, default_value = "bytes")]
-    pub tokenizer: String,
+    /// Begin with the weights of this checkpoint folder: ours, or a Hugging Face GPT-2 or LLaMA that fits the arms. It decides
+    /// the model (of --set only context is left) and, unless --tokenizer is given, the tokenizer
+    #[arg(long, value_name = "CHECKPOINT", conflicts_with_all = ["preset", "size"])]
+    pub init: Option<PathBuf>,
+    /// bytes, gpt2, bpe:N (trained on the text) or a tokenizer.json [default: bytes]
+    #[arg(long)]
+    pub tokenizer: Option<String>,
     /// Optimizer steps
     #[arg(long, default_value_t = 300)]
     pub steps: u32,
@@ -171,6 +177,9 @@ pub struct TrainArgs {
     pub dump_step: Option<u32>,
 }
 
+/// Sequences a batch where no size says it.
+const INIT_BATCH: usize = 8;
+
 /// Bytes of built-in corpus a run is given.
 const BUILT_IN_BYTES: usize = 4 << 20;
 
@@ -218,14 +227,49 @@ impl TrainArgs {
         }
     }
 
+    /// The model to begin with, its batch size, and the checkpoint that it comes from.
+    fn begin(&self) -> Result<(ModelConfig, usize, Option<Init>)> {
+        let Some(dir) = &self.init else {
+            let (model, batch) = ModelConfig::preset(&self.preset, &self.size)?;
+            return Ok((model, batch, None));
+        };
+        let (init, model) = Init::open(dir)?;
+        if let Some(s) = self.set.iter().find(|s| !s.starts_with("context=")) {
+            return Err(Error::usage(format!(
+                "--set {s}: with --init the checkpoint decides the model; only context may be set"
+            )));
+        }
+        Ok((model, INIT_BATCH, Some(init)))
+    }
+
+    fn tokenizer(&self, init: Option<&Init>) -> Result<String> {
+        match (&self.tokenizer, init) {
+            (Some(t), _) => Ok(t.clone()),
+            (None, None) => Ok("bytes".into()),
+            (None, Some(init)) => init.tokenizer().map(|p| p.display().to_string()).ok_or_else(|| {
+                Error::usage(format!(
+                    "--init {}: the checkpoint has no tokenizer.json: say with --tokenizer what its tokens are",
+                    init.checkpoint.display()
+                ))
+            }),
+        }
+    }
+
     /// The configuration, but for the vocabulary, which the tokenizer decides.
     ///
     /// # Errors
     /// A value that cannot be used.
     pub fn resolve(&self) -> Result<TrainConfig> {
-        let (mut model, batch) = ModelConfig::preset(&self.preset, &self.size)?;
+        let (mut model, batch, init) = self.begin()?;
+        let most = model.context;
         for s in &self.set {
             model.set(s)?;
+        }
+        if init.is_some() && model.pos == Positions::Learned && model.context > most {
+            return Err(Error::usage(format!(
+                "--set context={}: the checkpoint has {most} learned positions and no more",
+                model.context
+            )));
         }
         let lr = match (self.lr, self.optimizer) {
             (Some(lr), _) => lr,
@@ -257,7 +301,8 @@ impl TrainArgs {
         Ok(TrainConfig {
             model,
             data: self.source(),
-            tokenizer: self.tokenizer.clone(),
+            tokenizer: self.tokenizer(init.as_ref())?,
+            init,
             batch: self.batch.unwrap_or(batch),
             steps: self.steps,
             seed: self.seed,

@@ -134,6 +134,11 @@ pub fn to_hf(config: &ModelConfig, tensors: &[&Tensor]) -> Result<Vec<Named>> {
     Ok(out)
 }
 
+/// Names of a checkpoint's arrays, in the order of our parameters: the token embedding first.
+pub fn names(config: &ModelConfig) -> Vec<String> {
+    specs(config).iter().flat_map(|s| pieces(config, s)).map(|p| p.name).collect()
+}
+
 /// Parameters from arrays in checkpoint layout.
 ///
 /// # Errors
@@ -184,6 +189,16 @@ pub fn known_to_transformers(c: &ModelConfig) -> bool {
         && c.pos == Positions::Rope
         && c.ffn == Ffn::Swiglu;
     !c.qk_norm && (gpt2 || llama)
+}
+
+/// `tokenizer_config.json`: the tokenizer is what `tokenizer.json` says. Without this file `AutoTokenizer` takes the class
+/// that goes with `model_type`, which adds special tokens past the embedding's last row.
+pub fn tokenizer_config_json(c: &ModelConfig) -> Value {
+    json!({
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "model_max_length": c.context,
+        "clean_up_tokenization_spaces": false,
+    })
 }
 
 /// `config.json` of a checkpoint: Hugging Face keys, and ours under `growthpath`.

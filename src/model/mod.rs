@@ -3,8 +3,8 @@
 pub mod backend;
 pub mod config;
 mod decoder;
-pub mod foreign;
 pub mod hf;
+pub mod hf_import;
 mod network;
 pub mod params;
 mod stats;

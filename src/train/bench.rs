@@ -12,7 +12,6 @@ pub use super::step::Telemetry;
 use super::trainer::Trainer;
 use crate::data::Dataset;
 use crate::error::Result;
-use crate::model::Decoder;
 use crate::model::backend::Backend;
 
 /// A training under the stopwatch.
@@ -59,7 +58,7 @@ pub fn bench<'a>(
 ) -> Result<Box<dyn Bench + 'a>> {
     config.validate()?;
     device.check(config)?;
-    let model = Decoder::new(config.model.clone(), config.seed, &candle_core::Device::Cpu)?;
+    let model = super::init::first_model(config)?;
     let optimizer = Optimizer::new(config, &model.params);
     on_device!(device, (config, &model, optimizer.rule()), |network| {
         let trainer = Trainer::new(config, data, run, model, network, optimizer, writer)?;

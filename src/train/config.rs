@@ -134,6 +134,9 @@ pub struct TrainConfig {
     pub data: DataConfig,
     /// `bytes`, `gpt2`, `bpe:N` or a tokenizer file.
     pub tokenizer: String,
+    /// The checkpoint whose weights the run begins with; none = random weights.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub init: Option<super::init::Init>,
     /// Sequences a batch.
     pub batch: usize,
     /// Optimizer steps.

@@ -9,6 +9,7 @@ use super::cadence::Cadence;
 use super::checkpoint::Restored;
 use super::config::{ProbeTimes, TrainConfig};
 use super::device::{Device, on_device};
+use super::init::first_model;
 use super::measure::{capture, copies};
 use super::moments::Keeper;
 use super::optimizer::Optimizer;
@@ -44,7 +45,7 @@ pub struct Outcome {
     pub launches_a_step: u64,
 }
 
-/// Train from scratch into the new directory `run`.
+/// Train from scratch, or from the checkpoint of [`TrainConfig::init`], into the new directory `run`.
 ///
 /// Everything that can be known to be wrong is found before the directory is created, and what fails before the first
 /// step leaves none behind.
@@ -62,7 +63,7 @@ pub fn train(
 ) -> Result<Outcome> {
     config.validate()?;
     check_data(config, data)?;
-    let model = Decoder::new(config.model.clone(), config.seed, &candle_core::Device::Cpu)?;
+    let model = first_model(config)?;
     let optimizer = Optimizer::new(config, &model.params);
     device.check(config)?;
     on_device!(device, (config, &model, optimizer.rule()), |network| {

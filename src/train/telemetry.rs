@@ -51,7 +51,7 @@ pub fn head_rows(
                 max_distance: s.max_distance as f32,
                 q_rms: s.q_rms as f32,
                 k_rms: s.k_rms as f32,
-                qk_cos: s.qk_cos as f32,
+                qk_cos: cosine(s.qk_cos),
                 gs2: g.gs2 as f32,
                 sgs: g.sgs as f32,
                 lse_gap: s.lse_gap as f32,
@@ -66,10 +66,14 @@ pub fn head_rows(
     rows
 }
 
+/// A cosine whose denominator may have underflowed to zero: then it is undefined.
+fn cosine(v: f64) -> f32 {
+    if v.is_infinite() { f32::NAN } else { v as f32 }
+}
+
 /// Cosine of a head's weights and minus their gradient; NaN where the square of one of them is zero, or underflows.
 fn pressure(s: &HeadUpdateStats) -> f32 {
-    let cosine = (-s.wg / (s.w2.sqrt() * s.g2.sqrt())) as f32;
-    if cosine.is_infinite() { f32::NAN } else { cosine }
+    cosine(-s.wg / (s.w2.sqrt() * s.g2.sqrt()))
 }
 
 /// Rows of `writes` for one step, in (layer, site) order.

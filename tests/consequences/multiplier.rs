@@ -105,6 +105,7 @@ fn one_step(
         eval_every: 0,
         eval_sequences: 2,
         checkpoint_every: 0,
+        init: None,
         checkpoint_probes: false,
         dump_step: None,
     };

@@ -90,6 +90,26 @@ pub enum Error {
         /// What is wrong with it.
         what: String,
     },
+    /// A Parquet file that another program wrote does not hold a table's columns.
+    #[error("{}: {what}", path.display())]
+    Foreign {
+        /// The file.
+        path: PathBuf,
+        /// What was found and what was expected.
+        what: String,
+    },
+    /// A directory to import has no table.
+    #[error("{} holds no table: put the Parquet files of each into a folder of its name (steps, heads, ...), or into TABLE.parquet", path.display())]
+    NoTables {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// A dataset has a run of this arm and seed already.
+    #[error("{} exists: the dataset has a run of this arm and seed; give the run a label of its own, or write a new dataset", path.display())]
+    PartitionExists {
+        /// The partition's folder.
+        path: PathBuf,
+    },
     /// Rows could not be encoded as Parquet.
     #[error("cannot encode rows of table {table}: {what}")]
     Encode {

@@ -36,10 +36,12 @@
 //! ```
 
 mod column;
+mod dataset;
 pub mod disk;
 mod error;
 #[doc(hidden)]
 pub mod guard;
+mod import;
 mod info;
 pub mod input;
 mod lock;
@@ -55,7 +57,9 @@ mod version;
 mod write;
 
 pub use column::{Cell, CellType, Column, Role};
+pub use dataset::{Partition, add_to_dataset};
 pub use error::{Error, Result};
+pub use import::{IMPORTED, Imported, import};
 pub use info::{RunInfo, SCHEMA_VERSION, Status};
 pub use lock::RunLock;
 pub use manifest::PartEntry;

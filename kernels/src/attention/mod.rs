@@ -4,6 +4,7 @@
 //! log-sum-exp.
 
 pub mod accumulators;
+pub mod autograd;
 pub mod cpu;
 #[cfg(feature = "cuda")]
 pub mod gpu;

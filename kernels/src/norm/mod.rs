@@ -1,5 +1,6 @@
 //! Residual addition fused with the next normalization, and what the write did to the stream.
 
+pub mod autograd;
 pub mod cpu;
 #[cfg(feature = "cuda")]
 pub mod gpu;

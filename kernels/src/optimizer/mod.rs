@@ -1,10 +1,13 @@
 //! AdamW and SGD over whole tensors in one pass, with the statistics of W_Q and W_K per head on the way.
 
+mod adamw;
 pub mod cpu;
 #[cfg(feature = "cuda")]
 pub mod gpu;
 
 use candle_core::Tensor;
+
+pub use adamw::{AdamW, AdamWSettings, StepInfo};
 
 use crate::error::{Error, Result, shape_error};
 use crate::tensor::{edit_from, read_as};

@@ -4,6 +4,7 @@ mod accumulators;
 mod activation;
 mod attention;
 mod attention_reference;
+mod autograd;
 mod embedding;
 mod errors;
 mod extremes;

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import inspect
 from dataclasses import dataclass, field
-from typing import Any, Callable
+from typing import Callable
 
 import numpy as np
 import torch
@@ -13,7 +13,7 @@ import torch.nn.functional as F
 
 from .attention import Call
 from .intercept import Watch
-from .layers import Layer, Structure, plain
+from .layers import Layer, Structure
 from .observe import first_tensor, output_tensor
 
 Forward = Callable[[torch.nn.Module, torch.Tensor, torch.Tensor], torch.Tensor]

@@ -13,9 +13,9 @@ import numpy as np
 import torch
 
 from .. import _native
-from . import attention, ranks, streams, weights
+from . import attention, describe, ranks, rows, weights
 from .capture import Forward
-from .layers import Layer, Structure, plain
+from .layers import plain
 from .observe import Observer, first_tensor
 from .patches import Patches
 from .probes import Prober, check_tokens
@@ -89,7 +89,7 @@ class Recorder:
         self.prober = None if tokens is None else Prober(self.model, self.structure, tokens, forward, lags)
         self.sharded = any(hasattr(p, "full_tensor") for p in self.model.parameters())
         if ranks.rank() == 0:
-            info = self._info(label, config or {}, tokens, seed)
+            info = describe.info(self, label, config or {}, tokens, seed)
             self.writer = _native.Writer(str(path), json.dumps(info))
             if tokens is not None:
                 save_tokens(Path(path), tokens)
@@ -138,7 +138,7 @@ class Recorder:
             return
         if self.prober is not None:
             self.prober.native.settle(self.writer)
-        self.writer.update(json.dumps(self._ending()))
+        self.writer.update(json.dumps(describe.ending(self)))
         planned = self.schedule.steps
         self.writer.finish(status or ("complete" if planned is None or self.step >= planned else "interrupted"))
 
@@ -259,7 +259,7 @@ class Recorder:
         totals, loss = self._reduced()
         self.trained += int(totals["tokens"])
         if self.writer is not None:
-            self._step_row(loss, now - self.clock)
+            rows.step_row(self, loss, now - self.clock)
         if self.observer is not None:
             self._observed()
         self.step += 1
@@ -279,23 +279,6 @@ class Recorder:
             self.problem("no backward pass from a single number was seen: the loss is not recorded")
         totals = {n: float(v) for n, v in reduced.items()}
         return totals, totals["loss"] / ranks.world()
-
-    def _step_row(self, loss: float, seconds: float) -> None:
-        top = max(self.rates)
-        one = lambda v, t=np.float32: np.array([v], t)
-        self.writer.append(
-            "steps",
-            {
-                "step": one(self.step, np.uint32),
-                "tokens": one(self.trained, np.uint64),
-                "loss": one(loss),
-                "lr": one(top),
-                "qk_mult": one(min(self.rates) / top if top > 0 else 1.0),
-                "grad_norm": one(self.norm),
-                "clip_scale": one(self.clip),
-                "step_ms": one(1e3 * seconds),
-            },
-        )
 
     def _observed(self) -> None:
         """Rows of `heads` and `writes` of this step."""
@@ -334,32 +317,8 @@ class Recorder:
         self.counts["layers seen"] += len(observer.saw)
         self.counts["steps recorded"] += 1
         if self.writer is not None:
-            self._head_rows(columns)
-            self._write_rows(blocks)
-
-    def _head_rows(self, columns: dict[str, torch.Tensor]) -> None:
-        count, heads = len(self.layers), self.structure.heads
-        n = count * heads
-        flat = lambda v: np.ascontiguousarray(v.expand(count, heads).reshape(-1).numpy().astype(np.float32))
-        rows = {name: flat(value) for name, value in columns.items()}
-        rows["lr"] = np.repeat(np.array(self.rates, np.float32), heads)
-        rows["step"] = np.full(n, self.step, np.uint32)
-        rows["layer"] = np.repeat(np.arange(count, dtype=np.uint16), heads)
-        rows["head"] = np.tile(np.arange(heads, dtype=np.uint16), count)
-        self.writer.append("heads", rows)
-
-    def _write_rows(self, blocks: list) -> None:
-        if any(b is None for b in blocks):
-            self.problem("residual writes not seen: no block around attention is known, or its forward was not seen")
-            return
-        rows = [r for b in blocks for r in streams.rows(b.totals)]
-        columns = {name: np.array([r[name] for r in rows], np.float32) for name in rows[0]}
-        n = len(rows)
-        columns["step"] = np.full(n, self.step, np.uint32)
-        columns["layer"] = np.repeat(np.arange(n // 2, dtype=np.uint16), 2)
-        columns["site"] = np.tile(np.arange(2, dtype=np.uint8), n // 2)
-        self.writer.append("writes", columns)
-        self.counts["writes recorded"] += 1
+            rows.head_rows(self, columns)
+            rows.write_rows(self, blocks)
 
     # -- between steps --------------------------------------------------------------------------------------------------
 
@@ -382,6 +341,10 @@ class Recorder:
         if due:
             self.prober.reliance(self.writer, self.step, detail=due == "detail")
 
+    def coverage(self) -> dict[str, Any]:
+        """What was seen and what was not."""
+        return describe.coverage(self)
+
     def evaluation(self, losses: Any) -> None:
         """Records an evaluation of your own, now: the mean loss of each sequence, nats a token. Only without
         ``probe_tokens``, whose losses are recorded otherwise."""
@@ -392,72 +355,3 @@ class Recorder:
         if self.writer is not None:
             each = np.asarray(losses, np.float64).reshape(-1)
             Prober.evaluation(self, self.writer, self.step, each, self.trained)
-
-    # -- run.json -------------------------------------------------------------------------------------------------------
-
-    def _info(self, label: str, config: Mapping[str, Any], tokens: torch.Tensor | None, seed: int | None) -> dict[str, Any]:
-        first = self.layers[0]
-        parameter = next(self.model.parameters())
-        own = {
-            "recorder": "growthpath (Python)",
-            "model": {
-                "class": type(self.model).__name__,
-                "family": self.structure.family,
-                "layers": len(self.layers),
-                "heads": first.heads,
-                "kv_heads": first.kv_heads,
-                "head_dim": first.head_dim,
-                "qk_norm": first.qk_norm == "head",
-            },
-            "optimizer": type(self.optimizer).__name__,
-            "telemetry_every": self.every,
-            "sample": self.sample,
-            "spectra_every": 0,
-            "precision": "bf16" if parameter.dtype in (torch.bfloat16, torch.float16) else "f32",
-            "probe": self.schedule.describe(tokens),
-        }
-        own.update(config)
-        self.config = own
-        info = {
-            "label": label,
-            "config": own,
-            "steps_planned": self.schedule.steps or 0,
-            "layers": len(self.layers),
-            "heads": first.heads,
-            "telemetry_every": self.every if all(l.block is not None for l in self.layers) else None,
-            "device": str(parameter.device),
-            "versions": {"growthpath": _native.__version__, "torch": torch.__version__},
-            "data_blake3": {} if tokens is None else {"probe tokens": _native.blake3(tokens.numpy().tobytes())},
-            "extra": {"parameters": sum(p.numel() for p in self.model.parameters())},
-        }
-        if seed is not None:
-            info["seeds"] = {"model": seed}
-        return info
-
-    def coverage(self) -> dict[str, Any]:
-        """What was seen and what was not."""
-        recorded = self.counts["steps recorded"]
-        return {
-            "family": self.structure.family,
-            "steps": self.step,
-            "steps_recorded": recorded,
-            "layers": len(self.layers),
-            "attention_seen": self.counts["layers seen"] / max(1, recorded * len(self.layers)),
-            "writes_recorded": self.counts["writes recorded"],
-            "sequences_looked_at": "all" if self.sample is None else self.sample,
-            "skipped_by_gradient_scaler": self.counts["skipped by the gradient scaler"],
-            "probes": "none" if self.prober is None else (self.prober.off or "on"),
-            "shares": "none" if self.prober is None else (self.prober.shares_off or "on"),
-            "problems": dict(self.problems),
-        }
-
-    def _ending(self) -> dict[str, Any]:
-        ending: dict[str, Any] = {"extra": {"coverage": self.coverage()}}
-        if not self.schedule.steps:
-            ending["steps_planned"] = self.step
-        if self.rounded:
-            # Autocast: what is stored in 16 bits rounds by 2^-9, and the checks must allow for it.
-            ending["config"] = self.config | {"precision": "bf16"}
-        if self.counts["writes recorded"] < self.counts["steps recorded"]:
-            ending["telemetry_every"] = None
-        return ending

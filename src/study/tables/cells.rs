@@ -11,6 +11,8 @@ use crate::tables::number;
 pub fn estimate(mean: f64, interval: &ConfidenceInterval) -> String {
     if !mean.is_finite() {
         "-".to_owned()
+    } else if interval.low.is_finite() && interval.low.abs().max(interval.high.abs()) < 0.01 {
+        format!("{} [{}, {}]", number(mean), number(interval.low), number(interval.high))
     } else if interval.low.is_finite() && interval.high.is_finite() {
         let digits = digits(mean, interval);
         let show = |v: f64| match format!("{v:.digits$}") {
@@ -97,6 +99,7 @@ mod tests {
         let i = |low, high| ConfidenceInterval { low, high };
         assert_eq!(estimate(4.4723, &i(4.4601, 4.4845)), "4.472 [4.460, 4.485]");
         assert_eq!(estimate(-0.5, &i(-3.0, 2.0)), "-0.5 [-3.0, 2.0]");
+        assert_eq!(estimate(6.1e-5, &i(6.0e-5, 6.2e-5)), "6.10e-5 [6.00e-5, 6.20e-5]");
         assert_eq!(estimate(2.5, &i(f64::NAN, f64::NAN)), "2.500");
         assert_eq!(estimate(f64::NAN, &i(f64::NAN, f64::NAN)), "-");
         assert_eq!(estimate(-0.0004, &i(-0.021, 0.0201)), "0.000 [-0.021, 0.020]");

@@ -33,6 +33,7 @@ pub fn config(steps: u32, budget: f64) -> TrainConfig {
         eval_every: 0,
         eval_sequences: 2,
         checkpoint_every: 0,
+        init: None,
         checkpoint_probes: false,
         dump_step: None,
     }

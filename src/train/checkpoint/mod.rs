@@ -21,7 +21,7 @@ use super::optimizer::Optimizer;
 use crate::data::Tokenizer;
 use crate::error::{Error, Result};
 use crate::input;
-use crate::model::hf::{Named, config_json, from_hf, to_hf};
+use crate::model::hf::{Named, config_json, from_hf, to_hf, tokenizer_config_json};
 use crate::model::params::Params;
 use crate::model::{Decoder, ModelConfig};
 
@@ -117,6 +117,7 @@ fn write_model(part: &Path, model: &Decoder, tokenizer: &Tokenizer) -> Result<()
     }
     save_arrays(&part.join("model.safetensors"), &arrays)?;
     write_json(&part.join("config.json"), &config_json(&model.config))?;
+    write_json(&part.join("tokenizer_config.json"), &tokenizer_config_json(&model.config))?;
     Ok(disk::write_whole(&part.join("tokenizer.json"), tokenizer.json()?.as_bytes())?)
 }
 

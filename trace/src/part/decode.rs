@@ -24,6 +24,10 @@ const BATCH_ROWS: usize = 8192;
 /// A part larger than this is refused; parts are flushed long before.
 const MAX_BYTES: u64 = 1 << 30;
 
+/// Said with a part whose bytes changed: it need not be damage.
+const REWRITTEN: &str =
+    " (if another program rewrote it on purpose: `growthpath import RUN --out NEW` takes its rows)";
+
 /// A part being read: its bytes are the ones that the manifest lists, and its rows come in batches.
 pub struct Part {
     path: PathBuf,
@@ -49,6 +53,15 @@ impl Part {
             guarded(|| reader(bytes.into(), entry, columns)).map_err(|what| Error::corrupt(&path, what))?;
         let (first_step, last_step) = (entry.first_step, entry.last_step);
         Ok(Self { path, reader, rows_left: entry.rows, step: None, first_step, last_step })
+    }
+
+    /// The bytes of a part, of the size and hash that the manifest lists.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Io`] if the file cannot be read, [`Error::Corrupt`] if it is not what the manifest lists.
+    pub fn checked_bytes(dir: &Path, entry: &PartEntry) -> Result<Vec<u8>> {
+        listed_bytes(&entry.path(dir), entry)
     }
 
     /// Whether a part's file is there with the size and the hash that the manifest lists; nothing is decoded.
@@ -103,10 +116,14 @@ fn listed_bytes(path: &Path, entry: &PartEntry) -> Result<Vec<u8>> {
     let bytes = disk::read_whole(path, MAX_BYTES)?;
     if bytes.len() as u64 != entry.bytes {
         let (have, want) = (bytes.len(), entry.bytes);
-        return Err(Error::corrupt(path, format!("it has {have} bytes, the manifest lists {want}")));
+        return Err(Error::corrupt(
+            path,
+            format!("it has {have} bytes, the manifest lists {want}{REWRITTEN}"),
+        ));
     }
     if blake3::hash(&bytes).to_hex().as_str() != entry.blake3 {
-        return Err(Error::corrupt(path, "its contents do not have the hash that the manifest lists"));
+        let what = format!("its contents do not have the hash that the manifest lists{REWRITTEN}");
+        return Err(Error::corrupt(path, what));
     }
     Ok(bytes)
 }

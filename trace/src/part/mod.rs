@@ -7,6 +7,7 @@ mod pages;
 
 pub use decode::Part;
 pub use encode::encode;
+pub use pages::check_foreign as check_chunk;
 
 /// Footer key of the schema version.
 const VERSION_KEY: &str = "growthpath.schema_version";

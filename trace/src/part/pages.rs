@@ -18,20 +18,32 @@ struct Header {
 /// Checks the pages of one column chunk: data pages only, sizes inside the chunk and below the limit, values that
 /// add up to `rows`.
 pub fn check(chunk: &[u8], rows: u64) -> Result<(), String> {
+    walk(chunk, rows, MAX_PAGE_BYTES, false)
+}
+
+/// Checks the pages of a column chunk that another program wrote: as [`check`], but dictionary pages may come along, and
+/// pages may be as large as `most` bytes.
+pub fn check_foreign(chunk: &[u8], values: u64, most: i64) -> Result<(), String> {
+    walk(chunk, values, most, true)
+}
+
+fn walk(chunk: &[u8], rows: u64, most: i64, dictionaries: bool) -> Result<(), String> {
     let mut cursor = Cursor { rest: chunk };
     let mut values = 0_u64;
     while !cursor.rest.is_empty() {
         let mut header = Header::default();
         cursor.structure(0, Some(0), &mut header).ok_or("a page header cannot be read")?;
-        // 0 and 3: data pages of either version. Dictionaries are never written.
-        if !matches!(header.kind, Some(0 | 3)) {
+        // 0 and 3: data pages of either version; 2: a dictionary, which we never write.
+        let dictionary = dictionaries && header.kind == Some(2);
+        if !dictionary && !matches!(header.kind, Some(0 | 3)) {
             return Err("it holds a page that is not a data page".to_owned());
         }
-        if !header.uncompressed.is_some_and(|n| (0..=MAX_PAGE_BYTES).contains(&n)) {
+        if !header.uncompressed.is_some_and(|n| (0..=most).contains(&n)) {
             return Err("a page claims an impossible size".to_owned());
         }
         let claimed = header.values.and_then(|n| u64::try_from(n).ok()).filter(|&n| n <= rows);
-        values += claimed.ok_or("a page claims an impossible number of values")?;
+        let claimed = claimed.ok_or("a page claims an impossible number of values")?;
+        values += if dictionary { 0 } else { claimed };
         let body = header.compressed.and_then(|n| usize::try_from(n).ok());
         cursor.skip(body.ok_or("a page claims an impossible size")?).ok_or("a page runs past its column")?;
         if values > rows {
@@ -92,8 +104,8 @@ impl Cursor<'_> {
                     (Some(0), 1) => header.kind = value,
                     (Some(0), 2) => header.uncompressed = value,
                     (Some(0), 3) => header.compressed = value,
-                    // Fields 5 and 8: the data page headers, whose first field counts values.
-                    (Some(5 | 8), 1) => header.values = value,
+                    // Fields 5, 7 and 8: headers of data pages and dictionaries, whose first field counts values.
+                    (Some(5 | 7 | 8), 1) => header.values = value,
                     _ => {}
                 }
             } else {

@@ -101,8 +101,9 @@ pub(crate) fn excess(left: f64, right: f64) -> f64 {
 /// against anything smaller.
 pub(crate) const FAINT: f64 = (1 << 20) as f64 * f32::MIN_POSITIVE as f64;
 
-/// Spreads below this have fourth powers that leave float64: what is made of them has no digits to compare.
-pub(crate) const TINY: f64 = 1e-75;
+/// Spreads below this are made of features beneath the rounding of their constant part, which is 1, and their powers come
+/// near the end of float64: what is made of them has no digits to compare.
+pub(crate) const TINY: f64 = 1e-20;
 
 /// By how much a value lies outside `low..=high`.
 pub(crate) fn outside(value: f64, low: f64, high: f64) -> f64 {

@@ -148,7 +148,7 @@ impl ShareWalk<'_> {
         let at = Place::layer(step, layer);
         let (growth, tiny) = self.feature.mean(step, layer);
         // Nothing to share where the weights' change has no digits.
-        let wanted = [1.0, if tiny { f64::NAN } else { 1.0 }, growth];
+        let wanted = if tiny { [1.0, f64::NAN, f64::NAN] } else { [1.0, 1.0, growth] };
         for ((check, (sum, size)), wanted) in self.checks.iter_mut().zip(&self.group.sums).zip(wanted) {
             let difference = (sum.total() - wanted).abs();
             // Shares of one, and growths in ln: differences of float64 sums of that size round by this much at least.

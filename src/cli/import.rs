@@ -1,0 +1,49 @@
+//! `growthpath import`: a run whose rows another program wrote.
+
+use std::path::PathBuf;
+
+use growthpath_trace::import;
+
+use super::output;
+use crate::error::{Error, Result};
+
+/// Arguments of `growthpath import`.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Args {
+    /// Run directory whose Parquet files DuckDB, polars, pandas or pyarrow wrote: run.json, and TABLE/*.parquet or
+    /// TABLE.parquet
+    source: PathBuf,
+    /// Directory of the run to write; must be new or empty
+    #[arg(long, value_name = "RUN")]
+    out: PathBuf,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Run the verb: exit code 1 when what was written has gaps or other problems.
+pub fn run(args: &Args) -> Result<()> {
+    let done = import(&args.source, &args.out)?;
+    if args.json {
+        output::json(&done)?;
+    } else {
+        let rows: Vec<String> = done.rows.iter().map(|(t, n)| format!("{t} {n}")).collect();
+        let mut text = format!("{} files read; rows: {}\n", done.files, rows.join(", "));
+        if !done.left_out.is_empty() {
+            text += &format!("note: left out, for no table has them: {}\n", done.left_out.join(", "));
+        }
+        for p in &done.integrity.problems {
+            text += &format!("problem: {}: {}\n", p.file, p.message);
+        }
+        text += &format!(
+            "run: {out} (marked as imported in its run.json; checkpoints are not copied)\nnext: growthpath verify {out}\n",
+            out = args.out.display()
+        );
+        output::print(&text)?;
+    }
+    if done.integrity.is_ok() {
+        return Ok(());
+    }
+    let n = done.integrity.problems.len();
+    Err(Error::format(&args.source, format!("{n} problems in the imported rows; see the list above")))
+}
