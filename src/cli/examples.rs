@@ -16,7 +16,15 @@ pub const EXAMPLES: &[(&str, &[&str])] = &[
             "growthpath train --resume --out runs/gpt",
         ],
     ),
-    ("study", &["growthpath study plan.toml", "growthpath study plan.toml --resume"]),
+    (
+        "study",
+        &[
+            "growthpath study --example > plan.toml",
+            "growthpath study plan.toml --out study --jobs 2",
+            "growthpath study plan.toml --out study --resume",
+            "growthpath study plan.toml --out study --launcher slurm --sbatch=--partition=cpu",
+        ],
+    ),
     ("watch", &["growthpath watch runs/gpt", "growthpath watch runs/gpt --once"]),
     (
         "analyze",
@@ -44,6 +52,7 @@ pub const EXAMPLES: &[(&str, &[&str])] = &[
         "report",
         &["growthpath report runs/gpt runs/llama", "growthpath report runs/gpt runs/slow --out slow.html"],
     ),
+    ("import", &["growthpath import runs/rewritten --out runs/imported"]),
     (
         "inspect",
         &[

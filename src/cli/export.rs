@@ -87,6 +87,10 @@ pub fn run(args: &Args) -> Result<()> {
     if let Some(to) = &args.to {
         return export_to(args, to);
     }
+    // clap drops what an option requires where something else excludes it.
+    if args.follow || args.out.is_some() {
+        return Err(Error::usage("--follow and --out go with --to tensorboard or jsonl"));
+    }
     let ([run], Some(table)) = (args.runs.as_slice(), args.table) else {
         return Err(Error::usage(
             "a table is written of one run at a time: `export RUN --table NAME`; several runs go into one dataset with --to",

@@ -19,6 +19,7 @@ const STORED: &[(&str, &[&str])] = &[
     ("valid", &["/data"]),
     ("tokenizer", &["/tokenizer"]),
     ("steps", &["/steps"]),
+    ("init", &["/init"]),
     ("seed", &["/seed"]),
     ("batch", &["/batch"]),
     ("optimizer", &["/optimizer/rule"]),

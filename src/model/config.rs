@@ -147,8 +147,8 @@ impl ModelConfig {
             return Err(Error::usage(format!("--set wants KEY=VALUE, got `{assignment}`")));
         };
         let mut json = serde_json::to_value(&*self).map_err(|e| Error::usage(e.to_string()))?;
-        // What a preset and the tokenizer decide is not set by hand.
-        let settable = |k: &&str| !["preset", "family", "vocab"].contains(k);
+        // What a preset decides is not set by hand; a vocabulary may be padded.
+        let settable = |k: &&str| !["preset", "family"].contains(k);
         let keys = json.as_object().into_iter().flat_map(|o| o.keys().map(String::as_str)).filter(settable);
         let Some(old) = json.get(key).filter(|_| settable(&key)) else {
             return Err(Error::usage(format!("--set: {}", unknown("key", key, keys))));

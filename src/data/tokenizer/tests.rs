@@ -210,7 +210,7 @@ fn the_command_line_value_reads_and_prints() {
         assert!(error.starts_with(&format!("tokenizer '{value}' is unknown; use bytes, gpt2")), "{error}");
     }
     let missing = TokenizerSpec::File("none.json".into()).build(|| "").unwrap_err().to_string();
-    assert!(missing.starts_with("none.json: no such file"), "{missing}");
+    assert!(missing.starts_with("none.json: not a usable tokenizer: no such file"), "{missing}");
 }
 
 #[test]

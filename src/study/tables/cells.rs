@@ -97,7 +97,7 @@ mod tests {
     #[test]
     fn estimates_have_the_digits_that_their_interval_earns() {
         let i = |low, high| ConfidenceInterval { low, high };
-        assert_eq!(estimate(4.4723, &i(4.4601, 4.4845)), "4.472 [4.460, 4.485]");
+        assert_eq!(estimate(4.4723, &i(4.4601, 4.4848)), "4.472 [4.460, 4.485]");
         assert_eq!(estimate(-0.5, &i(-3.0, 2.0)), "-0.5 [-3.0, 2.0]");
         assert_eq!(estimate(6.1e-5, &i(6.0e-5, 6.2e-5)), "6.10e-5 [6.00e-5, 6.20e-5]");
         assert_eq!(estimate(2.5, &i(f64::NAN, f64::NAN)), "2.500");
