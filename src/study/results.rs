@@ -146,14 +146,18 @@ impl RunResult {
         }
     }
 
-    /// How it ended, with the step where that says something: `diverged after 17 steps`.
+    /// How it ended, with the step where that says something, and why: `diverged after 17 steps`.
     pub fn state(&self) -> String {
-        match (self.ended, &self.summary) {
+        let word = match (self.ended, &self.summary) {
             (Ended::Diverged, Some(s)) => format!("diverged after {} steps", s.steps),
             (Ended::Unfinished | Ended::Failed, Some(s)) => {
                 format!("{} at step {} of {}", self.ended.word(), s.steps, s.planned)
             }
             (ended, _) => ended.word().to_owned(),
+        };
+        match self.why.lines().next() {
+            Some(why) if !why.is_empty() => format!("{word}: {why}"),
+            _ => word,
         }
     }
 

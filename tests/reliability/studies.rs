@@ -30,7 +30,10 @@ fn a_live_study_is_not_touched() {
     assert_eq!(d.status("s/a-seed1"), Status::Interrupted);
     let mut arm = d.start("arm", &["train", "--resume", "--out", "s/a-seed1", "--quiet"]);
     wait_for("the arm's resumption", || d.status("s/a-seed1") == Status::Running);
+    // Held where it is: it would be complete by the time that the study has trained the other arm.
+    send(&arm, "STOP");
     d.fails(1, &["a-seed1", "is being written by another process"], RESUME);
+    send(&arm, "CONT");
     send(&arm, "INT");
     assert_eq!(arm.wait().unwrap().code(), Some(130));
 }

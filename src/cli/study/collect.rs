@@ -47,10 +47,12 @@ fn draw(plan: &Plan, results: &Results, out: &Path) -> Result<()> {
     let complete = |seed: u64| results.runs.iter().filter(move |r| r.seed == seed && r.complete().is_some());
     // The earliest of the seeds in which most arms finished: the order of the seeds decides, not the results.
     let best = plan.seeds.iter().rev().max_by_key(|s| complete(**s).count());
-    let shown: Vec<&RunResult> = best.into_iter().flat_map(|s| complete(*s)).collect();
-    if shown.is_empty() {
+    let Some(seed) = best.copied().filter(|s| complete(*s).next().is_some()) else {
         return Err(Error::format(out, "no run is complete"));
-    }
+    };
+    // A run that diverged is shown as such: leaving it out would pass over it in silence.
+    let told = |r: &&RunResult| r.seed == seed && (r.complete().is_some() || r.ended == Ended::Diverged);
+    let shown: Vec<&RunResult> = results.runs.iter().filter(told).collect();
     let first: Vec<Run> = shown.iter().map(|r| Ok(open(r)?)).collect::<Result<_>>()?;
     let place = |name: &String| shown.iter().position(|r| r.arm == *name);
     let pairs: Vec<(usize, usize)> =
