@@ -1,9 +1,9 @@
 //! Query and key weights of other people's checkpoints: right for every architecture that is known, refused by name for
 //! every other.
 //!
-//! An architecture is known by its `model_type` ([`family`]) and by every tensor under its attention: one that is not
+//! An architecture is known by its `model_type` (`family`) and by every tensor under its attention: one that is not
 //! expected there is an error, for what it does to the logits is unknown. Only W_Q, W_K and their biases and norms are
-//! read, layer by layer ([`store`]).
+//! read, layer by layer (`store`).
 
 mod arrays;
 mod checkpoint;
