@@ -231,6 +231,7 @@ pub fn run(args: &Args) -> Result<()> {
         return Err(Error::format(&out, "exists already; go on with --resume or choose another --out"));
     }
     runs.iter().try_for_each(|r| r.job.check())?;
+    runs.iter().try_for_each(|r| r.job.agrees_with_its_folder())?;
     disk::create_dirs(&out)?;
     let _lock = RunLock::take(&out)?;
     let snapshot = plan.save(&out)?;

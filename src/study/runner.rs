@@ -57,6 +57,25 @@ impl Job {
         Ok(())
     }
 
+    /// Check before anything is written that a run in its folder is of this configuration, but for what is only known when
+    /// it begins: the vocabulary and shared probe times. What is no run there is left to [`state`].
+    ///
+    /// # Errors
+    /// A run of another configuration.
+    pub fn agrees_with_its_folder(&self) -> Result<()> {
+        let Ok(run) = Run::open(&self.folder) else { return Ok(()) };
+        let Ok(mut asked) = serde_json::to_value(&self.config) else { return Ok(()) };
+        let mut stored = run.info().config.clone();
+        for config in [&mut asked, &mut stored] {
+            for late in ["/model/vocab", "/probe/times"] {
+                if let Some(v) = config.pointer_mut(late) {
+                    *v = serde_json::Value::Null;
+                }
+            }
+        }
+        if asked == stored { Ok(()) } else { Err(another_configuration(&self.folder)) }
+    }
+
     /// Take over the probe times of [`Job::like`], unless that run is not complete: it failed, or it diverged and its times
     /// end there.
     ///
@@ -84,6 +103,13 @@ pub enum State {
     Stopped(Resume),
 }
 
+fn another_configuration(folder: &Path) -> Error {
+    Error::usage(format!(
+        "{}: holds a run of another configuration; choose another --out or remove it",
+        shown_path(folder)
+    ))
+}
+
 /// Look at what is in a run's folder.
 ///
 /// # Errors
@@ -95,10 +121,7 @@ pub fn state(folder: &Path, config: &TrainConfig) -> Result<State> {
     let run = Run::open(folder)?;
     let stored: Option<TrainConfig> = serde_json::from_value(run.info().config.clone()).ok();
     if stored.as_ref() != Some(config) {
-        return Err(Error::usage(format!(
-            "{}: holds a run of another configuration; choose another --out or remove it",
-            shown_path(folder)
-        )));
+        return Err(another_configuration(folder));
     }
     match run.info().status {
         Status::Complete | Status::Diverged => Ok(State::Done),

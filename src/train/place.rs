@@ -37,6 +37,12 @@ impl Resume {
             )));
         }
         let choice = checkpoint::newest(run)?;
+        if Run::open(run)?.info().status == Status::Diverged && choice.found.is_none() {
+            return Err(Error::format(
+                run,
+                "the run diverged before its first checkpoint and would again; its trace stays: choose another --out, and another rate or clipping",
+            ));
+        }
         Ok(Self { run: run.to_owned(), lock, from: choice.found, skipped: choice.skipped })
     }
 

@@ -119,7 +119,8 @@ impl Replay<'_> {
                 }
             }
         }
-        if complete(run)
+        // Settling is written as a whole before the run is called complete: a process may end in between.
+        if (complete(run) || run.step_span(Table::Settling).is_some())
             && let Some(end) = end
         {
             for row in keeper.settle(&end) {

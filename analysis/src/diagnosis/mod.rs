@@ -11,7 +11,7 @@ mod path;
 mod recommend;
 mod record;
 mod settling;
-mod student;
+pub(crate) mod student;
 #[cfg(test)]
 mod tests;
 mod thresholds;

@@ -8,9 +8,6 @@ use crate::model::{Axis, Bar, Drawing, Item, LegendEntry, Panel, Stroke};
 use crate::scale::Scale;
 use crate::style::INK;
 
-/// Two-sided 95 % of the normal distribution: intervals are over a dozen sequences or more.
-const NORMAL_95: f64 = 1.96;
-
 /// Bars side by side for the runs, with 95 % intervals over sequences: halves left, layers right.
 pub fn draw(m: &Material) -> Vec<Drawing> {
     let mut drawing = Drawing::new(sentence(m));
@@ -52,8 +49,8 @@ fn panel(
             let x = i as f64 - 0.4 + width * (k as f64 + 0.5);
             let label = String::new();
             bars.push(Bar { x, width: 0.9 * width, from: 0.0, to: e.delta, colour: style.colour, label });
-            if e.stderr.is_finite() {
-                whiskers.push((x, e.delta - NORMAL_95 * e.stderr, e.delta + NORMAL_95 * e.stderr));
+            if e.reach.is_finite() {
+                whiskers.push((x, e.delta - e.reach, e.delta + e.reach));
             }
         }
         panel.items.push(Item::Bars { bars, lying: false });
@@ -79,7 +76,7 @@ fn sentence(m: &Material) -> String {
         let [lower, upper] = a.halves;
         let (lower, upper) = (lower?, upper?);
         let gap = upper.delta - lower.delta;
-        let sure = NORMAL_95 * upper.stderr.hypot(lower.stderr);
+        let sure = upper.reach.hypot(lower.reach);
         (gap.abs() > sure).then_some(gap > 0.0)
     };
     let found: Vec<Option<bool>> = m.runs.iter().map(|r| more(&r.series.ablations)).collect();

@@ -19,6 +19,9 @@ const KINDS: [Kind; 2] = [
 /// Name of the rival signal, which is not corrected for itself.
 const PAST: &str = "past growth";
 
+/// Steps below which a correlation over them is not worth a headline: chance alone gives 0.36 once in twenty.
+const ENOUGH: usize = 30;
+
 fn or_plain(given_past: f64, plain: f64, lead: &Lead) -> f64 {
     if lead.signal == PAST { plain } else { given_past }
 }
@@ -67,7 +70,7 @@ fn one(m: &Material, name: &str, leads: &[Lead]) -> Drawing {
 fn sentence(name: &str, leads: &[Lead]) -> String {
     let best = leads
         .iter()
-        .filter(|l| l.signal != PAST && l.over_time.given_past.is_finite())
+        .filter(|l| l.signal != PAST && l.over_time.given_past.is_finite() && l.over_heads.count >= ENOUGH)
         .max_by(|a, b| a.over_time.given_past.abs().total_cmp(&b.over_time.given_past.abs()));
     match best {
         Some(l) => {

@@ -115,9 +115,11 @@ fn print_measured(args: &Args, all: &[Measured]) -> Result<()> {
     ];
     let mut lines = vec![header.map(String::from).to_vec()];
     let base = &all[0];
-    let ratio = |a: &[f64], b: &[f64]| {
-        let r = paired(a, b);
-        format!("{:.3} [{:.3}, {:.3}]", r.median, r.low, r.high)
+    // Without rounds there are no times.
+    let shown = |v: f64, digits: usize| if v.is_nan() { "-".to_owned() } else { format!("{v:.digits$}") };
+    let ratio = |a: &[f64], b: &[f64]| match paired(a, b) {
+        r if r.median.is_nan() => "-".to_owned(),
+        r => format!("{:.3} [{:.3}, {:.3}]", r.median, r.low, r.high),
     };
     for m in all {
         let peak = m.peak.last().map_or(f64::NAN, |p| p.1 as f64);
@@ -126,10 +128,10 @@ fn print_measured(args: &Args, all: &[Measured]) -> Result<()> {
             m.variant.name().into(),
             grouped(m.parameters),
             format!("{:.3}", m.macs as f64 / 1e9),
-            format!("{:.3}", spread(&m.step).median),
+            shown(spread(&m.step).median, 3),
             ratio(&base.step, &m.step),
-            format!("{:.3}", spread(&m.alone).median),
-            format!("{:.2}", paired(&base.alone, &m.alone).median),
+            shown(spread(&m.alone).median, 3),
+            shown(paired(&base.alone, &m.alone).median, 2),
             mib(peak),
             format!("{:.3}", peak / first),
         ]);

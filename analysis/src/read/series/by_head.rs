@@ -3,6 +3,7 @@
 use growthpath_trace::{ProbeRow, RelianceRow, Run, WHOLE_LAYER};
 use serde::Serialize;
 
+use crate::diagnosis::student;
 use crate::error::Result;
 use crate::read::each_row;
 use crate::read::grid::Grid;
@@ -30,6 +31,8 @@ pub struct Estimate {
     pub delta: f64,
     /// Its standard error over sequences; NaN for one sequence.
     pub stderr: f64,
+    /// Half of its 95 % interval: the standard error times Student's quantile for the number of sequences; NaN for one.
+    pub reach: f64,
     /// Optimizer steps done when it was measured.
     pub step: u32,
 }
@@ -76,7 +79,8 @@ pub(super) fn ablations(run: &Run, grid: Grid, window: Window) -> Result<Ablatio
         heads: vec![vec![None; grid.heads]; grid.layers],
     };
     each_row::<RelianceRow>(run, window.states(), |row| {
-        let estimate = Some(Estimate { delta: row.delta, stderr: row.stderr, step: row.step });
+        let reach = row.stderr * student::quantile(0.975, row.sequences);
+        let estimate = Some(Estimate { delta: row.delta, stderr: row.stderr, reach, step: row.step });
         let (layer, head) = (usize::from(row.layer), usize::from(row.head));
         let place = match row.scope {
             HEAD if row.head != WHOLE_LAYER => all.heads.get_mut(layer).and_then(|l| l.get_mut(head)),
