@@ -15,7 +15,7 @@ use serde::Serialize;
 
 use crate::error::{Error, Result};
 use crate::info::{RunInfo, Status};
-use crate::read::{IntegrityReport, Run};
+use crate::read::{IntegrityReport, Problem, ProblemKind, Run};
 use crate::rows::Row;
 use crate::table::{Table, dispatch};
 use crate::write::RunWriter;
@@ -32,6 +32,9 @@ pub struct Imported {
     pub files: usize,
     /// Columns that no table has, as `table.column`: left out.
     pub left_out: Vec<String>,
+    /// Files of the source that are not those that its manifest lists. A rewrite and damage look alike: nothing vouches
+    /// for the rows in them.
+    pub unvouched: Vec<String>,
     /// What is wrong with the run that was written, should anything be.
     pub integrity: IntegrityReport,
 }
@@ -73,7 +76,17 @@ pub fn import(source: &Path, out: &Path) -> Result<Imported> {
     let status = if status == Status::Running { Status::Interrupted } else { status };
     writer.finish(status)?;
     let integrity = Run::open(out)?.check_integrity();
-    Ok(Imported { rows, files: count, left_out, integrity })
+    Ok(Imported { rows, files: count, left_out, unvouched: unvouched(source), integrity })
+}
+
+/// Files whose contents the source's own manifest does not list.
+fn unvouched(source: &Path) -> Vec<String> {
+    let Ok(run) = Run::open(source) else { return Vec::new() };
+    let damaged = |p: &Problem| p.kind == ProblemKind::Damaged;
+    let mut files: Vec<String> =
+        run.check_integrity().problems.into_iter().filter(damaged).map(|p| p.file).collect();
+    files.dedup();
+    files
 }
 
 fn marked(info: &RunInfo, source: &Path, files: usize) -> RunInfo {
