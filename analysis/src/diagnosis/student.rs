@@ -8,7 +8,8 @@ const MOST: u32 = 1 << 20;
 /// One-sided quantile of Student's t for a mean over `sequences` values: what the mean over its standard error exceeds
 /// by chance with probability `1 - level` when the true mean is zero. NaN below two values.
 pub(crate) fn quantile(level: f64, sequences: u32) -> f64 {
-    let freedom = f64::from(sequences) - 1.0;
+    // Beyond, it is the normal quantile to six digits, and the inversion does not end for counts of a hostile trace.
+    let freedom = f64::from(sequences.min(MOST)) - 1.0;
     StudentsT::new(0.0, 1.0, freedom).map_or(f64::NAN, |t| t.inverse_cdf(level))
 }
 
