@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use growthpath_analysis::diagnosis::{Diagnosis, Thresholds, diagnosis};
 use growthpath_analysis::read::{Analysis, Lead, analyze, leads};
 use growthpath_analysis::undamaged;
+use growthpath_trace::Status;
 use serde::Serialize;
 
 use super::plot::whole_run;
@@ -69,6 +70,13 @@ pub fn run(args: &Args) -> Result<()> {
         let qk_norm = run.info().config.pointer("/model/qk_norm").and_then(|v| v.as_bool()) == Some(true);
         let shown =
             analyze_text::Shown { a: &analysis, d: diagnosis.as_ref(), qk_norm, verbose: args.verbose };
-        output::print(&(shown.text() + &signals))
+        // A record that ends in numbers that mean nothing says so before anything else.
+        let ended = match run.info().status {
+            Status::Diverged => {
+                "DIVERGED: the run ended in losses or parameters that are not finite; its last numbers are no results.\n\n"
+            }
+            _ => "",
+        };
+        output::print(&(ended.to_owned() + &shown.text() + &signals))
     }
 }

@@ -10,6 +10,7 @@ use super::plot::whole_run;
 use super::words::{WIDTH, glossary, told_apart, wrap};
 use super::{losses, window};
 use crate::error::Result;
+use crate::report::than;
 
 /// Groups of layers on the command line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -124,13 +125,7 @@ fn answer(c: &Comparison, (a, b): (&str, &str)) -> String {
     if !gap.is_finite() {
         return wrap("", &format!("The growth of the {layers} is undefined in one of the runs."), 0);
     }
-    let size = if gap.abs() < 0.005 {
-        "as much as"
-    } else if gap < 0.0 {
-        "less than"
-    } else {
-        "more than"
-    };
+    let size = than(gap);
     let s = &g.shapley;
     let mut levers = [
         ("starting spread", s.start),

@@ -6,6 +6,7 @@ mod collect;
 mod lines;
 mod runs;
 mod slurm;
+mod study_run;
 
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -5,6 +5,7 @@ pub mod config;
 mod decoder;
 pub mod hf;
 pub mod hf_import;
+mod index;
 mod network;
 pub mod params;
 mod stats;

@@ -3,7 +3,7 @@
 use growthpath_kernels::optimizer::{OptimizerState, Update};
 
 use super::backend::{Backend, Normed};
-use super::decoder::Index;
+use super::index::Index;
 use super::{ModelConfig, StepStats};
 use crate::error::{Error, Result};
 

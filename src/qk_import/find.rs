@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use super::config::Config;
-use super::family::{Family, OUR_TYPE, Scale, family, ours};
+use super::family::{Family, Scale};
+use super::known::{OUR_TYPE, family, ours};
 use super::store::Store;
 use crate::error::{Error, Result};
 

@@ -12,6 +12,7 @@ mod dtype;
 mod family;
 mod find;
 mod heads;
+mod known;
 mod layer;
 mod matrix;
 mod order;

@@ -94,19 +94,22 @@ pub fn changes(m: &Material) -> Vec<String> {
     m.runs.iter().filter_map(of).collect()
 }
 
+/// What a measured gap in growth, in ln, is called.
+pub fn than(gap: f64) -> &'static str {
+    match gap {
+        g if g.abs() < 0.005 => "as much as",
+        g if g < 0.0 => "less than",
+        _ => "more than",
+    }
+}
+
 /// How one arm's growth and loss differ from another's.
 pub fn gap(from: &str, to: &str, c: &Comparison) -> String {
     let g = &c.groups.upper;
     let mut out = match g.measured_gap {
         gap if !gap.is_finite() => format!("{to} against {from}: the gap in growth is undefined."),
         gap => {
-            let way = if gap.abs() < 0.005 {
-                "as much as"
-            } else if gap < 0.0 {
-                "less than"
-            } else {
-                "more than"
-            };
+            let way = than(gap);
             format!(
                 "{to} against {from}: its upper half grew {way} that of {from}, by ln {} measured ({} predicted{}).",
                 signed(gap),

@@ -15,6 +15,7 @@ use growthpath_trace::Run;
 use crate::data::corpus::entropy_rate;
 use crate::error::{Error, Result};
 
+pub use answer::than;
 pub use html::summary;
 
 /// A drawing with the stem of its file names.

@@ -7,8 +7,8 @@ use growthpath_trace::RunWriter;
 
 use super::config::TrainConfig;
 use super::device::{Device, on_device};
+pub use super::in_flight::Telemetry;
 use super::optimizer::Optimizer;
-pub use super::step::Telemetry;
 use super::trainer::Trainer;
 use crate::data::Dataset;
 use crate::error::Result;

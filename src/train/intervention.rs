@@ -71,7 +71,10 @@ impl Intervention {
         fraction("ramp", self.ramp)?;
         match self.hold {
             Hold::Fraction(f) => fraction("hold", f),
-            Hold::Adaptive { threshold, .. } => fraction("maturity-threshold", threshold),
+            Hold::Adaptive { threshold, .. } if (0.0..=1.0).contains(&threshold) => Ok(()),
+            Hold::Adaptive { threshold, .. } => Err(Error::usage(format!(
+                "--maturity-threshold is a cosine between 0 and 1, got {threshold}"
+            ))),
         }
     }
 

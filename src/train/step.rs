@@ -2,9 +2,8 @@
 
 use std::time::Instant;
 
-use growthpath_analysis::increment::Increment;
-
 use super::dump::Dump;
+use super::in_flight::{InFlightStep, Telemetry};
 use super::optimizer::StepInfo;
 use super::record::CompletedStep;
 use super::spectra::Before;
@@ -13,28 +12,6 @@ use crate::data::Batch;
 use crate::error::{Error, Result};
 use crate::model::Options;
 use crate::model::backend::Backend;
-
-/// What becomes of a step's statistics.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Telemetry {
-    /// They are not taken.
-    Off,
-    /// They are taken and dropped.
-    Measured,
-    /// They are taken and recorded in the trace.
-    Recorded,
-}
-
-/// A step that was started and not yet read.
-pub(super) struct InFlightStep {
-    at: u32,
-    lr: f64,
-    qk_multiplier: f64,
-    qk_lr: Vec<f32>,
-    telemetry: Telemetry,
-    started: Instant,
-    increments: Vec<Increment>,
-}
 
 impl<B: Backend> Trainer<'_, B> {
     /// Start step `at` and record the steps that the backend has to be done with before the next one.

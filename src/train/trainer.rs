@@ -9,11 +9,11 @@ use growthpath_trace::RunWriter;
 
 use super::cadence::Cadence;
 use super::config::TrainConfig;
+use super::in_flight::InFlightStep;
 use super::moments::{Keeper, KeyMoments};
 use super::optimizer::{Optimizer, StepInfo};
 use super::probe::Prober;
 use super::safeguard::Safeguard;
-use super::step::InFlightStep;
 use crate::data::{Batch, Batcher, Dataset};
 use crate::model::backend::Backend;
 use crate::model::{Decoder, LayerStats, Network};

@@ -24,6 +24,11 @@ pub(super) fn mend(record: &Record, times: &Times, thresholds: &Thresholds) -> O
         return Some("record the lower half's maturity (train with probes)".to_owned());
     }
     let reliance = &record.reliance;
+    if reliance.steps.is_empty() {
+        return Some(
+            "reliance was never measured: give it sequences and budget (--reliance-sequences 16 --probe-budget 0.3, or --probe-every)".to_owned(),
+        );
+    }
     if !reliance.stderr.iter().any(|e| e.is_finite()) {
         return Some("measure reliance on several sequences (--reliance-sequences 16)".to_owned());
     }

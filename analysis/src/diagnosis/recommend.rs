@@ -98,7 +98,7 @@ pub(super) fn recommend(
     let kept = |m: f64| peak(m) <= limit + 1e-9;
     if kept(1.0) {
         return Err(format!(
-            "no recommendation: the upper half's predicted spread stays under {:.3} until step {}, the longest hold considered",
+            "no recommendation: the upper half's predicted spread stays under {:.3} until step {}, the last probe within the longest hold considered",
             limit.exp(),
             steps[until]
         ));

@@ -34,7 +34,7 @@ pub fn draw(m: &Material) -> Vec<Drawing> {
 fn one(m: &Material, name: &str, leads: &[Lead]) -> Drawing {
     let mut drawing = Drawing::new(sentence(name, leads));
     drawing.subtitle = format!(
-        "Rank correlation of each signal at a step with the log growth over the k steps after it, given the growth over the k steps before (past growth: as it is). Left: over a head’s steps, median over heads; right: over the heads at a step, mean over steps; {}.",
+        "Rank correlation of each signal at a step with the log growth over the k steps after it, given the growth over the k steps before (past growth: as it is). First panel: over a head’s steps, median over heads; second: over the heads at a step, mean over steps; {}.",
         m.steps_shown()
     );
     drawing.columns = columns_for(KINDS.len(), 2);

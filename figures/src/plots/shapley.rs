@@ -163,6 +163,10 @@ fn sentence(from: &str, to: &str, half: &str, g: &GroupComparison) -> String {
         (Some(l), _) => format!(", most of it by the {}", part(l)),
         _ => String::new(),
     };
-    let way = if gap < 0.0 { "less" } else { "more" };
-    format!("{to} grew {:.2} ln {way} than {from} in the {half}{how}", gap.abs())
+    // What is split is the prediction: the measured gap stands beside it, for the two may differ in sign.
+    format!(
+        "{to} against {from}, {half}: predicted gap ln {}, measured {}{how}",
+        signed(gap),
+        signed(g.measured_gap)
+    )
 }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::super::progress::{Progress, note, watched};
-use super::runs::StudyRun;
+use super::study_run::StudyRun;
 
 /// What is known of a study under way.
 pub struct Board {

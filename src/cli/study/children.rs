@@ -7,7 +7,8 @@ use std::process::{Command, Stdio};
 use std::sync::{Condvar, Mutex, PoisonError};
 
 use super::board::Board;
-use super::runs::{StudyRun, done, remember_failure, words};
+use super::runs::{done, remember_failure, words};
+use super::study_run::StudyRun;
 use super::{Args, lines, stopped_between};
 use crate::error::{Error, Result};
 use crate::train::stop;

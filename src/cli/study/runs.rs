@@ -1,28 +1,18 @@
 //! The runs of a study on this machine: one after the other, or one alone. A run that fails leaves its error beside
 //! the others and does not stop them.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use growthpath_trace::{Run, Status, Table};
 
 use super::super::progress::note;
 use super::board::Board;
+use super::study_run::StudyRun;
 use super::{Args, Loaded, keep_diverged, lines, parse_flags, train_job};
 use crate::error::{Error, Result};
 use crate::study::results::failure_file;
 use crate::study::{Arm, Job, Plan};
 use crate::train::Event;
-
-/// One run of a study.
-#[derive(Debug, Clone)]
-pub struct StudyRun {
-    /// `ARM-seedN`: its folder's name.
-    pub name: String,
-    /// Where its error is kept if it fails.
-    pub failure: PathBuf,
-    /// What to train.
-    pub job: Job,
-}
 
 /// Every run of a plan, seed by seed, so that a study that is stopped has whole seeds.
 pub fn of(plan: &Plan, out: &Path) -> Result<Vec<StudyRun>> {

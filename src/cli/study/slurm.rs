@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::super::output;
 use super::Args;
-use super::runs::StudyRun;
+use super::study_run::StudyRun;
 use crate::error::{Error, Result};
 use crate::study::slurm::{Script, files};
 

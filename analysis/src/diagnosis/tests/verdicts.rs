@@ -158,13 +158,12 @@ fn never_settles() {
 fn reliance_not_measured() {
     let points = [point(0, 0.0, NAN), point(10, 0.5, 0.5), point(20, 0.5, 0.95)];
     // One sequence gives no standard error: nothing to judge by.
-    for reliance in [&[][..], &[(0, 1.0, NAN)][..]] {
+    let never = "reliance was never measured: give it sequences and budget (--reliance-sequences 16 --probe-budget 0.3, or --probe-every)";
+    let several = "measure reliance on several sequences (--reliance-sequences 16)";
+    for (reliance, mend) in [(&[][..], never), (&[(0, 1.0, NAN)][..], several)] {
         let d = diagnose(&points, reliance, 20);
         assert_eq!((d.verdict, d.commitment, d.maturity), (Verdict::Undecided, None, within(10, 20)));
-        assert_eq!(
-            d.mend.as_deref(),
-            Some("measure reliance on several sequences (--reliance-sequences 16)")
-        );
+        assert_eq!(d.mend.as_deref(), Some(mend));
         assert!(d.sentence.contains("(its sharpness passes 0.05 in steps 0..10;"), "{}", d.sentence);
     }
 }

@@ -1,0 +1,16 @@
+//! One run of a study, for whoever trains, shows or submits it.
+
+use std::path::PathBuf;
+
+use crate::study::Job;
+
+/// One run of a study.
+#[derive(Debug, Clone)]
+pub struct StudyRun {
+    /// `ARM-seedN`: its folder's name.
+    pub name: String,
+    /// Where its error is kept if it fails.
+    pub failure: PathBuf,
+    /// What to train.
+    pub job: Job,
+}

@@ -1,0 +1,57 @@
+//! Saving a run: what a checkpoint holds, and how a run that is told to stop ends.
+
+use std::time::Instant;
+
+use growthpath_trace::Status;
+
+use super::checkpoint::{self, Beside};
+use super::probe::Prober;
+use super::stop;
+use super::trainer::{Event, Trainer};
+use crate::error::{Error, Result};
+use crate::model::backend::Backend;
+
+impl<B: Backend> Trainer<'_, B> {
+    /// Make every row durable, then the state after `done` steps; older automatic checkpoints go.
+    pub(super) fn save(&mut self, done: u32, automatic: bool) -> Result<()> {
+        let started = Instant::now();
+        self.writer.flush()?;
+        self.writer.still_ours()?;
+        let last_probe = self.prober.as_ref().and_then(Prober::last_step);
+        let beside = Beside {
+            run: &self.writer.info().id,
+            automatic,
+            cadence: &self.cadence.state,
+            keeper: &self.keeper,
+            last_probe,
+            // At a probe the model itself is what was probed.
+            probed: if last_probe == Some(done) { &[] } else { &self.probed },
+            eta: self.prober.as_ref().map_or(&[], |p| p.eta()),
+        };
+        checkpoint::save(self.run, done, &self.model, &self.optimizer, self.data.tokenizer(), &beside)?;
+        checkpoint::prune(self.run, done == self.config.steps)?;
+        self.safeguard.cost = started.elapsed();
+        self.safeguard.since = Instant::now();
+        self.safeguard.saved = Some(done);
+        Ok(())
+    }
+
+    /// Stop after `done` steps because of `signal`: everything is made durable, and said how to go on.
+    pub(super) fn interrupt(mut self, done: u32, signal: i32, on: &mut dyn FnMut(Event)) -> Result<Error> {
+        if self.safeguard.saved != Some(done) {
+            self.catch_up(true, on)?;
+            if self.finite()? {
+                self.save(done, true)?;
+            }
+        }
+        let (steps, run) = (self.config.steps, growthpath_trace::shown_path(self.run));
+        let name = stop::name(signal);
+        let interrupted = Error::Interrupted {
+            signal,
+            what: format!("stopped by {name} after {done} of {steps} steps; everything up to there is kept"),
+            mend: format!("growthpath train --resume --out {run}"),
+        };
+        self.writer.finish(Status::Interrupted)?;
+        Ok(interrupted)
+    }
+}
