@@ -58,7 +58,7 @@ const STORED: &[(&str, &[&str])] = &[
 
 /// Names of the flags of `growthpath train` that this process was given.
 fn given() -> Vec<String> {
-    let Ok(all) = super::Cli::command().try_get_matches() else { return Vec::new() };
+    let Ok(all) = super::command().try_get_matches() else { return Vec::new() };
     let Some(train) = all.subcommand_matches("train") else { return Vec::new() };
     let typed = |id: &&clap::Id| train.value_source(id.as_str()) == Some(ValueSource::CommandLine);
     train.ids().filter(typed).map(ToString::to_string).collect()

@@ -1,6 +1,6 @@
 //! Cells that several tables share.
 
-use growthpath_analysis::arms::ArmMetric;
+use growthpath_analysis::arms::{ArmMetric, Unit};
 use growthpath_analysis::compare::{SeedMetric, SeedSummary};
 use growthpath_analysis::diagnosis::{Bracket, Interval};
 use growthpath_analysis::statistics::{ConfidenceInterval, Sign};
@@ -28,6 +28,23 @@ pub fn estimate(mean: f64, interval: &ConfidenceInterval) -> String {
     }
 }
 
+/// Largest ratio of an interval's ends with which the mean of a positive quantity still says something.
+pub const RESOLVED: f64 = 100.0;
+
+/// What a cell says in place of an interval that these seeds do not give.
+pub fn unresolved(count: usize) -> String {
+    format!("not resolved at n = {count}")
+}
+
+/// A geometric mean; where its interval spans factors, too few seeds are behind it to say anything but that.
+pub fn geometric(mean: f64, interval: &ConfidenceInterval, count: usize) -> String {
+    let known = interval.low.is_finite() || interval.high.is_finite();
+    if known && mean.is_finite() && !(interval.high <= RESOLVED * interval.low) {
+        return format!("{} ({})", number(mean), unresolved(count));
+    }
+    estimate(mean, interval)
+}
+
 /// Decimals with which an interval's width has two significant figures, between 1 and 5.
 fn digits(mean: f64, interval: &ConfidenceInterval) -> usize {
     let width = interval.high - interval.low;
@@ -37,7 +54,13 @@ fn digits(mean: f64, interval: &ConfidenceInterval) -> usize {
 
 /// An arm's metric.
 pub fn metric(m: Option<&ArmMetric>) -> String {
-    m.map_or_else(|| "-".to_owned(), |m| estimate(m.mean, &m.interval))
+    m.map_or_else(
+        || "-".to_owned(),
+        |m| match m.unit {
+            Unit::Positive => geometric(m.mean, &m.interval, m.count),
+            Unit::Loss | Unit::Ln | Unit::One => estimate(m.mean, &m.interval),
+        },
+    )
 }
 
 /// A difference between arms.
@@ -103,6 +126,10 @@ mod tests {
         assert_eq!(estimate(2.5, &i(f64::NAN, f64::NAN)), "2.500");
         assert_eq!(estimate(f64::NAN, &i(f64::NAN, f64::NAN)), "-");
         assert_eq!(estimate(-0.0004, &i(-0.021, 0.0201)), "0.000 [-0.021, 0.020]");
+        assert_eq!(geometric(3.6e-3, &i(1e-9, 1.9e8), 2), "0.00360 (not resolved at n = 2)");
+        assert_eq!(geometric(2.0, &i(0.0, f64::INFINITY), 2), "2.000 (not resolved at n = 2)");
+        assert_eq!(geometric(2.0, &i(1.0, 4.0), 5), "2.0 [1.0, 4.0]");
+        assert_eq!(geometric(2.0, &i(f64::NAN, f64::NAN), 1), "2.000");
         assert_eq!(p(0.0004), "<0.001");
         assert_eq!(p(f64::NAN), "-");
         assert_eq!(share(Some(Interval { low: 0.2, high: f64::INFINITY })), ">= 20.0 %");
