@@ -1,6 +1,5 @@
 //! Flags given beside `--resume`: those that repeat the run's own configuration are fine, others contradict it.
 
-use clap::CommandFactory;
 use clap::parser::ValueSource;
 use serde_json::Value;
 
@@ -119,7 +118,7 @@ mod tests {
 
     #[test]
     fn every_training_flag_has_its_place() {
-        let command = super::super::Cli::command();
+        let command = super::super::command();
         let train = command.find_subcommand("train").unwrap();
         for argument in train.get_arguments() {
             let id = argument.get_id().as_str();

@@ -95,3 +95,16 @@ pub fn fit(config: &TrainConfig, on_host: bool) -> Result<()> {
         readable(free.into()),
     )))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_vocabulary_that_is_not_known_yet_is_not_named() {
+        let mut model = ModelConfig::preset("gpt", "nano").unwrap().0;
+        assert_eq!(vocabulary(&model), "");
+        model.vocab = 256;
+        assert_eq!(vocabulary(&model), ", vocabulary 256");
+    }
+}

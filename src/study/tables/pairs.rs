@@ -97,7 +97,7 @@ fn ratio(m: Option<&SeedMetric>) -> String {
         return "noise".to_owned();
     }
     let factors = ConfidenceInterval { low: m.interval.low.exp(), high: m.interval.high.exp() };
-    if !(factors.high <= cells::RESOLVED * factors.low) {
+    if !cells::resolved(&factors) {
         return cells::unresolved(m.estimate.count);
     }
     format!("{:.2}x [{:.2}, {:.2}]", m.estimate.mean.exp(), factors.low, factors.high)
