@@ -116,7 +116,16 @@ impl Case<'_> {
         out.all().read()
     }
 
+    /// The limit of the storage type.
+    fn limit(&self) -> f64 {
+        if self.elem == Elem::Bf16 { BF16 } else { FLOAT }
+    }
+
     fn compare(&mut self, what: &str, shape: &str, got: &[f32], want: &[f32]) {
+        self.compare_within(what, shape, got, want, self.limit());
+    }
+
+    fn compare_within(&mut self, what: &str, shape: &str, got: &[f32], want: &[f32], limit: f64) {
         let scale = want.iter().fold(f64::MIN_POSITIVE, |m, v| m.max(f64::from(v.abs())));
         let differ = |(g, w): (&f32, &f32)| {
             let d = (f64::from(*g) - f64::from(*w)).abs() / scale;
@@ -124,7 +133,6 @@ impl Case<'_> {
         };
         let worst = got.iter().zip(want).map(differ).fold(0.0, f64::max);
         let worst = if got.len() == want.len() { worst } else { f64::INFINITY };
-        let limit = if self.elem == Elem::Bf16 { BF16 } else { FLOAT };
         self.out.push(Compared {
             what: what.into(),
             shape: shape.into(),
