@@ -53,7 +53,8 @@ fn an_older_run_lacks_columns_and_has_them_in_another_order() {
     assert!(read.len() == rows.len() && read.iter().zip(&rows).all(|(a, b)| a.same_bits(b)));
     let columns = run.read_columns::<HeadRow>(&["top1", "gs2", "w_q2"], 2..4).unwrap();
     let window: Vec<&HeadRow> = rows.iter().filter(|r| (2..4).contains(&r.step)).collect();
-    assert_eq!(columns.values[0], window.iter().map(|r| f64::from(r.top1)).collect::<Vec<_>>());
+    let bits = |v: &[f64]| v.iter().map(|v| v.to_bits()).collect::<Vec<_>>();
+    assert_eq!(bits(&columns.values[0]), bits(&window.iter().map(|r| r.top1.into()).collect::<Vec<_>>()));
     assert!(columns.values[1].iter().all(|v| v.is_nan()));
     assert_eq!(columns.values[2], window.iter().map(|r| f64::from(r.w_q2)).collect::<Vec<_>>());
     assert_eq!(run.missing_columns(Table::Heads).unwrap(), ["gs2", "qk_cos"]);
@@ -63,7 +64,9 @@ fn an_older_run_lacks_columns_and_has_them_in_another_order() {
     let key = |step| HeadRow { step, ..HeadRow::default() };
     writer.steps(StepRow { step: 5, ..StepRow::default() }).unwrap();
     writer.heads(&[key(5)]).unwrap();
+    writer.flush().unwrap();
     drop(writer);
+    assert_eq!(Run::open(dir.path()).unwrap().read::<HeadRow>(5..).unwrap().last(), Some(&key(5)));
 }
 
 #[test]

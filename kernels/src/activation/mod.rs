@@ -1,46 +1,16 @@
 //! Feed-forward activations, gated and ungated.
 
 pub mod cpu;
+mod forms;
 #[cfg(feature = "cuda")]
 pub mod gpu;
 
 use candle_core::Tensor;
-use serde::{Deserialize, Serialize};
+
+pub use forms::Activation;
 
 use crate::error::{Result, shape_error};
 use crate::tensor::{expect_dims, matrix, read_as, scratch, wrap};
-
-/// The nonlinearity of a feed-forward block.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Activation {
-    /// GELU, tanh form (GPT-2's `gelu_new`).
-    Gelu,
-    /// max(0, x).
-    Relu,
-    /// max(0, x)^2.
-    Relu2,
-    /// x sigmoid(x).
-    Silu,
-    /// GELU(gate) * up.
-    Geglu,
-    /// SiLU(gate) * up.
-    Swiglu,
-    /// ReLU(gate) * up.
-    Reglu,
-    /// gate * up.
-    Bilinear,
-}
-
-impl Activation {
-    /// Whether the input carries a gate block beside the up block.
-    pub fn gated(self) -> bool {
-        match self {
-            Self::Geglu | Self::Swiglu | Self::Reglu | Self::Bilinear => true,
-            Self::Gelu | Self::Relu | Self::Relu2 | Self::Silu => false,
-        }
-    }
-}
 
 /// Second moments of the hidden activations.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]

@@ -96,9 +96,8 @@ pub(super) fn norms(c: &mut Case<'_>, quick: bool) -> Result<()> {
 }
 
 pub(super) fn activations(c: &mut Case<'_>, quick: bool) -> Result<()> {
-    use Activation::{Bilinear, Geglu, Gelu, Reglu, Relu, Relu2, Silu, Swiglu};
     let shapes: &[(usize, usize)] = if quick { &[(9, 520)] } else { &[(9, 520), (1000, 3072), (333, 2048)] };
-    for act in [Gelu, Relu, Relu2, Silu, Geglu, Swiglu, Reglu, Bilinear] {
+    for &act in Activation::ALL {
         for &(n, f) in shapes {
             let shape = format!("{act:?} [{n}, {f}]");
             let wide = if act.gated() { 2 * f } else { f };
