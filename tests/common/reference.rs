@@ -163,7 +163,7 @@ pub fn reference(
         h = (h + net.ffn(&x, l)?)?;
     }
     let x = net.norm(&h, Role::FinalNormGain, Role::FinalNormBias, None)?;
-    let head = net.get(Role::Head, None).or(net.get(Role::TokenEmbedding, None)).unwrap();
+    let head = net.get(Role::LmHead, None).or(net.get(Role::TokenEmbedding, None)).unwrap();
     let logits = x.matmul(&head.t()?)?;
     let m = logits.max_keepdim(D::Minus1)?.detach();
     let lse = (logits.broadcast_sub(&m)?.exp()?.sum_keepdim(D::Minus1)?.log()? + m)?;
