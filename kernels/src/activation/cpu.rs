@@ -49,10 +49,10 @@ fn input_width(act: Activation, f: usize) -> usize {
     if act.gated() { 2 * f } else { f }
 }
 
-/// Forward: see [`super::forward`].
+/// Forward, with the second moments of what comes out where asked for.
 ///
 /// # Shapes
-/// `u [N, f]`, or `[N, 2 f]` when gated; `a [N, f]`.
+/// `u [N, f]`, or `[N, 2 f]` when gated (gate block first); `a [N, f]`.
 ///
 /// # Panics
 /// Slices of other lengths.

@@ -21,7 +21,7 @@ use crate::rope::Rope;
 use crate::tensor::{expect_dims, read_as, scratch, wrap};
 
 pub use growthpath_statistics::logits::{self as accumulators, LogitGradStats, LogitStats};
-pub use uniform::{average, uniform};
+pub use uniform::average;
 
 /// Sizes of one call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -7,6 +7,7 @@ mod autograd;
 mod embedding;
 mod errors;
 mod extremes;
+mod forms;
 mod head_loss;
 mod linear;
 mod memory;
