@@ -24,7 +24,7 @@ pub struct Args {
     #[arg(long)]
     once: bool,
     /// Look for new rows every so many seconds
-    #[arg(long, value_name = "SECONDS", default_value_t = 2.0)]
+    #[arg(long, value_name = "SECONDS", default_value_t = 2.0, conflicts_with = "once")]
     every: f64,
 }
 

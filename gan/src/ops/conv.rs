@@ -136,10 +136,10 @@ fn forward_group<T: Element>(p: &Plan, images: &[T], weight: &[T], out: &mut [T]
             let out = MatMut::from_row_major_slice_mut(out, p.co, plane).subcols_mut(first, width);
             product(out, Accum::Replace, w, columns, parallel);
         } else {
-            let mut product = vec![T::zero(); p.co * width];
-            let target = MatMut::from_row_major_slice_mut(&mut product, p.co, width);
+            let mut matrix = vec![T::zero(); p.co * width];
+            let target = MatMut::from_row_major_slice_mut(&mut matrix, p.co, width);
             product(target, Accum::Replace, w, columns, parallel);
-            separate(&product, out, p.co, plane);
+            separate(&matrix, out, p.co, plane);
         }
     });
 }
