@@ -179,7 +179,10 @@ fn a_killed_run_is_said_to_be_cut_off() {
         let o = Command::cargo_bin("growthpath").unwrap().current_dir(dir).args(args).output().unwrap();
         let err = String::from_utf8_lossy(&o.stderr);
         assert_eq!(o.status.code(), Some(1), "{args:?}: {err}");
-        assert!(err.contains("empty: no rows: cut off before its first rows were written"), "{args:?}: {err}");
+        assert!(
+            err.contains("empty: no rows: cut off before its first rows were written"),
+            "{args:?}: {err}"
+        );
     }
     let verified = ok(dir, &["verify", "empty"]);
     assert!(verified.contains("no rows yet: nothing but the files was checked"), "{verified}");
