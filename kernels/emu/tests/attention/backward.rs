@@ -2,7 +2,7 @@
 
 use growthpath_emu::{Arg, Schedule};
 
-use crate::accumulators::backward as partial_row;
+use growthpath_statistics::logits::backward as partial_row;
 use crate::case::*;
 use crate::support::*;
 

@@ -2,7 +2,7 @@
 
 use growthpath_emu::{Arg, Schedule};
 
-use crate::accumulators::forward as row;
+use growthpath_statistics::logits::forward as row;
 use crate::support::*;
 
 #[derive(Debug)]

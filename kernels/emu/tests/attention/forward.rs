@@ -2,7 +2,7 @@
 
 use growthpath_emu::Schedule;
 
-use crate::accumulators::forward as row;
+use growthpath_statistics::logits::forward as row;
 use crate::case::*;
 use crate::support::*;
 

@@ -1,19 +1,16 @@
 //! Causal attention, both directions, against float64 with the T x T matrices written out.
 
-#[path = "../../../src/attention/accumulators.rs"]
-#[allow(dead_code)]
-mod accumulators;
 mod backward;
 mod case;
 mod forward;
 #[path = "../support/mod.rs"]
 mod support;
 
-use accumulators::forward as row;
 use backward::check_backward;
 use case::*;
 use forward::check_forward;
 use growthpath_emu::{Bf16, Schedule};
+use growthpath_statistics::logits::forward as row;
 use proptest::prelude::*;
 use support::*;
 
