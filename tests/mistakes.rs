@@ -137,7 +137,6 @@ const MISTAKES: &[&str] = &[
     "train --out x --clip -1",
     "train --out x --weight-decay -0.1",
     "train --out x --probe-every -3",
-    "train --out x --lr nan",
     "train --out x --lr",
     "demo --steps -1",
     "demo --threads -2",

@@ -173,6 +173,11 @@ pub fn run(args: &Args) -> Result<()> {
     let from = if args.resume { Some(Resume::of(&args.out)?) } else { None };
     let device = pick(args.device, &config)?;
     if !matches!(device, Device::Cpu) {
+        if args.train.spectra_every.is_some_and(|n| n > 0) {
+            return Err(Error::usage(
+                "--spectra-every has no effect here: a GPU would have to stop for the weights; leave it out, or train with --device cpu",
+            ));
+        }
         // run.json says what is recorded, and a device records no spectra: it would have to be waited for.
         config.spectra_every = 0;
     }

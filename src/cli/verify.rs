@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use super::output::{self, table};
 use crate::error::{Error, Result};
+use crate::live::with_rows;
 use crate::train::damage;
 use crate::verify::{Completeness, completeness};
 
@@ -72,7 +73,7 @@ pub fn run(args: &Args) -> Result<()> {
 
 /// Column by column: exit code 1 when a difference exceeds the tolerance.
 fn compare(args: &Args, other: &Path) -> Result<()> {
-    let runs = [Run::open(&args.run)?, Run::open(other)?];
+    let runs = [with_rows(Run::open(&args.run)?)?, with_rows(Run::open(other)?)?];
     let all = agreement(&runs[0], &runs[1])?;
     let above = all.iter().filter(|a| a.worst.is_nan() || a.worst > args.tolerance).count();
     if args.json {
@@ -164,14 +165,14 @@ fn text(v: &Verification, complete: &Completeness) -> String {
     for u in &v.unread {
         out += &format!("unread: {u}\n");
     }
-    for s in &v.integrity.strays {
-        out += &format!(
-            "stray: {s}: left by a crash; the next writer removes it, other readers may trip over it\n"
-        );
-    }
     for n in &complete.notes {
         out += &format!("note: {n}\n");
     }
-    out += if v.ok() { "\nall checks hold\n" } else { "\nFAILED\n" };
+    let empty = v.integrity.rows.values().all(|n| *n == 0);
+    out += match v.ok() {
+        true if empty => "\nno rows yet: nothing but the files was checked, and they hold\n",
+        true => "\nall checks hold\n",
+        false => "\nFAILED\n",
+    };
     out
 }

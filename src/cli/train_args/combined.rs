@@ -1,10 +1,11 @@
 //! Flags that say nothing beside others: refused with the mend, for what is silently ignored is taken for done.
 
-use super::{Rule, ScheduleShape, TrainArgs};
+use super::{Rule, TrainArgs};
 use crate::error::{Error, Result};
 use crate::model::ModelConfig;
 use crate::model::config::Positions;
 use crate::train::intervention::Target;
+use crate::train::schedule::ScheduleShape;
 
 /// The first flag that has no effect beside the others.
 ///
