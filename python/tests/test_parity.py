@@ -102,6 +102,11 @@ PRODUCTS = {
     "gd_q": ("g_q2", "d_q2"), "gd_k": ("g_k2", "d_k2"), "sgs": ("w_q2", "g_q2"),
 }  # fmt: skip
 SPECTRA = ("dm_f", "dm_top", "dm_entropy")
+RECORDED = {
+    "step", "layer", "head", "g_q2", "g_k2", "g_qmax", "g_kmax", "w_q2", "w_k2", "d_q2", "d_k2", "wg_q", "wg_k", "wd_q", "wd_k",
+    "gd_q", "gd_k", "lr", "s_max", "s_min", "s_ms", "spread", "entropy", "sharpness", "top1", "max_distance", "q_rms", "k_rms",
+    "qk_cos", "gs2", "sgs", "lse_gap", "pressure_q", "pressure_k",
+}  # fmt: skip
 
 
 def by_layer(values, step, layer):
@@ -122,6 +127,8 @@ def differences(one, other):
         if name in SPECTRA:
             continue
         have = ours[name]
+        if name not in RECORDED and np.isnan(have).all():
+            continue  # a statistic that came later, and that the recorder does not compute
         if name in PRODUCTS:
             a, b = PRODUCTS[name]
             scale = np.sqrt(theirs[a] * theirs[b])

@@ -57,7 +57,7 @@ impl Schedule {
 mod tests {
     use super::*;
 
-    fn schedule(shape: Shape) -> Schedule {
+    fn schedule(shape: ScheduleShape) -> Schedule {
         Schedule { shape, lr: 2.0, warmup: 4, final_fraction: 0.1 }
     }
 
