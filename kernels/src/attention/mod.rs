@@ -12,6 +12,8 @@ mod head;
 mod row;
 mod stats;
 mod tile;
+#[cfg(feature = "cuda")]
+pub mod tiles;
 mod transpose;
 mod uniform;
 

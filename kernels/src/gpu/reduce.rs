@@ -39,7 +39,7 @@ pub fn totals(
     }
     let rows = partials.len() / each;
     partials.check(OP, "partials", Elem::F32, each * rows)?;
-    let grid = Grid { blocks: [columns.div_ceil(32), slices, 1], threads: [32, 32] };
+    let grid = Grid::flat([columns.div_ceil(32), slices, 1], [32, 32]);
     let args = [
         partials.into(),
         out.into(),

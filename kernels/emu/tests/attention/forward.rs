@@ -9,7 +9,7 @@ use crate::support::*;
 pub fn check_forward<S: Storage>(c: &Case, schedule: Schedule) {
     let x = inputs::<S>(c, 1);
     let f = forward(c, &x, schedule);
-    let tiles = c.seq.div_ceil(rows::<S>(c.dh));
+    let tiles = c.seq.div_ceil(cut::<S>(c.dh).rows);
     let stats = reduce(&f.stats, c.heads * c.batch, tiles, row::COUNT, row::MAXIMA);
     let width = c.heads * c.dh;
     let t = c.seq as f64;
