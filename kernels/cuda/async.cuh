@@ -5,10 +5,12 @@
 
 // DYNAMIC_SHARED(name, offset, type): a part of the block's dynamic shared memory, `offset` bytes from its start, a
 // multiple of 16. The launch says how many bytes there are in all; the emulator refuses parts that overlap or lie
-// past them, and gives each an allocation of its own.
+// past them, and gives each an allocation of its own. DYNAMIC_SHARED_ARRAY(name, offset, T, count): a pointer to a part
+// whose length the launch decides.
 #ifndef GROWTHPATH_EMULATION
 extern __shared__ __align__(128) unsigned char dynamic_shared[];
 #define DYNAMIC_SHARED(name, offset, ...) __VA_ARGS__& name = *reinterpret_cast<__VA_ARGS__*>(dynamic_shared + (offset))
+#define DYNAMIC_SHARED_ARRAY(name, offset, T, count) T* name = reinterpret_cast<T*>(dynamic_shared + (offset))
 #endif
 
 // Starts copying BYTES (4 or 16, both ends aligned to as many) from global to shared memory, or zeros where `present`

@@ -27,15 +27,15 @@ pub fn partials(shape: Shape, elem: Elem) -> usize {
 /// Whether there are kernels for this head width.
 ///
 /// # Errors
-/// Another width than 32, 64 or 128.
+/// Another width than 16, 32, 64 or 128.
 pub fn supported(head_dim: usize) -> Result<()> {
-    if matches!(head_dim, 32 | 64 | 128) {
+    if matches!(head_dim, 16 | 32 | 64 | 128) {
         return Ok(());
     }
     Err(Error::Unsupported {
         op: "attention",
         message: format!(
-            "heads of width {head_dim} on a device: it takes 32, 64 and 128 (width over heads: --set heads=N)"
+            "heads of width {head_dim} on a device: it takes 16, 32, 64 and 128 (width over heads: --set heads=N)"
         ),
     })
 }

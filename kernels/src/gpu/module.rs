@@ -18,10 +18,12 @@ struct Source {
 
 include!(concat!(env!("OUT_DIR"), "/sources.rs"));
 
-/// File that defines a kernel: the longest file name or family that begins the kernel's name.
+/// File that defines a kernel: the first family that begins the kernel's name; tensor-core kernels by their type.
 fn file_of(kernel: &str) -> &'static str {
-    const FAMILIES: [(&str, &str); 15] = [
+    const FAMILIES: [(&str, &str); 17] = [
         ("activation", "activation"),
+        ("add_norm_fwd_w", "add_norm_warp"),
+        ("add_norm_bwd_w", "add_norm_warp"),
         ("add_norm", "add_norm"),
         ("attention_fwd", "attention_fwd"),
         ("attention_uniform", "attention_uniform"),

@@ -16,6 +16,7 @@ const PROCESSORS: c_int = 2;
 const ATTRIBUTE_PROCESSORS: c_uint = 16;
 const ATTRIBUTE_MAJOR: c_uint = 75;
 const ATTRIBUTE_MINOR: c_uint = 76;
+const ATTRIBUTE_SHARED_MOST: c_uint = 97;
 /// What handles that nobody looks into are made of.
 const HANDLE: usize = 0x1000;
 
@@ -67,6 +68,7 @@ unsafe extern "C" fn cuDeviceGetAttribute(value: *mut c_int, attribute: c_uint, 
         ATTRIBUTE_PROCESSORS => PROCESSORS,
         ATTRIBUTE_MAJOR => CAPABILITY.0,
         ATTRIBUTE_MINOR => CAPABILITY.1,
+        ATTRIBUTE_SHARED_MOST => SHARED_MOST,
         _ => return INVALID_VALUE,
     };
     // SAFETY: the interface asks for a place to write the answer to.

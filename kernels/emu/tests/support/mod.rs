@@ -124,6 +124,11 @@ pub fn blocks(a: usize, b: usize) -> u32 {
     a.div_ceil(b) as u32
 }
 
+/// Columns that a block of the column kernels covers: `columns_a_block` of ../../src/gpu/reduce.rs.
+pub fn columns_a_block(columns: usize) -> usize {
+    if columns.is_multiple_of(8) { 1024 } else { 512 }
+}
+
 /// The second pass, checked on its own in reduce.rs.
 pub fn reduce(partial: &[f32], slices: usize, rows: usize, columns: usize, max_mask: u32) -> Vec<f32> {
     let mut out = unwritten::<f32>(slices * columns);
