@@ -147,6 +147,13 @@ def main():
         page.locator("#theme").click()
         page.set_viewport_size({"width": 400, "height": 800})
         page.screenshot(path=str(folder / "report-400.png"))
+        links = page.locator(".bar nav a")
+        seen = [links.nth(i).is_visible() for i in range(links.count())]
+        check(seen and all(seen), f"all {len(seen)} sections can be reached on a phone")
+        links.last.click()
+        page.wait_for_function("() => scrollY > 0")
+        check(page.evaluate("() => document.getElementById('words').getBoundingClientRect().top < innerHeight"), "a link leads to its section")
+        page.evaluate("() => scrollTo({top: 0, behavior: 'instant'})")
         page.screenshot(path=str(folder / "report-400-whole.png"), full_page=True)
         wide = page.evaluate("() => document.documentElement.scrollWidth")
         check(wide <= 400, f"nothing is wider than a phone ({wide} of 400 pixels)")

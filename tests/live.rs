@@ -110,6 +110,65 @@ fn a_run_is_followed_while_it_trains() {
     assert_eq!(count(&whole, "train/loss"), 24);
 }
 
+/// A process that was killed says nothing, and whoever follows it must not wait for ever.
+#[test]
+fn a_killed_run_is_said_to_be_cut_off() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    let program = assert_cmd::cargo::cargo_bin("growthpath");
+    let start = |out: &str| {
+        let flags = FLAGS.iter().filter(|f| !f.starts_with("--steps"));
+        let own = ["train", "--out", out, "--checkpoint-every=4", "--steps=100000"];
+        Process::new(&program).current_dir(dir).args(own).args(flags).stdout(Stdio::null()).spawn().unwrap()
+    };
+    let kill = |mut train: std::process::Child| {
+        train.kill().unwrap();
+        train.wait().unwrap();
+    };
+    // One is killed while it is followed, with rows written.
+    let train = start("r");
+    let rows = || Run::open(dir.join("r")).is_ok_and(|r| r.rows(growthpath_trace::Table::Steps) > 0);
+    while !rows() {
+        std::thread::sleep(std::time::Duration::from_millis(2));
+    }
+    let follow = Process::new(&program)
+        .current_dir(dir)
+        .args(["export", "r", "--to", "jsonl", "--follow", "--every", "0.05"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let live = ok(dir, &["watch", "r", "--once"]);
+    assert!(live.contains("running") && !live.contains("cut off"), "{live}");
+    kill(train);
+    let followed = follow.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&followed.stderr);
+    assert!(followed.status.success() && said.contains("r: cut off after "), "{said}");
+    assert!(said.contains("`growthpath train --resume --out r` goes on"), "{said}");
+    let recorded = Run::open(dir.join("r")).unwrap().steps().unwrap().len();
+    let told = lines(&String::from_utf8(followed.stdout).unwrap());
+    assert_eq!(told.iter().filter(|l| !l["train/loss"].is_null()).count(), recorded);
+    for args in [&["watch", "r", "--every", "0.05"][..], &["watch", "r", "--once"]] {
+        let seen = ok(dir, args);
+        assert!(seen.contains(&format!("cut off after {recorded} of 100000 steps")), "{seen}");
+        assert!(!seen.contains("running") && !seen.contains("left"), "{seen}");
+    }
+    // Another has no rows yet.
+    let none = |out: &str| {
+        let mut run: Value = serde_json::from_slice(&std::fs::read(dir.join("r/run.json")).unwrap()).unwrap();
+        run["status"] = "running".into();
+        growthpath_trace::RunWriter::create(dir.join(out), &serde_json::from_value(run).unwrap()).unwrap()
+    };
+    let writer = none("empty");
+    assert!(ok(dir, &["watch", "empty", "--once"]).contains("no rows yet"));
+    drop(writer);
+    for args in [&["watch", "empty", "--once"][..], &["watch", "empty", "--every", "0.05"]] {
+        let seen = ok(dir, args);
+        assert!(seen.starts_with("cut off before its first rows were written"), "{seen}");
+        assert_eq!(seen.lines().count(), 1);
+    }
+}
+
 #[test]
 fn mistakes_are_named() {
     let dir = tempfile::tempdir().unwrap();

@@ -42,9 +42,13 @@ impl Runs {
         train("deep", &["--set", "layers=3"]);
         train("normed", &["--set", "qk_norm=true"]);
         std::fs::create_dir(dir.path().join("folder")).unwrap();
-        for (name, bytes) in
-            [("latin.txt", &b"caf\xe9 au lait"[..]), ("empty.txt", b""), ("short.txt", b"ten bytes.")]
-        {
+        for (name, bytes) in [
+            ("latin.txt", &b"caf\xe9 au lait"[..]),
+            ("empty.txt", b""),
+            ("short.txt", b"ten bytes."),
+            ("plan.toml", b"flags = [\"--size=nano\"]\nseeds = [1]\n[[arms]]\nname = \"gpt\"\n"),
+            ("quiet.toml", b"flags = [\"--quiet\"]\nseeds = [1]\n[[arms]]\nname = \"gpt\"\n"),
+        ] {
             std::fs::write(dir.path().join(name), bytes).unwrap();
         }
         Self(dir)
@@ -118,6 +122,59 @@ const MISTAKES: &[&str] = &[
     "compare a b --window 500..600",
     "plot a --figure shapley",
     "plot normed --figure growth-shares",
+    "plot a --figure seeds,loss --out figures",
+    "plot a b --figure sensitivity",
+    "plot a --figure lead-lag --window 0..3",
+    // Numbers that are none, whatever the verb.
+    "train --out x --steps -5",
+    "train --out x --batch -1",
+    "train --out x --seed -1",
+    "train --out x --warmup 1.5",
+    "train --out x --clip -1",
+    "train --out x --weight-decay -0.1",
+    "train --out x --probe-every -3",
+    "train --out x --lr nan",
+    "train --out x --lr",
+    "demo --steps -1",
+    "demo --threads -2",
+    "study plan.toml --jobs -1",
+    "study plan.toml --jobs 0",
+    "watch a --every -1",
+    "bench --rounds -1",
+    "analyze a --sharpness-threshold -1",
+    "verify a --against b --tolerance -1",
+    // Flags that have no effect beside the others.
+    "train --out x --momentum 0.5",
+    "train --out x --optimizer sgd --beta1 0.8",
+    "train --out x --optimizer sgd --beta2 0.8",
+    "train --out x --warmup 500",
+    "train --out x --schedule constant --lr-final 0.2",
+    "train --out x --intervene upper-qk --maturity-threshold 0.8",
+    "train --out x --multiplier 0.5",
+    "train --out x --probe never --probe-budget 0.2",
+    "train --out x --probe-every 0 --reliance-sequences 8",
+    "train --out x --probe-every 5 --probe-budget 0.2",
+    "train --out x --telemetry off --spectra-every 10",
+    "train --out x --set rope_base=500",
+    "train --out x --set layers=1 --intervene lower-qk",
+    "train --out x --profile --device cpu",
+    "plot a b --figure loss --pair 1:2",
+    "study plan.toml --collect --jobs 2",
+    "study plan.toml --collect --resume",
+    "study plan.toml --sbatch=--time=1",
+    "study plan.toml --launcher slurm --json",
+    "study plan.toml --only gpt-seed1 --jobs 2",
+    "watch a --once --every 3",
+    "verify a --tolerance 0.1",
+    "export a --table steps --follow",
+    "demo --language --data latin.txt",
+    "plot a --width page --width column",
+    // A study's plan.
+    "study quiet.toml",
+    "study plan.toml -- --quiet",
+    "study plan.toml -- --seed 3",
+    "study plan.toml -- --steps 5 --warmup 9",
+    "study plan.toml --only gpt-seed9",
 ];
 
 #[test]
@@ -126,13 +183,49 @@ fn mistakes_are_answered_in_words() {
     let answers: Vec<String> =
         MISTAKES.iter().map(|line| program(&runs.path(), &line.split(' ').collect::<Vec<_>>())).collect();
     for answer in &answers {
-        // Figures that cannot be drawn are a note, everything else is an error.
-        let note = answer.contains("not drawn");
-        assert!(note || !answer.ends_with("[0]\n"), "{answer}");
+        assert!(!answer.ends_with("[0]\n"), "{answer}");
+        // One sentence: the command, what is wrong with the mend, the exit code; a figure that was drawn has its line.
+        let lines = answer.lines().filter(|l| !l.starts_with("figures/")).count();
+        assert_eq!(lines, 3, "{answer}");
         assert!(!answer.contains("4294967295") && !answer.contains("NaN"), "{answer}");
     }
     assert!(!runs.path().join("x").exists(), "nothing was created for a run that never began");
     insta::assert_snapshot!("mistakes", answers.join("\n"));
+}
+
+#[test]
+fn among_all_figures_those_not_drawn_are_listed_with_the_reason() {
+    let runs = Runs::new();
+    let text = program(&runs.path(), &["plot", "a", "--out", "all", "--format", "svg"]);
+    assert!(text.ends_with("[0]\n") && text.contains("all/loss.svg"), "{text}");
+    for says in ["not drawn:", "  shapley: it compares runs: name two", "  seeds: it takes runs of one arm"] {
+        assert!(text.contains(says), "{says}: {text}");
+    }
+}
+
+#[test]
+fn runs_that_differ_in_a_setting_are_named_by_it() {
+    let dir = tempfile::tempdir().unwrap();
+    for (out, multiplier, hold) in [("p", "0.25", "0.5"), ("q", "0.5", "0.5"), ("r", "0.5", "0.25")] {
+        let mut args = vec!["train", "--quiet", "--out", out, "--size", "nano", "--steps", "12"];
+        args.extend(["--set", "layers=2", "--set", "context=32", "--probe-every", "3"]);
+        args.extend(["--intervene", "upper-qk", "--multiplier", multiplier, "--hold", hold]);
+        assert!(program(dir.path(), &args).ends_with("[0]\n"));
+    }
+    let text = program(dir.path(), &["compare", "p", "q"]);
+    assert!(text.contains("A = gpt+slow-qk (×0.25)") && text.contains("B = gpt+slow-qk (×0.5)"), "{text}");
+    let json = program(dir.path(), &["compare", "p", "q", "--json"]);
+    assert!(json.contains("gpt+slow-qk (×0.25)"), "{json}");
+    assert!(program(dir.path(), &["report", "p", "q", "r", "--out", "page.html"]).ends_with("[0]\n"));
+    let html = std::fs::read_to_string(dir.path().join("page.html")).unwrap();
+    let buttons: Vec<&str> = html.split("<button type=\"button\" aria-pressed").skip(1).collect();
+    assert_eq!(buttons.len(), 3);
+    for (button, name) in buttons.iter().zip(["×0.25, hold 50 %", "×0.5, hold 50 %", "×0.5, hold 25 %"]) {
+        let end = button.find("</button>").unwrap();
+        assert!(button[..end].ends_with(&format!("gpt+slow-qk ({name})")), "{}", &button[..end]);
+    }
+    let ink = |b: &str| b.split("data-colour=\"").nth(1).map(|c| c[..7].to_owned());
+    assert!(ink(buttons[0]) != ink(buttons[1]) && ink(buttons[1]) != ink(buttons[2]), "each its own colour");
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! From what the analysis of one layer found at a probe to the rows of the trace: one place for every program that
 //! takes probes.
 
+use faer::Mat;
 use growthpath_trace::{ProbeLayerRow, ProbeRow, ShareRow, WRITE_CONSTANT};
 
 use crate::bound::residual_energy;
@@ -8,6 +9,7 @@ use crate::eigen::lambda_max;
 use crate::error::Result;
 use crate::interval::{HeadInterval, LayerInterval, LayerProbe};
 use crate::maturity::basis;
+use crate::moments::Moments;
 use crate::writes::WriteShares;
 
 /// Rows of `probe`, one a head, for the interval from `prev_step` to `step`.
@@ -84,8 +86,16 @@ pub fn first_rows(step: u32, layer: usize, probe: &LayerProbe) -> Vec<ProbeRow> 
 /// # Errors
 /// [`crate::AnalysisError::Decomposition`] when an eigenvalue solver does not converge.
 pub fn layer_row(step: u32, layer: usize, probe: &LayerProbe) -> Result<ProbeLayerRow> {
-    let (m, b) = (probe.moments(), basis(probe.moments()));
-    let x = &probe.state().x;
+    basis_row(step, layer, probe.moments(), &probe.state().x)
+}
+
+/// The same of attention inputs `x` (`T x d` a sequence) and their moments alone: nothing in it depends on how logits
+/// are made of them.
+///
+/// # Errors
+/// As [`layer_row`].
+pub fn basis_row(step: u32, layer: usize, m: &Moments, x: &[Mat<f64>]) -> Result<ProbeLayerRow> {
+    let b = basis(m);
     // E = lambda_x sqrt(2 T / (T + 1)); with sequences of several lengths T is that of the pairs and tokens together.
     let (tokens, squares) = x.iter().fold((0.0, 0.0), |(n, s), x| {
         let t = x.nrows() as f64;

@@ -56,6 +56,27 @@ const SPARE: [(Colour, Colour); 6] = [
 /// Dashes of the slowed twins of one arm, in order.
 const TWINS: [Dash; 3] = [Dash::Dashed, Dash::DashDot, Dash::Dotted];
 
+/// How far the hue of each twin is turned from the pair's own, and how much darker it is: bars and markers, which have
+/// no dash, are told apart by it.
+const TURNS: [(f64, f64); 9] = [
+    (0.0, 0.0),
+    (50.0, -0.09),
+    (-50.0, -0.05),
+    (100.0, 0.0),
+    (-100.0, -0.09),
+    (150.0, -0.05),
+    (-150.0, 0.0),
+    (25.0, -0.12),
+    (-25.0, -0.12),
+];
+
+/// The style of the `k`-th slowed twin of an arm whose first twin has the colour `light`.
+fn twin_style(light: Colour, k: usize) -> ArmStyle {
+    let (degrees, darker) = TURNS[k % TURNS.len()];
+    // Where the hues come round again, the dashes are others.
+    ArmStyle { colour: light.turned(degrees, darker), dash: TWINS[(k + k / TURNS.len()) % TWINS.len()] }
+}
+
 /// What decides the hue: all that training depends on but seed and intervention. A trace of another program, whose
 /// configuration says nothing, goes by its label.
 fn hue_key(config: &Value, label: &str) -> Value {
@@ -95,7 +116,7 @@ pub fn arm_styles(runs: &[(&Value, &str)]) -> Vec<ArmStyle> {
                     twins.push(intervention.clone());
                     twins.len() - 1
                 });
-                ArmStyle { colour: *light, dash: TWINS[twin % TWINS.len()] }
+                twin_style(*light, twin)
             }
         });
     }
@@ -128,10 +149,32 @@ mod tests {
         assert_eq!((s[0].colour, s[0].dash), (KNOWN[0].4, Dash::Solid));
         assert_eq!((s[1].colour, s[1].dash), (KNOWN[0].5, Dash::Dashed));
         assert_eq!(s[2], s[0], "a seed is no arm");
-        assert_eq!((s[3].colour, s[3].dash), (KNOWN[0].5, Dash::DashDot));
+        assert!(s[3].colour != s[1].colour && s[3].dash == Dash::DashDot, "another multiplier is told apart");
         assert!(
             s[4].colour != s[0].colour && s[4].dash == Dash::Solid,
             "another learning rate is another arm"
+        );
+    }
+
+    #[test]
+    fn many_twins_are_told_apart_by_colour_and_by_dash() {
+        let configs: Vec<Value> = [0.0, 0.25, 0.5]
+            .into_iter()
+            .flat_map(|m| [0.02, 0.04, 0.12].map(|h| (m, h)))
+            .map(|(m, h)| json!({"target": "upper-qk", "multiplier": m, "hold": {"fraction": h}}))
+            .map(|i| config("gelu", 1e-3, 1, i))
+            .collect();
+        let s = arm_styles(&configs.iter().map(|c| (c, "x")).collect::<Vec<_>>());
+        for (i, a) in s.iter().enumerate() {
+            assert!(a.colour.lightness() < 0.8, "{i}: too pale for a line on paper");
+            for b in &s[..i] {
+                assert_ne!(a.colour, b.colour, "{i}");
+            }
+        }
+        let all: Vec<ArmStyle> = (0..27).map(|k| twin_style(KNOWN[0].5, k)).collect();
+        assert!(
+            (0..27).all(|i| (0..i).all(|j| all[i] != all[j])),
+            "colour and dash together come round late"
         );
     }
 

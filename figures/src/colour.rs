@@ -23,6 +23,13 @@ impl Colour {
         Self { r: mix(self.r), g: mix(self.g), b: mix(self.b) }
     }
 
+    /// The same lightness and strength at a hue turned by `degrees`, `by` lighter.
+    pub fn turned(self, degrees: f64, by: f64) -> Self {
+        let [l, a, b] = oklab(self);
+        let (sin, cos) = degrees.to_radians().sin_cos();
+        from_oklab([l + by, a * cos - b * sin, a * sin + b * cos])
+    }
+
     /// Perceived lightness, the L of OKLab: 0 black, 1 white.
     pub fn lightness(self) -> f64 {
         oklab(self)[0]
@@ -124,6 +131,15 @@ mod tests {
             assert!(at(0.5 - d) < at(0.5) && at(0.5 + d) < at(0.5));
         }
         assert!((at(0.0) - at(1.0)).abs() < 0.12, "ends weigh about the same: {} {}", at(0.0), at(1.0));
+    }
+
+    #[test]
+    fn a_turned_hue_keeps_its_lightness() {
+        let c = Colour::hex(0x56A8DC);
+        assert_eq!(c.turned(0.0, 0.0), c);
+        let turned = c.turned(60.0, 0.0);
+        assert!(turned != c && (turned.lightness() - c.lightness()).abs() < 0.02, "{turned:?}");
+        assert!(c.turned(0.0, -0.1).lightness() < c.lightness() - 0.08);
     }
 
     #[test]

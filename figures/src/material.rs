@@ -12,6 +12,8 @@ use serde_json::Value;
 
 use crate::arms::{ArmStyle, arm_styles};
 use crate::error::FigureError;
+use crate::hold::planned;
+use crate::names::{Unnamed, names};
 
 /// Points a curve keeps in a figure.
 const POINTS: usize = 400;
@@ -77,11 +79,16 @@ impl Material {
         window: Option<Range<u32>>,
     ) -> Result<Self, FigureError> {
         let mut material = Self { window: window.clone(), ..Self::default() };
-        for run in runs {
+        let unnamed: Vec<Unnamed<'_>> = (runs.iter())
+            .map(|r| Unnamed { label: &r.info().label, config: &r.info().config, dir: r.dir() })
+            .collect();
+        for (run, name) in runs.iter().zip(names(&unnamed)) {
+            let mut series = series_in(run, window.clone(), POINTS)?;
+            series.hold = series.hold.or_else(|| planned(run, &series));
             material.runs.push(RunMaterial {
-                name: material.free_name(run),
+                name,
                 analysis: analyze(run, window.clone())?,
-                series: series_in(run, window.clone(), POINTS)?,
+                series,
                 diagnosis: undamaged(diagnosis(run, &Thresholds::default()))?,
                 leads: leads(run, window.clone()).unwrap_or_default(),
                 config: run.info().config.clone(),
@@ -102,18 +109,6 @@ impl Material {
             }
         }
         Ok(material)
-    }
-
-    /// A name for the next run: its label, with seed, folder or number where that is taken.
-    fn free_name(&self, run: &Run) -> String {
-        let label = &run.info().label;
-        let base = if label.is_empty() { growthpath_trace::shown_path(run.dir()) } else { label.clone() };
-        let seed = run.info().seeds.get("model").copied().unwrap_or(0);
-        let folder = run.dir().file_name().map_or(String::new(), |f| f.to_string_lossy().into_owned());
-        let numbered = (2..).map(|i| format!("{base} #{i}"));
-        let told = [base.clone(), format!("{base} (seed {seed})"), format!("{base} ({folder})")];
-        let mut names = told.into_iter().chain(numbered);
-        names.find(|n| self.runs.iter().all(|r| r.name != *n)).unwrap_or(base)
     }
 
     /// Colour and dash of every run.

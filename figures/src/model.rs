@@ -206,10 +206,10 @@ pub enum Item {
         x_edges: Vec<f64>,
         /// Row borders, ascending, m + 1 of them.
         y_edges: Vec<f64>,
-        /// `values[row][column]`, m rows of n; NaN leaves the cell grey.
+        /// `values[row][column]`, m rows of n; NaN leaves the cell pale grey, an infinite value dark grey.
         values: Vec<Vec<f64>>,
-        /// Print each value in its cell.
-        print: bool,
+        /// Print each value in its cell, with so many decimals.
+        print: Option<usize>,
     },
     /// Bars: upright ones at places along x, or lying ones at places along y.
     Bars {
@@ -261,6 +261,8 @@ pub enum Item {
 pub enum Fill {
     /// A pale wash over the panel's whole height.
     Wash(Colour),
+    /// A pale wash under a strip of another colour at the head of the panel, which no other wash hides.
+    Strip(Colour, Colour),
     /// Diagonal lines over the panel's whole height.
     Hatch(Colour),
     /// Diagonal lines in a narrow lane at the foot of the panel; lanes are counted from the foot.
@@ -304,6 +306,11 @@ impl LegendEntry {
         Self { label: label.into(), key: LegendKey::Patch(colour) }
     }
 
+    /// An entry with a patch of `wash` under a strip.
+    pub fn strip(label: impl Into<String>, wash: Colour, strip: Colour) -> Self {
+        Self { label: label.into(), key: LegendKey::Strip(wash, strip) }
+    }
+
     /// An entry with a hatched patch.
     pub fn hatch(label: impl Into<String>, colour: Colour) -> Self {
         Self { label: label.into(), key: LegendKey::Hatch(colour) }
@@ -324,6 +331,8 @@ pub enum LegendKey {
     Patch(Colour),
     /// A hatched square.
     Hatch(Colour),
+    /// A square of the first colour under a strip of the second.
+    Strip(Colour, Colour),
     /// A marker.
     Marker(Marker, Colour),
 }

@@ -48,6 +48,9 @@ pub const HAIRLINE: f64 = 0.75;
 /// Length of a tick mark.
 pub const TICK_LENGTH: f64 = 3.5;
 
+/// Height of the strip over a wash.
+pub const STRIP: f64 = 3.0;
+
 /// The family name: the bundled font first, then what an SVG viewer may have.
 pub const FONT: &str = "DejaVu Sans, Verdana, sans-serif";
 
@@ -61,6 +64,8 @@ pub const GRID: Colour = Colour::hex(0xE6E6E6);
 pub const PAPER: Colour = Colour::hex(0xFFFFFF);
 /// Cells without a value.
 pub const MISSING: Colour = Colour::hex(0xEDEDED);
+/// Cells of runs that diverged.
+pub const DIVERGED: Colour = Colour::hex(0xB4B4B4);
 /// Reference lines: thresholds, floors, identity, bounds.
 pub const REFERENCE: Colour = Colour::hex(0x555555);
 

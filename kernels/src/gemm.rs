@@ -6,15 +6,17 @@
 
 use faer::linalg::matmul::matmul;
 use faer::prelude::ReborrowMut;
+use faer::traits::RealField;
+use faer::traits::math_utils::one;
 use faer::{Accum, MatMut, MatRef, Par};
 
 /// Work below this many multiply-adds stays on one thread: handing it over would cost more than it saves.
 const MIN_TASK: usize = 1 << 20;
 
 /// `c = a b` or `c += a b`, in parallel over blocks of `c`.
-pub fn gemm(c: MatMut<'_, f32>, accum: Accum, a: MatRef<'_, f32>, b: MatRef<'_, f32>) {
+pub fn gemm<T: RealField>(c: MatMut<'_, T>, accum: Accum, a: MatRef<'_, T>, b: MatRef<'_, T>) {
     let tasks = tasks(c.nrows() * c.ncols() * a.ncols());
-    split(c, a, b, 0, tasks, &|c, a, b, _| matmul(c, accum, a, b, 1.0, Par::Seq));
+    split(c, a, b, 0, tasks, &|c, a, b, _| matmul(c, accum, a, b, one::<T>(), Par::Seq));
 }
 
 /// `c = a b`, plus `bias` in every row: each task writes its own rows of the bias just before it adds to them.
@@ -67,15 +69,15 @@ pub fn gemm_seq(c: MatMut<'_, f32>, accum: Accum, a: MatRef<'_, f32>, b: MatRef<
 }
 
 /// What a task does with its block of `c`, the rows and columns behind it, and the block's first column.
-type Task<'a> = dyn Fn(MatMut<'_, f32>, MatRef<'_, f32>, MatRef<'_, f32>, usize) + Sync + 'a;
+type Task<'a, T> = dyn Fn(MatMut<'_, T>, MatRef<'_, T>, MatRef<'_, T>, usize) + Sync + 'a;
 
-fn split(
-    c: MatMut<'_, f32>,
-    a: MatRef<'_, f32>,
-    b: MatRef<'_, f32>,
+fn split<T: RealField>(
+    c: MatMut<'_, T>,
+    a: MatRef<'_, T>,
+    b: MatRef<'_, T>,
     first: usize,
     tasks: usize,
-    task: &Task<'_>,
+    task: &Task<'_, T>,
 ) {
     if tasks <= 1 || c.nrows().max(c.ncols()) < 32 {
         return task(c, a, b, first);

@@ -155,8 +155,8 @@ def series(
                 raise SeriesError(f"{folder}: {shape} differs from the first checkpoint's {first_shape}: a series is of one model")
             prober.model, prober.structure, prober.checked = model, structure, False
         prober.probe(writer, step, [1.0] * len(structure.layers), 0)
-        for what in (prober.off, prober.shares_off):
-            if what is not None:
+        for what in (prober.status, prober.shares):
+            if what != "on":
                 notes[what] += 1
         if reliance:
             prober.reliance(writer, step, detail=index == len(found) - 1)
@@ -164,13 +164,13 @@ def series(
         say(f"step {step}: {folder} ({time.perf_counter() - started:.1f} s)")
     assert prober is not None
     prober.native.settle(writer)
-    coverage = {"checkpoints": len(found), "probes": prober.off or "on", "shares": prober.shares_off or "on", "problems": dict(notes)}
+    coverage = {"checkpoints": len(found), "probes": prober.status, "shares": prober.shares, "problems": dict(notes)}
     writer.update(json.dumps({"extra": {"coverage": coverage}}))
     writer.finish("complete")
     if prober.off is not None:
         import warnings
 
-        warnings.warn(f"growthpath: no growth accounting: {prober.off}", stacklevel=2)
+        warnings.warn(f"growthpath: growth accounting: {prober.status}", stacklevel=2)
     return Run(out)
 
 

@@ -8,6 +8,7 @@ mod error;
 mod hash;
 mod prober;
 mod read;
+mod sums;
 mod writer;
 
 use pyo3::prelude::*;
@@ -26,5 +27,6 @@ fn _native(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add_function(wrap_pyfunction!(hash::blake3, m)?)?;
     m.add_function(wrap_pyfunction!(draw::figures, m)?)?;
     m.add_function(wrap_pyfunction!(draw::draw, m)?)?;
+    sums::names(m)?;
     Ok(())
 }

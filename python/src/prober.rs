@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use faer::Mat;
-use growthpath_analysis::probe_rows::{first_rows, first_share_rows, head_rows, layer_row, share_rows};
+use growthpath_analysis::probe_rows::{basis_row, first_rows, first_share_rows, head_rows, layer_row, share_rows};
 use growthpath_analysis::{
-    DriftSensitivity, EnergySensitivity, Geometry, LayerProbe, LayerState, Positions, StreamNorm, maturity,
+    DriftSensitivity, EnergySensitivity, Geometry, LayerProbe, LayerState, Moments, Positions, StreamNorm, maturity,
     prepare_layers,
 };
 use growthpath_trace::{MaturityRow, ProbeRow, SettlingRow, ShareRow};
@@ -72,11 +72,11 @@ struct KeyMoments {
 }
 
 impl KeyMoments {
-    fn of(layers: &[LayerProbe]) -> Self {
+    fn of<'a>(layers: impl Iterator<Item = &'a Moments>) -> Self {
         let triangle = |m: &Mat<f64>| {
             (m.nrows(), (0..m.nrows()).flat_map(|i| (0..=i).map(move |j| m[(i, j)] as f32)).collect())
         };
-        Self { layers: layers.iter().map(|p| triangle(&p.moments().sk)).collect() }
+        Self { layers: layers.map(|m| triangle(&m.sk)).collect() }
     }
 
     fn whole(&self, layer: usize) -> Mat<f64> {
@@ -174,10 +174,40 @@ impl Prober {
         writer.push(&rows)?;
         writer.push(&layer_rows)?;
         writer.push(&shares)?;
-        let moments = KeyMoments::of(&now.layers);
+        let moments = KeyMoments::of(now.layers.iter().map(LayerProbe::moments));
         writer.push(&self.maturity(step, &moments)?)?;
         self.remember(step, moments);
         self.last = Some(now);
+        Ok(())
+    }
+
+    /// Writes what the attention inputs `x` `[B, T, d]` of every layer say by themselves: their moments and maturity. For
+    /// models whose logits are not bilinear in W_Q and W_K.
+    fn basis(
+        &mut self,
+        py: Python<'_>,
+        writer: &mut Writer,
+        step: u32,
+        x: Vec<PyReadonlyArray3<'_, f32>>,
+    ) -> PyResult<()> {
+        if let Some(last) = self.moments.keys().next_back().filter(|last| **last >= step) {
+            return Err(value(format!(
+                "a probe at step {step} after the one at step {last}: probes come in order"
+            )));
+        }
+        let inputs: Vec<Vec<Mat<f64>>> = x.iter().map(|x| sequences(x)).collect();
+        let done = py.detach(|| {
+            let one = |(l, x): (usize, &Vec<Mat<f64>>)| {
+                let moments = Moments::new(x)?;
+                Ok((basis_row(step, l, &moments, x)?, moments))
+            };
+            inputs.par_iter().enumerate().map(one).collect::<growthpath_analysis::Result<Vec<_>>>()
+        });
+        let (rows, moments): (Vec<_>, Vec<_>) = done.map_err(analysis)?.into_iter().unzip();
+        writer.push(&rows)?;
+        let moments = KeyMoments::of(moments.iter());
+        writer.push(&self.maturity(step, &moments)?)?;
+        self.remember(step, moments);
         Ok(())
     }
 
@@ -266,6 +296,13 @@ fn interval(
     let drift =
         DriftSensitivity::of(&change).parts_of_stream((&before.norm(), &old), (&after.norm(), &new))?;
     Ok((rows, share_rows(now.step, layer, &after.shares, &energy, &drift)))
+}
+
+/// One float64 matrix a sequence.
+fn sequences(x: &PyReadonlyArray3<'_, f32>) -> Vec<Mat<f64>> {
+    let x = x.as_array();
+    let (count, length, width) = x.dim();
+    (0..count).map(|b| Mat::from_fn(length, width, |i, j| f64::from(x[(b, i, j)]))).collect()
 }
 
 fn contiguous2(a: &PyReadonlyArray2<'_, f32>) -> PyResult<Vec<f32>> {

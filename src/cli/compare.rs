@@ -55,12 +55,12 @@ pub struct Args {
 pub fn run(args: &Args) -> Result<()> {
     let (a, b) = (whole_run(&args.run_a)?, whole_run(&args.run_b)?);
     let window = args.window.clone().unwrap_or(0..u32::MAX);
-    let c = compare(&a, &b, args.layers.into(), window)?;
+    let mut c = compare(&a, &b, args.layers.into(), window)?;
+    let names = told_apart(&a, &b);
+    (c.labels.a, c.labels.b) = names.clone();
     if args.json {
         return output::json(&c);
     }
-    let (x, y) = (&c.labels.a, &c.labels.b);
-    let names = told_apart((x, &args.run_a), (y, &args.run_b));
     output::print(&text(&c, &names))
 }
 

@@ -5,11 +5,12 @@ use std::io::{BufWriter, Write};
 use std::path::Path;
 use std::time::Duration;
 
+use growthpath_trace::shown_path;
 use serde_json::{Map, Value};
 
 use super::progress::note;
 use crate::error::{Error, Result};
-use crate::live::{EventFile, Growth, Sample, Scalars, Tail};
+use crate::live::{EventFile, Growth, Sample, Scalars, Tail, cut_off_words};
 
 /// Where curves go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -78,6 +79,10 @@ pub fn run(folder: &Path, to: CurveTarget, out: Option<&Path>, follow: Option<f6
                 }
             }
             Growth::Ended(_) => break,
+            Growth::CutOff(run) => {
+                note(&format!("{}: {}", shown_path(folder), cut_off_words(&run)));
+                break;
+            }
             Growth::Same => tail.wait(),
         }
         if follow.is_none() {

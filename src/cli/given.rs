@@ -1,6 +1,5 @@
 //! Flags given beside `--resume`: those that repeat the run's own configuration are fine, others contradict it.
 
-use clap::CommandFactory;
 use clap::parser::ValueSource;
 use serde_json::Value;
 
@@ -58,7 +57,7 @@ const STORED: &[(&str, &[&str])] = &[
 
 /// Names of the flags of `growthpath train` that this process was given.
 fn given() -> Vec<String> {
-    let Ok(all) = super::Cli::command().try_get_matches() else { return Vec::new() };
+    let Ok(all) = super::command().try_get_matches() else { return Vec::new() };
     let Some(train) = all.subcommand_matches("train") else { return Vec::new() };
     let typed = |id: &&clap::Id| train.value_source(id.as_str()) == Some(ValueSource::CommandLine);
     train.ids().filter(typed).map(ToString::to_string).collect()
@@ -119,7 +118,7 @@ mod tests {
 
     #[test]
     fn every_training_flag_has_its_place() {
-        let command = super::super::Cli::command();
+        let command = super::super::command();
         let train = command.find_subcommand("train").unwrap();
         for argument in train.get_arguments() {
             let id = argument.get_id().as_str();

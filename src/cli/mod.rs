@@ -26,6 +26,7 @@ mod signals;
 mod study;
 mod train;
 mod train_args;
+mod usage;
 mod verify;
 mod watch;
 mod words;
@@ -56,7 +57,7 @@ pub enum Command {
     #[command(args_override_self = true)]
     Demo(demo::Args),
     /// Train one model and record how its attention grows
-    #[command(args_override_self = true, allow_negative_numbers = true)]
+    #[command(args_override_self = true)]
     Train(Box<train::Args>),
     /// Train several arms over several seeds from a plan file
     Study(study::Args),
@@ -79,7 +80,7 @@ pub enum Command {
     /// Take a run whose Parquet files another program wrote
     Import(import::Args),
     /// Measure what telemetry, recording and probes cost on this machine
-    #[command(args_override_self = true, allow_negative_numbers = true)]
+    #[command(args_override_self = true)]
     Bench(Box<bench::Args>),
     /// Hold every kernel on this machine's GPU against its CPU twin
     CheckDevice(check_device::Args),
@@ -103,7 +104,7 @@ fn dispatch(cli: Cli) -> Result<()> {
         Command::Import(a) => import::run(&a),
         Command::Bench(a) => bench::run(&a),
         Command::CheckDevice(a) => check_device::run(&a),
-        Command::Completions(a) => completions::run(&a, examples::with_examples(Cli::command())),
+        Command::Completions(a) => completions::run(&a, command()),
     }
 }
 
@@ -112,8 +113,9 @@ fn dispatch(cli: Cli) -> Result<()> {
 /// # Errors
 /// As the verb; an argument that cannot be parsed.
 pub fn captured(args: impl IntoIterator<Item = std::ffi::OsString>) -> Result<String> {
-    let all = std::iter::once("growthpath".into()).chain(args);
-    let cli = Cli::try_parse_from(all).map_err(|e| crate::Error::usage(e.to_string()))?;
+    let all: Vec<std::ffi::OsString> = std::iter::once("growthpath".into()).chain(args).collect();
+    let parsed = command().try_get_matches_from(&all).and_then(|m| Cli::from_arg_matches(&m));
+    let cli = parsed.map_err(|e| crate::Error::usage(usage::sentence(&e, &usage::help_of(all))))?;
     output::captured(|| dispatch(cli))
 }
 
@@ -127,16 +129,28 @@ pub fn training_configuration(flags: &[String]) -> Result<crate::train::TrainCon
 
 /// Parse the command line, do it, and turn the outcome into an exit code.
 pub fn main() -> ExitCode {
-    let matches = examples::with_examples(Cli::command()).try_get_matches();
-    let cli = match matches.and_then(|m| Cli::from_arg_matches(&m)) {
-        Ok(cli) => cli,
-        Err(e) => {
+    match command().try_get_matches().and_then(|m| Cli::from_arg_matches(&m)) {
+        Ok(cli) => outcome::of(|| dispatch(cli)),
+        Err(e) if !e.use_stderr() => {
             // Help and version are not errors; a closed pipe behind them is nobody's fault.
             let _ = e.print();
-            return ExitCode::from(if e.use_stderr() { 2 } else { 0 });
+            ExitCode::SUCCESS
         }
-    };
-    outcome::of(|| dispatch(cli))
+        Err(e) => outcome::of(|| {
+            Err(crate::Error::usage(usage::sentence(&e, &usage::help_of(std::env::args_os().skip(1)))))
+        }),
+    }
+}
+
+/// The command line as it is parsed: with examples, and with negative numbers taken for values, so that each is refused
+/// in words of its own.
+fn command() -> clap::Command {
+    let mut command = examples::with_examples(Cli::command());
+    let names: Vec<String> = command.get_subcommands().map(|c| c.get_name().to_owned()).collect();
+    for name in names {
+        command = command.mut_subcommand(name, |c| c.allow_negative_numbers(true));
+    }
+    command
 }
 
 /// Two run numbers, `A:B`.
@@ -163,7 +177,7 @@ mod tests {
 
     #[test]
     fn the_command_line_holds_together() {
-        Cli::command().debug_assert();
+        command().debug_assert();
     }
 
     #[test]

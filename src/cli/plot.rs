@@ -85,6 +85,9 @@ pub fn whole_run(path: &Path) -> Result<Run> {
     Ok(run)
 }
 
+/// The figure that is about pairs of runs.
+const COMPARING: &str = "shapley";
+
 /// Run the verb.
 pub fn run(args: &Args) -> Result<()> {
     if args.figure.iter().any(|f| f == "list") {
@@ -95,11 +98,15 @@ pub fn run(args: &Args) -> Result<()> {
     if args.runs.is_empty() {
         return Err(Error::usage("name at least one run directory: growthpath plot RUN"));
     }
+    if let Some((a, b)) = args.pair.first().filter(|_| wanted.iter().all(|f| f.name != COMPARING)) {
+        return Err(Error::usage(format!(
+            "--pair {a}:{b} has no effect here: {COMPARING} alone compares runs; name it with --figure, or leave --pair out"
+        )));
+    }
     let (runs, pairs) = open(&args.runs, &args.pair)?;
     let material = read(&runs, &pairs, args.window.clone())?;
-    for figure in &wanted {
-        say_why_missing(figure, &material);
-    }
+    let (drawn, missing): (Vec<&Figure>, Vec<&Figure>) =
+        wanted.iter().partition(|f| !f.drawings(&material).is_empty());
     let width = match args.width {
         Width::Column => growthpath_figures::Width::Column,
         Width::Page => growthpath_figures::Width::Page,
@@ -113,9 +120,33 @@ pub fn run(args: &Args) -> Result<()> {
             Format::Pdf => growthpath_figures::Format::Pdf,
         })
         .collect();
-    let paths = save(&pictures(&material, wanted), &args.out, &formats, width)?;
-    let list: Vec<String> = paths.iter().map(|p| format!("{}\n", shown_path(p))).collect();
-    output::print(&list.concat())
+    if !drawn.is_empty() {
+        let paths = save(&pictures(&material, drawn), &args.out, &formats, width)?;
+        let list: Vec<String> = paths.iter().map(|p| format!("{}\n", shown_path(p))).collect();
+        output::print(&list.concat())?;
+    }
+    not_drawn(args, &missing, &material)
+}
+
+/// What is not drawn, and why: said where it was among all figures, an error where it was asked for by name.
+fn not_drawn(args: &Args, missing: &[&Figure], m: &Material) -> Result<()> {
+    let (named, among_all): (Vec<&&Figure>, Vec<&&Figure>) = missing
+        .iter()
+        .partition(|f| args.figure.iter().any(|name| figure(name).is_some_and(|n| n.name == f.name)));
+    let why = |f: &&Figure| format!("{}: {}", f.name, f.why_not(m));
+    if !among_all.is_empty() {
+        note(&format!(
+            "not drawn:\n{}",
+            among_all.iter().map(|f| format!("  {}\n", why(f))).collect::<String>().trim_end()
+        ));
+    }
+    match named.is_empty() {
+        true => Ok(()),
+        false => Err(Error::Incomplete(format!(
+            "not drawn: {}",
+            named.iter().map(|f| why(f)).collect::<Vec<_>>().join("; ")
+        ))),
+    }
 }
 
 /// The figures of these names, each once, in the order asked.
@@ -138,19 +169,4 @@ fn figures(names: &[String]) -> Result<Vec<&'static Figure>> {
 /// Every name that `--figure` takes.
 fn known() -> impl Iterator<Item = &'static str> + Clone {
     ["all", "list"].into_iter().chain(FIGURES.iter().map(|f| f.name))
-}
-
-/// A figure that has nothing to show is said, with the reason where there is one.
-fn say_why_missing(figure: &Figure, m: &Material) {
-    if !figure.drawings(m).is_empty() {
-        return;
-    }
-    let refused: Vec<&str> =
-        m.comparisons.iter().filter_map(|p| p.comparison.as_ref().err()).map(String::as_str).collect();
-    let why = match figure.name {
-        "shapley" if m.runs.len() < 2 => "it compares runs: name two".to_owned(),
-        "shapley" => refused.join("; "),
-        _ => "the runs hold nothing for it in these steps".to_owned(),
-    };
-    note(&format!("{}: not drawn, {why}", figure.name));
 }

@@ -20,6 +20,7 @@ use super::output;
 use super::progress::{Progress, note};
 use super::train::{load_data, set_threads, settle_vocab};
 use super::train_args::TrainArgs;
+use super::usage;
 use crate::data::Dataset;
 use crate::error::{Error, Result};
 use crate::study::{Job, Plan, State, plan, state};
@@ -51,7 +52,7 @@ pub struct Args {
     #[arg(long, exclusive = true)]
     example: bool,
     /// Runs trained at a time, each in a process of its own with its share of the threads
-    #[arg(long, value_name = "N", default_value_t = 1)]
+    #[arg(long, value_name = "N", default_value_t = 1, conflicts_with = "only")]
     jobs: usize,
     /// Train here, or write what a cluster needs to
     #[arg(long, value_enum, default_value = "local")]
@@ -63,7 +64,7 @@ pub struct Args {
     #[arg(long, value_name = "ARM-seedN", conflicts_with_all = ["collect", "launcher"])]
     only: Option<String>,
     /// Train nothing: tables, figures and report of the runs that are there
-    #[arg(long, conflicts_with = "launcher")]
+    #[arg(long, conflicts_with_all = ["launcher", "jobs", "resume", "threads", "device"])]
     collect: bool,
     /// Threads in all, shared among --jobs; with --launcher slurm, of each run [default: all cores; slurm: 1]
     #[arg(long, value_name = "N")]
@@ -72,7 +73,7 @@ pub struct Args {
     #[arg(long, value_enum, default_value = "auto")]
     device: DeviceArg,
     /// Print the results as JSON
-    #[arg(long)]
+    #[arg(long, conflicts_with = "only")]
     json: bool,
     /// No progress display
     #[arg(long, short)]
@@ -80,7 +81,7 @@ pub struct Args {
     /// Progress as JSON lines on standard output, for the study that started this run
     #[arg(long, hide = true, requires = "only")]
     progress_lines: bool,
-    /// Flags of `growthpath train` added to the plan's shared ones, after `--`
+    /// Flags of `growthpath train` that decide what is trained, added to the plan's shared ones, after `--`
     #[arg(last = true, value_name = "FLAGS")]
     flags: Vec<String>,
 }
@@ -93,12 +94,27 @@ struct Flags {
     train: TrainArgs,
 }
 
+/// Where what a flag of `growthpath train` says is said of a study; none for the flags that a plan may hold.
+fn of_the_study(flag: &str) -> Option<&'static str> {
+    let name = flag.split('=').next().unwrap_or(flag);
+    match name {
+        "--out" => Some("each run has its own folder in the study's --out"),
+        "--label" => Some("an arm is called by its `name`"),
+        "--quiet" | "-q" | "--resume" | "--threads" | "--device" => {
+            Some("give it to growthpath study itself, before any `--`")
+        }
+        "--checkpoint-minutes" | "--profile" => Some("it is growthpath train's alone"),
+        _ => None,
+    }
+}
+
 /// The configuration that a list of training flags stands for.
 pub fn parse_flags(flags: &[String]) -> Result<TrainArgs> {
-    let parsed = Flags::try_parse_from(flags).map_err(|e| {
-        let text = e.to_string();
-        Error::usage(text.lines().next().unwrap_or("a flag cannot be used").trim_start_matches("error: "))
-    })?;
+    if let Some((flag, why)) = flags.iter().find_map(|f| Some((f, of_the_study(f)?))) {
+        return Err(Error::usage(format!("{flag} is no flag of a plan: {why}")));
+    }
+    let parsed = Flags::try_parse_from(flags)
+        .map_err(|e| Error::usage(usage::sentence(&e, "growthpath train --help")))?;
     Ok(parsed.train)
 }
 
@@ -207,6 +223,14 @@ pub fn mended(e: Error, command: &str) -> Error {
 
 /// Run the verb.
 pub fn run(args: &Args) -> Result<()> {
+    if args.launcher != Launcher::Slurm && !args.sbatch.is_empty() {
+        return Err(Error::usage("--sbatch has no effect here: it goes with --launcher slurm"));
+    }
+    if args.launcher == Launcher::Slurm && (args.jobs != 1 || args.json) {
+        return Err(Error::usage(
+            "--launcher slurm trains nothing here: leave --jobs and --json out (Slurm decides how many runs go at a time)",
+        ));
+    }
     let Some(path) = args.plan.as_ref().filter(|_| !args.example) else {
         return output::print(plan::EXAMPLE);
     };

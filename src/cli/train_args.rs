@@ -1,5 +1,7 @@
 //! The training flags, resolved to a [`TrainConfig`].
 
+mod combined;
+
 use std::path::PathBuf;
 
 use clap::ValueEnum;
@@ -93,18 +95,18 @@ pub struct TrainArgs {
     /// Steps of linear warm-up [default: 40, at most a tenth of the steps]
     #[arg(long)]
     pub warmup: Option<u32>,
-    /// Final learning rate over the peak
-    #[arg(long, default_value_t = 0.1)]
-    pub lr_final: f64,
-    /// AdamW's first-moment decay
-    #[arg(long, default_value_t = 0.9)]
-    pub beta1: f64,
-    /// AdamW's second-moment decay
-    #[arg(long, default_value_t = 0.95)]
-    pub beta2: f64,
-    /// SGD's momentum
-    #[arg(long, default_value_t = 0.9)]
-    pub momentum: f64,
+    /// Final learning rate over the peak, with --schedule cosine or wsd [default: 0.1]
+    #[arg(long)]
+    pub lr_final: Option<f64>,
+    /// AdamW's first-moment decay [default: 0.9]
+    #[arg(long)]
+    pub beta1: Option<f64>,
+    /// AdamW's second-moment decay [default: 0.95]
+    #[arg(long)]
+    pub beta2: Option<f64>,
+    /// SGD's momentum [default: 0.9]
+    #[arg(long)]
+    pub momentum: Option<f64>,
     /// Decoupled weight decay of matrices
     #[arg(long, default_value_t = 0.1)]
     pub weight_decay: f64,
@@ -114,25 +116,26 @@ pub struct TrainArgs {
     /// Slow one part of attention early
     #[arg(long, value_enum)]
     pub intervene: Option<Target>,
-    /// Factor on its learning rate while held
-    #[arg(long, default_value_t = 0.25, requires = "intervene")]
-    pub multiplier: f64,
-    /// Hold for this fraction of training, or `adaptive` (until the lower half is mature, 0.12 at most)
-    #[arg(long, default_value = "0.04", requires = "intervene")]
-    pub hold: String,
-    /// Then rise to 1 over this fraction of training
-    #[arg(long, default_value_t = 0.01, requires = "intervene")]
-    pub ramp: f64,
-    /// Maturity that counts as settled for `--hold adaptive`
-    #[arg(long, default_value_t = 0.9)]
-    pub maturity_threshold: f64,
+    /// With --intervene: factor on its learning rate while held [default: 0.25]
+    #[arg(long)]
+    pub multiplier: Option<f64>,
+    /// With --intervene: hold for this fraction of training, or `adaptive` (until the lower half is mature, 0.12 at most)
+    /// [default: 0.04]
+    #[arg(long)]
+    pub hold: Option<String>,
+    /// With --intervene: then rise to 1 over this fraction of training [default: 0.01]
+    #[arg(long)]
+    pub ramp: Option<f64>,
+    /// With --hold adaptive: maturity that counts as settled [default: 0.9]
+    #[arg(long)]
+    pub maturity_threshold: Option<f64>,
     /// Record heads and writes: every (step), off, or every N steps
     #[arg(long, default_value = "every")]
     pub telemetry: String,
     /// Spectra of the update (heads.dm_f, dm_top, dm_entropy) every N steps; 0 = never. On the CPU only: a device would
-    /// have to stop for the weights
-    #[arg(long, default_value_t = 50, value_name = "N")]
-    pub spectra_every: u32,
+    /// have to stop for the weights [default: 50]
+    #[arg(long, value_name = "N")]
+    pub spectra_every: Option<u32>,
     /// When to probe: auto (as soon as logits have moved, within a budget) or never
     #[arg(long, value_enum, default_value = "auto", conflicts_with_all = ["probe_every", "probe_like"])]
     pub probe: ProbeArg,
@@ -142,24 +145,24 @@ pub struct TrainArgs {
     /// Probe exactly when another run was probed, for comparing the two
     #[arg(long, value_name = "RUN", conflicts_with = "probe_every")]
     pub probe_like: Option<PathBuf>,
-    /// Probe once a layer's mean ln spread has moved by this much since the last probe
-    #[arg(long, default_value_t = 0.25, conflicts_with_all = ["probe_every", "probe_like"])]
-    pub probe_threshold: f64,
-    /// What probes, maturity and reliance may cost, as a fraction of the training's arithmetic
-    #[arg(long, default_value_t = 0.1, conflicts_with = "probe_every")]
-    pub probe_budget: f64,
-    /// Probe sequences
-    #[arg(long, default_value_t = 4)]
-    pub probe_sequences: usize,
+    /// Probe once a layer's mean ln spread has moved by this much since the last probe [default: 0.25]
+    #[arg(long, conflicts_with_all = ["probe_every", "probe_like"])]
+    pub probe_threshold: Option<f64>,
+    /// What probes, maturity and reliance may cost, as a fraction of the training's arithmetic [default: 0.1]
+    #[arg(long, conflicts_with = "probe_every")]
+    pub probe_budget: Option<f64>,
+    /// Probe sequences [default: 4]
+    #[arg(long)]
+    pub probe_sequences: Option<usize>,
     /// Their length [default: the context, at most 256]
     #[arg(long)]
     pub probe_length: Option<usize>,
-    /// Sequences for reliance by ablation; 0 = not measured
-    #[arg(long, default_value_t = 16)]
-    pub reliance_sequences: usize,
-    /// Lag of maturity, as a fraction of training
-    #[arg(long, default_value_t = 0.02)]
-    pub maturity_lag: f64,
+    /// Sequences for reliance by ablation; 0 = not measured [default: 16]
+    #[arg(long)]
+    pub reliance_sequences: Option<usize>,
+    /// Lag of maturity, as a fraction of training [default: 0.02]
+    #[arg(long)]
+    pub maturity_lag: Option<f64>,
     /// Validate every N steps [default: a tenth of the steps]
     #[arg(long)]
     pub eval_every: Option<u32>,
@@ -195,28 +198,34 @@ impl TrainArgs {
     }
 
     fn probe_times(&self) -> Result<ProbeTimes> {
-        let budget = self.probe_budget;
+        let budget = self.probe_budget.unwrap_or(0.1);
         Ok(match (&self.probe_like, self.probe_every, self.probe) {
             (Some(run), ..) => like(run, budget)?,
             (None, Some(0), _) | (None, None, ProbeArg::Never) => ProbeTimes::Never,
             (None, Some(steps), _) => ProbeTimes::Every { steps },
-            (None, None, ProbeArg::Auto) => ProbeTimes::Auto { threshold: self.probe_threshold, budget },
+            (None, None, ProbeArg::Auto) => {
+                ProbeTimes::Auto { threshold: self.probe_threshold.unwrap_or(0.25), budget }
+            }
         })
     }
 
     fn intervention(&self) -> Result<Option<Intervention>> {
         let Some(target) = self.intervene else { return Ok(None) };
-        let hold = match self.hold.as_str() {
-            "adaptive" => Hold::Adaptive { threshold: self.maturity_threshold, probes: 3 },
+        let hold = match self.hold.as_deref().unwrap_or("0.04") {
+            "adaptive" => Hold::Adaptive { threshold: self.maturity_threshold.unwrap_or(0.9), probes: 3 },
             f => Hold::Fraction(f.parse().map_err(|_| {
                 Error::usage(format!("--hold takes a fraction of training or `adaptive`, got `{f}`"))
             })?),
         };
-        let never = self.probe == ProbeArg::Never || self.probe_every == Some(0);
-        if matches!(hold, Hold::Adaptive { .. }) && never {
+        if matches!(hold, Hold::Adaptive { .. }) && self.never_probed() {
             return Err(Error::usage("--hold adaptive watches maturity: it needs probes (--probe auto)"));
         }
-        Ok(Some(Intervention { target, multiplier: self.multiplier, hold, ramp: self.ramp }))
+        let (multiplier, ramp) = (self.multiplier.unwrap_or(0.25), self.ramp.unwrap_or(0.01));
+        Ok(Some(Intervention { target, multiplier, hold, ramp }))
+    }
+
+    fn never_probed(&self) -> bool {
+        self.probe == ProbeArg::Never || self.probe_every == Some(0)
     }
 
     /// The text source.
@@ -258,8 +267,9 @@ impl TrainArgs {
     /// The configuration, but for the vocabulary, which the tokenizer decides.
     ///
     /// # Errors
-    /// A value that cannot be used.
+    /// A value that cannot be used, flags that make no sense together.
     pub fn resolve(&self) -> Result<TrainConfig> {
+        combined::check(self)?;
         let (mut model, batch, init) = self.begin()?;
         let most = model.context;
         for s in &self.set {
@@ -271,6 +281,7 @@ impl TrainArgs {
                 model.context
             )));
         }
+        combined::check_with_model(self, &model)?;
         let lr = match (self.lr, self.optimizer) {
             (Some(lr), _) => lr,
             (None, Rule::Sgd) => 0.3,
@@ -282,8 +293,12 @@ impl TrainArgs {
             },
         };
         let optimizer = match self.optimizer {
-            Rule::Adamw => Optimizer::AdamW { beta1: self.beta1, beta2: self.beta2, eps: 1e-8 },
-            Rule::Sgd => Optimizer::Sgd { momentum: self.momentum },
+            Rule::Adamw => Optimizer::AdamW {
+                beta1: self.beta1.unwrap_or(0.9),
+                beta2: self.beta2.unwrap_or(0.95),
+                eps: 1e-8,
+            },
+            Rule::Sgd => Optimizer::Sgd { momentum: self.momentum.unwrap_or(0.9) },
         };
         let shape = match self.schedule {
             ScheduleArg::Cosine => Shape::Cosine,
@@ -293,10 +308,10 @@ impl TrainArgs {
         let warmup = self.warmup.unwrap_or((self.steps / 10).clamp(1, 40));
         let probe = ProbeConfig {
             times: self.probe_times()?,
-            sequences: self.probe_sequences,
+            sequences: self.probe_sequences.unwrap_or(4),
             length: self.probe_length.unwrap_or(model.context.min(256)),
-            reliance_sequences: self.reliance_sequences,
-            maturity_lag: self.maturity_lag,
+            reliance_sequences: self.reliance_sequences.unwrap_or(16),
+            maturity_lag: self.maturity_lag.unwrap_or(0.02),
         };
         Ok(TrainConfig {
             model,
@@ -308,12 +323,12 @@ impl TrainArgs {
             seed: self.seed,
             precision: self.precision,
             optimizer,
-            schedule: Schedule { shape, lr, warmup, final_fraction: self.lr_final },
+            schedule: Schedule { shape, lr, warmup, final_fraction: self.lr_final.unwrap_or(0.1) },
             weight_decay: self.weight_decay,
             clip: self.clip,
             intervention: self.intervention()?,
             telemetry_every: self.telemetry()?,
-            spectra_every: self.spectra_every,
+            spectra_every: self.spectra_every.unwrap_or(50),
             probe,
             eval_every: self.eval_every.unwrap_or((self.steps / 10).max(1)),
             eval_sequences: self.eval_sequences,

@@ -13,7 +13,7 @@ use growthpath_trace::{Run, Status, StepRow, Table};
 use self::screen::View;
 use super::output;
 use crate::error::{Error, Result};
-use crate::live::{Growth, Tail};
+use crate::live::{Growth, Tail, cut_off, cut_off_words};
 
 /// Arguments of `growthpath watch`.
 #[derive(Debug, Clone, clap::Args)]
@@ -24,7 +24,7 @@ pub struct Args {
     #[arg(long)]
     once: bool,
     /// Look for new rows every so many seconds
-    #[arg(long, value_name = "SECONDS", default_value_t = 2.0)]
+    #[arg(long, value_name = "SECONDS", default_value_t = 2.0, conflicts_with = "once")]
     every: f64,
 }
 
@@ -50,11 +50,10 @@ pub fn run(args: &Args) -> Result<()> {
         match tail.look()? {
             Growth::Grown(run) => match view(&run) {
                 Ok(Some(view)) if args.once => {
-                    return output::print(&screen::frame(&view, width(&term)));
+                    let end = if view.cut_off { cut_off_words(&run) + "\n" } else { String::new() };
+                    return output::print(&(screen::frame(&view, width(&term)) + &end));
                 }
-                Ok(None) if args.once => {
-                    return output::print("no rows yet: a run writes its first within 20 seconds\n");
-                }
+                Ok(None) if args.once => return output::print(&nothing(&run)?),
                 Ok(Some(view)) => shown.show(&view, width(&term))?,
                 Ok(None) => {}
                 Err(e) if args.once => return Err(e),
@@ -63,11 +62,26 @@ pub fn run(args: &Args) -> Result<()> {
             // How it ended may have been said after its last rows.
             Growth::Ended(_) if shown.ended => return Ok(()),
             Growth::Ended(run) => return view(&run)?.map_or(Ok(()), |v| shown.show(&v, width(&term))),
+            Growth::CutOff(run) => {
+                if let Some(view) = view(&run)?.filter(|_| !shown.ended) {
+                    shown.show(&view, width(&term))?;
+                }
+                return output::print(&format!("{}\n", cut_off_words(&run)));
+            }
             Growth::Same => {}
         }
         std::thread::sleep(started.elapsed() * SHARE);
         tail.wait();
     }
+}
+
+/// What is said of a run without rows.
+fn nothing(run: &Run) -> Result<String> {
+    Ok(match (cut_off(run)?, run.info().status) {
+        (Some(last), _) => format!("{}\n", cut_off_words(&last)),
+        (None, Status::Running) => "no rows yet: a run writes its first within 20 seconds\n".to_owned(),
+        (None, _) => "the run ended without rows\n".to_owned(),
+    })
 }
 
 fn width(term: &console::Term) -> usize {
@@ -87,7 +101,7 @@ struct Shown {
 impl Shown {
     /// In place on a terminal, a line each time elsewhere.
     fn show(&mut self, view: &View, width: usize) -> Result<()> {
-        self.ended = view.info.status != Status::Running;
+        self.ended = view.info.status != Status::Running || view.cut_off;
         if !self.screen {
             return output::print(&screen::line(view));
         }
@@ -114,6 +128,7 @@ fn view(run: &Run) -> Result<Option<View>> {
         newest,
         step_seconds: seconds / recent.len() as f64,
         evaluation: run.evals()?.last().copied(),
+        cut_off: cut_off(run)?.is_some(),
         series: series(run, POINTS)?,
         verdict,
     }))

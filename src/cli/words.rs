@@ -2,7 +2,8 @@
 
 use std::path::Path;
 
-use growthpath_trace::shown_path;
+use growthpath_figures::names::{Unnamed, names};
+use growthpath_trace::{Run, shown_path};
 
 pub use crate::tables::{WIDTH, wrap};
 
@@ -25,13 +26,11 @@ pub fn shell(path: &Path) -> String {
     }
 }
 
-/// Two names that tell runs apart: the labels, with the directory where both are the same.
-pub fn told_apart(a: (&str, &Path), b: (&str, &Path)) -> (String, String) {
-    let name = |(label, dir): (&str, &Path)| match a.0 == b.0 || label.is_empty() {
-        true => format!("{label} ({})", shown_path(dir)).trim_start().to_owned(),
-        false => label.to_owned(),
-    };
-    (name(a), name(b))
+/// Two names that tell runs apart: the labels, with what differs where both are the same.
+pub fn told_apart(a: &Run, b: &Run) -> (String, String) {
+    let unnamed = [a, b].map(|r| Unnamed { label: &r.info().label, config: &r.info().config, dir: r.dir() });
+    let mut names = names(&unnamed).into_iter();
+    (names.next().unwrap_or_default(), names.next().unwrap_or_default())
 }
 
 #[cfg(test)]
@@ -42,13 +41,5 @@ mod tests {
     fn paths_survive_a_shell() {
         assert_eq!(shell(Path::new("runs/gpt+rope-5")), "runs/gpt+rope-5");
         assert_eq!(shell(Path::new("my run/it's")), r"'my run/it'\''s'");
-    }
-
-    #[test]
-    fn equal_labels_are_told_apart() {
-        let (a, b) = told_apart(("gpt", Path::new("x/1")), ("gpt", Path::new("x/2")));
-        assert_eq!((a.as_str(), b.as_str()), ("gpt (x/1)", "gpt (x/2)"));
-        let (a, b) = told_apart(("gpt", Path::new("x/1")), ("llama", Path::new("x/2")));
-        assert_eq!((a.as_str(), b.as_str()), ("gpt", "llama"));
     }
 }

@@ -3,9 +3,10 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use growthpath_trace::{Run, Status};
+use growthpath_trace::{Run, RunLock, Status, Table, shown_path};
 
 use crate::error::Result;
+use crate::train::TrainConfig;
 
 /// Readings in a row that may fail while a run is being written: one that is resumed has its tables cut, and a reader can
 /// come between.
@@ -29,6 +30,36 @@ pub enum Growth {
     Same,
     /// Nothing new, and nothing will come: the run says that it has ended.
     Ended(Run),
+    /// Nothing new, and nothing will come: the run says that it is being trained, and no process writes it.
+    CutOff(Run),
+}
+
+/// The last state of a run that says `running` and is written by nobody, since its process died; `None` of any other run,
+/// and where the file system cannot tell.
+///
+/// # Errors
+/// A run that can no longer be read.
+pub fn cut_off(run: &Run) -> Result<Option<Run>> {
+    if run.info().status != Status::Running || RunLock::is_held(run.dir()) != Some(false) {
+        return Ok(None);
+    }
+    // A process that ends well says so before it lets go: what is read after its lock was free is its last word.
+    let last = Run::open(run.dir())?;
+    Ok((last.info().status == Status::Running).then_some(last))
+}
+
+/// What is to be said of a run that was cut off.
+pub fn cut_off_words(run: &Run) -> String {
+    let after = match run.step_span(Table::Steps) {
+        Some((_, last)) => format!("after {} of {} steps", last + 1, run.info().steps_planned),
+        None => "before its first rows were written".to_owned(),
+    };
+    let trained = serde_json::from_value::<TrainConfig>(run.info().config.clone()).is_ok();
+    let mend = match trained {
+        true => format!("; `growthpath train --resume --out {}` goes on", shown_path(run.dir())),
+        false => String::new(),
+    };
+    format!("cut off {after}: no process writes it any more{mend}")
 }
 
 impl Tail {
@@ -52,7 +83,15 @@ impl Tail {
             self.parts = Some(parts);
             return Ok(Growth::Grown(run));
         }
-        Ok(if run.info().status == Status::Running { Growth::Same } else { Growth::Ended(run) })
+        if run.info().status != Status::Running {
+            return Ok(Growth::Ended(run));
+        }
+        match cut_off(&run) {
+            Ok(Some(last)) if last.parts().len() != parts => Ok(Growth::Same),
+            Ok(Some(last)) => Ok(Growth::CutOff(last)),
+            Ok(None) => Ok(Growth::Same),
+            Err(e) => self.later(e),
+        }
     }
 
     /// Takes note of an error while reading: it is returned once too many came in a row.

@@ -120,19 +120,29 @@ pub fn gap(from: &str, to: &str, c: &Comparison) -> String {
     };
     if let Some(l) = &c.final_loss {
         let i = &l.difference_interval;
-        let shown = |v: f64| number(v).replacen('-', "−", 1);
-        let interval = format!("95 % interval {} to {} over sequences", shown(i.low), shown(i.high));
+        let shown = |v: f64| format!("{v:.4}").replacen('-', "−", 1);
+        let interval =
+            |low: f64, high: f64| format!("95 % interval {} to {} over sequences", shown(low), shown(high));
         out += &if !l.difference_stderr.is_finite() {
-            format!(" Its loss differs by {:+.4}, error unknown: no claim.", l.difference)
+            format!(" Its loss differs by {}, error unknown: no claim.", loss_difference(l.difference))
         } else if i.sign() == Sign::Undecided {
-            format!(" The difference in loss, {:+.4}, is noise ({interval}).", l.difference)
+            let interval = interval(i.low, i.high);
+            format!(" The difference in loss, {}, is noise ({interval}).", loss_difference(l.difference))
         } else {
-            let way = if l.difference < 0.0 { "lower" } else { "higher" };
+            // The interval of the amount that is named, not of its negative.
+            let (way, interval) = match l.difference < 0.0 {
+                true => ("lower", interval(-i.high, -i.low)),
+                false => ("higher", interval(i.low, i.high)),
+            };
             let of = "how far seeds scatter is not in it";
             format!(" Its loss is {way} by {:.4} ({interval}; {of}).", l.difference.abs())
         };
     }
     out
+}
+
+fn loss_difference(v: f64) -> String {
+    format!("{v:+.4}").replacen('-', "−", 1)
 }
 
 fn levers(g: &GroupComparison, trusted: bool) -> String {

@@ -93,14 +93,17 @@ pub fn draw_all(m: &Material, dir: &Path) -> Result<()> {
     save(&pictures(m, FIGURES), dir, &[Format::Png, Format::Svg], Width::Page).map(|_| ())
 }
 
-/// Draw the curves over seeds of a study's runs into `dir`.
+/// Draw what is about all seeds of a study's runs into `dir`: curves over seeds, and settings of slowed runs.
 ///
 /// # Errors
 /// A run that cannot be read, a folder that cannot be written.
 pub fn draw_seeds(runs: &[Run], dir: &Path) -> Result<()> {
-    let material = read(runs, &[], None)?;
-    let figure = growthpath_figures::figure("seeds");
-    save(&pictures(&material, figure), dir, &[Format::Png, Format::Svg], Width::Page).map(|_| ())
+    let mut material = read(runs, &[], None)?;
+    let mut all = pictures(&material, growthpath_figures::figure("sensitivity"));
+    // A run that diverged has no curve over the steps of the others.
+    material.runs.retain(|r| r.diverged.is_none());
+    all.extend(pictures(&material, growthpath_figures::figure("seeds")));
+    save(&all, dir, &[Format::Png, Format::Svg], Width::Page).map(|_| ())
 }
 
 /// Write the report.

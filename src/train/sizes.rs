@@ -4,6 +4,7 @@
 use super::config::{ProbeTimes, TrainConfig};
 use crate::error::{Error, Result};
 use crate::memory::{available, readable};
+use crate::model::ModelConfig;
 use crate::model::config::Positions;
 
 /// Most tokens a step: batch times context.
@@ -34,12 +35,20 @@ pub fn counted(config: &TrainConfig) -> Result<()> {
     }
     let most = 1 << 32;
     if [m.width, m.vocab, m.hidden, m.context].iter().any(|n| wide(*n) > most) {
+        let hidden = if m.hidden > 0 { format!(", hidden width {}", m.hidden) } else { String::new() };
         return bad(format!(
-            "width {}, vocabulary {}, hidden width {}, context {}: none may exceed {most}",
-            m.width, m.vocab, m.hidden, m.context
+            "width {}{}{hidden}, context {}: none may exceed {most}",
+            m.width,
+            vocabulary(m),
+            m.context
         ));
     }
     Ok(())
+}
+
+/// The vocabulary in a message, once the tokenizer has decided it.
+fn vocabulary(m: &ModelConfig) -> String {
+    if m.vocab > 0 { format!(", vocabulary {}", m.vocab) } else { String::new() }
 }
 
 /// Refuse sizes whose parameters alone exceed the memory that is free; `on_host`: the activations of a step as well.
@@ -76,13 +85,26 @@ pub fn fit(config: &TrainConfig, on_host: bool) -> Result<()> {
     }
     let (what, most) = needs.into_iter().max_by_key(|n| n.1).unwrap_or(("it", all));
     Err(Error::usage(format!(
-        "{} layers of width {}, vocabulary {}, batch {}, context {}: {what} alone take {} of memory and {} are free; choose smaller sizes",
+        "{} layers of width {}{}, batch {}, context {}: {what} alone take {} of memory and {} are free; choose smaller sizes",
         m.layers,
         m.width,
-        m.vocab,
+        vocabulary(m),
         config.batch,
         m.context,
         readable(most),
         readable(free.into()),
     )))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_vocabulary_that_is_not_known_yet_is_not_named() {
+        let mut model = ModelConfig::preset("gpt", "nano").unwrap().0;
+        assert_eq!(vocabulary(&model), "");
+        model.vocab = 256;
+        assert_eq!(vocabulary(&model), ", vocabulary 256");
+    }
 }

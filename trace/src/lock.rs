@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::fs::{self, File, Metadata, TryLockError};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use crate::error::{Error, Result};
 
@@ -25,7 +26,20 @@ pub struct RunLock {
 /// its successor in the same process. The guard is one between processes.
 static HELD: Mutex<Option<HashMap<PathBuf, usize>>> = Mutex::new(None);
 
+/// A process that only asks ([`RunLock::is_held`]) has a lock for microseconds: it is tried so many times, with a pause.
+const TRIES: u32 = 5;
+const PAUSE: Duration = Duration::from_millis(20);
+
 impl RunLock {
+    /// Whether a process has a directory; `None` where the file system cannot tell.
+    pub fn is_held(dir: &Path) -> Option<bool> {
+        match File::open(dir).ok()?.try_lock() {
+            Ok(()) => Some(false),
+            Err(TryLockError::WouldBlock) => Some(true),
+            Err(TryLockError::Error(_)) => None,
+        }
+    }
+
     /// Takes the directory.
     ///
     /// # Errors
@@ -37,7 +51,7 @@ impl RunLock {
         let mut held = HELD.lock().unwrap_or_else(PoisonError::into_inner);
         let held = held.get_or_insert_default();
         let file = match File::open(dir) {
-            Ok(file) => match file.try_lock() {
+            Ok(file) => match patient(&file, held.contains_key(&name)) {
                 Err(TryLockError::WouldBlock) if !held.contains_key(&name) => {
                     return Err(Error::InUse { path: dir.to_owned() });
                 }
@@ -63,6 +77,19 @@ impl RunLock {
         let now = fs::metadata(&self.dir).map_err(Error::io("examine", &self.dir))?;
         if identity(&now) == self.identity { Ok(()) } else { Err(Error::Replaced { path: self.dir.clone() }) }
     }
+}
+
+/// Tries again where another process has the lock, unless this one has it too.
+fn patient(file: &File, ours: bool) -> std::result::Result<(), TryLockError> {
+    let mut outcome = file.try_lock();
+    for _ in 1..TRIES {
+        if ours || !matches!(outcome, Err(TryLockError::WouldBlock)) {
+            break;
+        }
+        std::thread::sleep(PAUSE);
+        outcome = file.try_lock();
+    }
+    outcome
 }
 
 impl Drop for RunLock {

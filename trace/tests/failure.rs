@@ -113,6 +113,22 @@ fn a_write_that_fails_gives_one_clear_error_and_leaves_the_parts() {
     assert_holds(&run, &MODEL, 9);
 }
 
+/// Nobody goes on with a complete run, so what could not be removed on the way is removed at its end.
+#[test]
+fn temporary_files_do_not_outlive_the_run() {
+    let (dir, writer) = started();
+    let run = dir.path().join("run");
+    let files = [".manifest.json.1-0.tmp", "checkpoints/.step-2.1-1.tmp/part", "heads/.part-000000.parquet.1-2.tmp/x"];
+    for file in files {
+        std::fs::create_dir_all(run.join(file).parent().unwrap()).unwrap();
+        std::fs::write(run.join(file), "cut short").unwrap();
+    }
+    assert_eq!(Run::open(&run).unwrap().check_integrity().strays.len(), 3);
+    writer.finish(Status::Complete).unwrap();
+    assert!(Run::open(&run).unwrap().check_integrity().strays.is_empty());
+    assert_holds(&run, &MODEL, 3);
+}
+
 #[test]
 fn a_directory_that_was_replaced_is_left_alone() {
     let (dir, mut writer) = started();

@@ -3,7 +3,7 @@
 use growthpath_trace::{ProbeRow, Run, StepRange};
 
 use super::ComparedSteps;
-use super::probes::{Probes, ends, run_name};
+use super::probes::{Probes, ends, run_name, run_names};
 use super::tally::HeadPair;
 use crate::error::{AnalysisError, Result};
 use crate::paths::PathCell;
@@ -33,10 +33,11 @@ fn times(run: &Run, window: StepRange) -> Result<Vec<u32>> {
 /// The longest stretch of steps between two probes that both runs have.
 fn common(a: &Run, b: &Run, window: StepRange) -> Result<(u32, u32)> {
     let (in_a, in_b) = (times(a, window)?, times(b, window)?);
+    let names = run_names(a, b);
     let shared = |s: &&u32| in_b.binary_search(s).is_ok();
     let ends = in_a.iter().find(shared).zip(in_a.iter().rfind(shared)).filter(|(first, last)| first < last);
     ends.map(|(first, last)| (*first, *last)).ok_or_else(|| AnalysisError::NothingToAnalyse {
-        run: format!("{} beside {}", run_name(a), run_name(b)),
+        run: format!("{} beside {}", names.a, names.b),
         what: "the runs share no two probe steps in the window: widen it, or train the second with --probe-like and \
                the first's directory"
             .to_owned(),

@@ -111,7 +111,8 @@ pub struct HalfComparison {
 /// top level of the JSON; undefined numbers are `null` there.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Comparison {
-    /// Names of the runs: their labels, or their directories where they have none.
+    /// Names of the runs: their labels, with their directories where these are equal; their directories alone where
+    /// they have none.
     pub labels: Both<String>,
     /// The chosen layers.
     pub group: Layers,
@@ -173,7 +174,7 @@ pub fn compare(a: &Run, b: &Run, layers: Layers, window: impl Into<StepRange>) -
     let mut notes = refuse::notes(a, b);
     notes.extend(caveats(&group(Layers::All), &steps));
     Ok(Comparison {
-        labels: Both { a: run_name(a), b: run_name(b) },
+        labels: probes::run_names(a, b),
         group: layers,
         window: steps,
         split_is_trusted: 4 * steps.interpolated <= steps.intervals,

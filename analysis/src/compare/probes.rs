@@ -4,6 +4,7 @@ use std::vec::IntoIter;
 
 use growthpath_trace::{ProbeRow, RowStream, Run, StepRange, Table};
 
+use super::Both;
 use crate::error::{AnalysisError, Result};
 
 /// Label of a run, or its directory where it has none.
@@ -12,6 +13,13 @@ pub(crate) fn run_name(run: &Run) -> String {
         "" => growthpath_trace::shown_path(run.dir()),
         label => label.to_owned(),
     }
+}
+
+/// Names of two runs, with their directories where the labels do not tell them apart.
+pub(super) fn run_names(a: &Run, b: &Run) -> Both<String> {
+    let whole = |run: &Run| format!("{} ({})", run_name(run), growthpath_trace::shown_path(run.dir()));
+    let names = Both { a: run_name(a), b: run_name(b) };
+    if names.a == names.b && !a.info().label.is_empty() { Both { a: whole(a), b: whole(b) } } else { names }
 }
 
 /// States (steps done) between which a probe row's interval lies.

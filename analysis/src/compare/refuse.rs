@@ -2,8 +2,8 @@
 
 use growthpath_trace::{Run, Status};
 
-use super::differences;
-use super::probes::run_name;
+use super::probes::run_names;
+use super::{Both, differences};
 use crate::error::{Incomparable, Result};
 
 /// Refuses runs of different shape, data or tokenizer.
@@ -13,7 +13,7 @@ pub(super) fn different(a: &Run, b: &Run) -> Result<()> {
         if of_a == of_b {
             return Ok(());
         }
-        let (run_a, run_b) = (run_name(a), run_name(b));
+        let Both { a: run_a, b: run_b } = run_names(a, b);
         let (what, mend) = (what.to_owned(), mend.to_owned());
         Err(Box::new(Incomparable { what, run_a, a: of_a, run_b, b: of_b, mend }).into())
     };
@@ -52,13 +52,14 @@ pub(super) fn notes(a: &Run, b: &Run) -> Vec<String> {
         ("steps_planned", "the runs are planned for different lengths: their schedules differ"),
     ];
     let found = differences::between(a, b);
-    let ended = [a, b].into_iter().filter_map(|run| {
+    let names = run_names(a, b);
+    let ended = [(a, names.a), (b, names.b)].into_iter().filter_map(|(run, name)| {
         let how = match run.info().status {
             Status::Complete => return None,
             Status::Diverged => "diverged",
             Status::Running | Status::Interrupted => "did not finish",
         };
-        Some(format!("{} {how}: its last numbers are not a result", run_name(run)))
+        Some(format!("{name} {how}: its last numbers are not a result"))
     });
     let differs = |key: &str| found.iter().any(|d| d.key == key);
     let noted = about.iter().filter(|(key, _)| differs(key)).map(|(_, note)| (*note).to_owned());

@@ -8,7 +8,7 @@ use crate::colour::Colour;
 use crate::material::{Material, RunMaterial};
 use crate::model::{Axis, Dash, Fill, Item, LegendEntry, Panel, Stroke};
 use crate::scale::{Range, Scale};
-use crate::style::{FAINT_INK, REFERENCE};
+use crate::style::{DIVERGED, FAINT_INK, MISSING, REFERENCE};
 use crate::ticks::number;
 
 /// Points of a curve.
@@ -86,8 +86,8 @@ impl Quantity {
     }
 }
 
-/// Wash behind the steps at which an arm is slowed.
-const HOLD: Colour = Colour::hex(0xF8F3E4);
+/// Wash behind the steps at which an arm is slowed, and the strip over it.
+const HOLD: (Colour, Colour) = (Colour::hex(0xF8F3E4), Colour::hex(0xC99A2E));
 
 /// The hold of each run as a wash; where a half is given, its long intervals as a hatched lane each.
 pub fn time_marks(runs: &[&RunMaterial], styles: &[ArmStyle], upper: Option<bool>) -> Vec<Item> {
@@ -98,7 +98,7 @@ pub fn time_marks(runs: &[&RunMaterial], styles: &[ArmStyle], upper: Option<bool
         label: String::new(),
     };
     let holds = runs.iter().filter_map(|r| r.series.hold);
-    let mut items: Vec<Item> = holds.map(|h| span(h.start, h.end, Fill::Wash(HOLD))).collect();
+    let mut items: Vec<Item> = holds.map(|h| span(h.start, h.end, Fill::Strip(HOLD.0, HOLD.1))).collect();
     for (lane, (run, style)) in runs.iter().zip(styles).enumerate() {
         let long = &run.series.long_intervals;
         let intervals = match upper {
@@ -111,18 +111,37 @@ pub fn time_marks(runs: &[&RunMaterial], styles: &[ArmStyle], upper: Option<bool
     items
 }
 
-/// Legend of [`time_marks`], as far as there are any.
-pub fn mark_legend(m: &Material, intervals: bool) -> Vec<LegendEntry> {
-    let mut entries = Vec::new();
-    if m.runs.iter().any(|r| r.series.hold.is_some()) {
-        entries.push(LegendEntry::patch("slowed: hold and ramp", HOLD));
-    }
-    let long = |r: &RunMaterial| {
-        let l = &r.series.long_intervals;
-        !(l.lower.is_empty() && l.upper.is_empty())
+/// Legend of the [`time_marks`] that are in a drawing's panels.
+pub fn mark_legend(panels: &[Panel]) -> Vec<LegendEntry> {
+    let any = |is: fn(Fill) -> bool| {
+        let mut items = panels.iter().flat_map(|p| &p.items);
+        items.any(|i| matches!(i, Item::Span { fill, .. } if is(*fill)))
     };
-    if intervals && m.runs.iter().any(long) {
+    let mut entries = Vec::new();
+    if any(|f| matches!(f, Fill::Strip(..))) {
+        entries.push(LegendEntry::strip("slowed: hold and ramp", HOLD.0, HOLD.1));
+    }
+    if any(|f| matches!(f, Fill::HatchLane(..))) {
         entries.push(LegendEntry::hatch("interval with growth above 1 in a head", FAINT_INK));
+    }
+    entries
+}
+
+/// Legend of the cells of a heat map that have no colour: what NaN and what an infinite value stand for there.
+pub fn grey_legend(panels: &[Panel], missing: &str, diverged: &str) -> Vec<LegendEntry> {
+    let cells = || {
+        let maps = panels.iter().flat_map(|p| &p.items).filter_map(|i| match i {
+            Item::Heatmap { values, .. } => Some(values.iter().flatten().copied()),
+            _ => None,
+        });
+        maps.flatten()
+    };
+    let mut entries = Vec::new();
+    if cells().any(f64::is_nan) {
+        entries.push(LegendEntry::patch(missing, MISSING));
+    }
+    if cells().any(f64::is_infinite) {
+        entries.push(LegendEntry::patch(diverged, DIVERGED));
     }
     entries
 }

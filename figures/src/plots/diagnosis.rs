@@ -82,7 +82,8 @@ fn one(m: &Material, run: &RunMaterial, style: ArmStyle, d: &Diagnosis) -> Drawi
         .extend(committed.map(|t| LegendEntry::patch(during("upper half commits", t), COMMITTED.1)));
     drawing.legend.extend(mature.map(|t| LegendEntry::patch(during("lower half matures", t), MATURE.1)));
     drawing.legend.push(LegendEntry::line("threshold", reference()));
-    drawing.legend.extend(mark_legend(m, false));
+    let marks = mark_legend(&drawing.panels);
+    drawing.legend.extend(marks);
     drawing
 }
 

@@ -42,7 +42,7 @@ pub fn draw(m: &Material) -> Vec<Drawing> {
             x_edges: (0..=layers).map(|l| l as f64 - 0.5).collect(),
             y_edges: (0..=e.shares.len()).map(|w| w as f64 - 0.5).collect(),
             values: e.shares.clone(),
-            print: layers <= 12,
+            print: (layers <= 12).then_some(2),
         });
         if layers > 1 {
             let label = "lower | upper".into();

@@ -16,8 +16,8 @@ pub fn draw(m: &Material) -> Vec<Drawing> {
     drawing.columns = 2;
     drawing.share_x = true;
     drawing.panel_height = 150.0;
-    drawing.legend = run_legend(m);
-    drawing.legend.extend(mark_legend(m, false));
     drawing.panels.extend(ENTROPY.panels(m, true));
+    drawing.legend = run_legend(m);
+    drawing.legend.extend(mark_legend(&drawing.panels));
     vec![drawing]
 }

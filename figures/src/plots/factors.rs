@@ -28,10 +28,10 @@ pub fn draw(m: &Material) -> Vec<Drawing> {
     drawing.columns = 2;
     drawing.share_x = true;
     drawing.panel_height = 84.0;
+    drawing.panels = ROWS.iter().enumerate().flat_map(|(k, row)| row.panels(m, k == 0)).collect();
     drawing.legend = run_legend(m);
-    drawing.legend.extend(mark_legend(m, true));
+    drawing.legend.extend(mark_legend(&drawing.panels));
     drawing.legend.push(LegendEntry::line("coherence c", Stroke::solid(REFERENCE, LINE)));
     drawing.legend.push(LegendEntry::line("its persistent part c₀", Stroke::solid(REFERENCE, THIN)));
-    drawing.panels = ROWS.iter().enumerate().flat_map(|(k, row)| row.panels(m, k == 0)).collect();
     vec![drawing]
 }

@@ -43,7 +43,8 @@ pub fn draw(m: &Material) -> Vec<Drawing> {
     drawing.legend.push(LegendEntry::line("its bound", bound));
     drawing.legend.push(LegendEntry::line("all growth, measured", total));
     drawing.legend.push(LegendEntry::line("all growth, predicted", predicted));
-    drawing.legend.extend(mark_legend(m, true));
+    let marks = mark_legend(&drawing.panels);
+    drawing.legend.extend(marks);
     vec![drawing]
 }
 

@@ -2,7 +2,7 @@
 
 use growthpath_analysis::read::{LEAD_LAGS, Lead};
 
-use super::common::columns_for;
+use super::common::{columns_for, grey_legend};
 use crate::colour::ColourMap;
 use crate::material::Material;
 use crate::model::{Axis, ColourScale, Drawing, Item, Panel};
@@ -26,12 +26,18 @@ fn or_plain(given_past: f64, plain: f64, lead: &Lead) -> f64 {
     if lead.signal == PAST { plain } else { given_past }
 }
 
-/// One drawing a run: signals by lag, over time and over heads.
+/// One drawing a run: signals by lag, over time and over heads. Signals and lags that the run is too short for are left
+/// out.
 pub fn draw(m: &Material) -> Vec<Drawing> {
-    m.runs.iter().filter(|r| !r.leads.is_empty()).map(|r| one(m, &r.name, &r.leads)).collect()
+    m.runs.iter().filter_map(|r| one(m, &r.name, &r.leads)).collect()
 }
 
-fn one(m: &Material, name: &str, leads: &[Lead]) -> Drawing {
+fn one(m: &Material, name: &str, leads: &[Lead]) -> Option<Drawing> {
+    let known = |l: &Lead| KINDS.iter().any(|k| (k.1)(l).is_finite());
+    let shown: Vec<u32> =
+        LEAD_LAGS.into_iter().filter(|k| leads.iter().any(|l| l.lag == *k && known(l))).collect();
+    let signals: Vec<&[Lead]> =
+        leads.chunks(LEAD_LAGS.len()).rev().filter(|of_signal| of_signal.iter().any(known)).collect();
     let mut drawing = Drawing::new(sentence(name, leads));
     drawing.subtitle = format!(
         "Rank correlation of each signal at a step with the log growth over the k steps after it, given the growth over the k steps before (past growth: as it is). First panel: over a head’s steps, median over heads; second: over the heads at a step, mean over steps; {}.",
@@ -40,8 +46,7 @@ fn one(m: &Material, name: &str, leads: &[Lead]) -> Drawing {
     drawing.columns = columns_for(KINDS.len(), 2);
     drawing.min_panel = 90.0;
     drawing.share_y = true;
-    let signals: Vec<&[Lead]> = leads.chunks(LEAD_LAGS.len()).rev().collect();
-    drawing.panel_height = (signals.len() as f64 * 15.0).clamp(60.0, 240.0);
+    drawing.panel_height = (signals.len() as f64 * 15.0).clamp(30.0, 240.0);
     drawing.colours = Some(ColourScale {
         label: "rank correlation".into(),
         map: ColourMap::Diverging,
@@ -51,19 +56,21 @@ fn one(m: &Material, name: &str, leads: &[Lead]) -> Drawing {
         discrete: None,
     });
     for (title, pick) in KINDS {
-        let lags = LEAD_LAGS.map(|k| format!("{k}")).to_vec();
+        let lags = shown.iter().map(u32::to_string).collect();
         let names = signals.iter().map(|s| s.first().map_or("", |l| l.signal).to_owned()).collect();
+        let row = |s: &&[Lead]| s.iter().filter(|l| shown.contains(&l.lag)).map(pick).collect();
         let mut panel =
             Panel::new(title, Axis::categories("k (steps ahead)", lags), Axis::categories("", names));
         panel.items.push(Item::Heatmap {
-            x_edges: (0..=LEAD_LAGS.len()).map(|i| i as f64 - 0.5).collect(),
+            x_edges: (0..=shown.len()).map(|i| i as f64 - 0.5).collect(),
             y_edges: (0..=signals.len()).map(|i| i as f64 - 0.5).collect(),
-            values: signals.iter().map(|s| s.iter().map(pick).collect()).collect(),
-            print: true,
+            values: signals.iter().map(row).collect(),
+            print: Some(2),
         });
         drawing.panels.push(panel);
     }
-    drawing
+    drawing.legend = grey_legend(&drawing.panels, "too few steps", "undefined");
+    (!signals.is_empty()).then_some(drawing)
 }
 
 /// The strongest signal beyond past growth.

@@ -63,8 +63,9 @@ pub fn draw(m: &Material) -> Vec<Drawing> {
         drawing.legend.push(LegendEntry::line("training", smoothed));
     }
     drawing.legend.push(LegendEntry::marker("validation", Marker::Circle, REFERENCE));
-    drawing.legend.extend(mark_legend(m, false));
     drawing.panels.push(panel);
+    let marks = mark_legend(&drawing.panels);
+    drawing.legend.extend(marks);
     vec![drawing]
 }
 

@@ -7,12 +7,13 @@ use super::common::{HALVES, columns_for, line, reference, step_axis};
 use crate::arms::ArmStyle;
 use crate::material::{Material, RunMaterial};
 use crate::model::{Axis, Dash, Drawing, Item, LegendEntry, Panel, Stroke};
+use crate::names::{Unnamed, names};
 use crate::scale::Scale;
 use crate::style::REFERENCE;
 
 /// The runs of one arm, in the order given.
 struct Arm<'m> {
-    name: &'m str,
+    name: String,
     style: ArmStyle,
     runs: Vec<&'m RunMaterial>,
 }
@@ -36,16 +37,31 @@ pub fn draw(m: &Material) -> Vec<Drawing> {
 fn arms(m: &Material) -> Vec<Arm<'_>> {
     let mut arms: Vec<Arm<'_>> = Vec::new();
     for (run, style) in m.runs.iter().zip(m.styles()) {
-        let name = match run.series.label.as_str() {
-            "" => run.name.as_str(),
-            label => label,
-        };
-        match arms.iter_mut().find(|a| a.name == name && a.style == style) {
+        let same = |a: &Arm<'_>| a.style == style && a.runs[0].series.label == run.series.label;
+        match arms.iter_mut().find(|a| same(a)) {
             Some(arm) => arm.runs.push(run),
-            None => arms.push(Arm { name, style, runs: vec![run] }),
+            None => arms.push(Arm { name: String::new(), style, runs: vec![run] }),
         }
     }
+    let of = |r: &&RunMaterial| (r.series.label.clone(), without_seed(&r.config));
+    let first: Vec<(String, Value)> = arms.iter().map(|a| of(&a.runs[0])).collect();
+    let unnamed = first.iter().zip(&arms).map(|((label, config), arm)| Unnamed {
+        label,
+        config,
+        dir: &arm.runs[0].dir,
+    });
+    let names = names(&unnamed.collect::<Vec<_>>());
+    arms.iter_mut().zip(names).for_each(|(arm, name)| arm.name = name);
     arms
+}
+
+/// A configuration that all seeds of an arm share.
+fn without_seed(config: &Value) -> Value {
+    let mut config = config.clone();
+    if let Some(map) = config.as_object_mut() {
+        map.remove("seed");
+    }
+    config
 }
 
 fn spreads(m: &Material, arms: &[Arm<'_>]) -> Drawing {
@@ -55,7 +71,7 @@ fn spreads(m: &Material, arms: &[Arm<'_>]) -> Drawing {
         m.steps_shown()
     );
     for arm in arms {
-        let mut panel = Panel::new(arm.name, step_axis(m), Axis::new("spread", Scale::Log));
+        let mut panel = Panel::new(&arm.name, step_axis(m), Axis::new("spread", Scale::Log));
         panel.note = count(arm.runs.len());
         for (_, upper) in HALVES {
             let family = family(&arm.runs, |r| half(r, upper));
@@ -88,7 +104,7 @@ fn losses(m: &Material, arms: &[Arm<'_>]) -> Drawing {
             .filter_map(|r| Some((*r, *first.runs.iter().find(|f| seed(f) == seed(r))?)))
             .collect();
         let mut panel =
-            Panel::new(arm.name, step_axis(m), Axis::new("difference (nat/token)", Scale::Linear));
+            Panel::new(&arm.name, step_axis(m), Axis::new("difference (nat/token)", Scale::Linear));
         panel.note = count(pairs.len());
         panel.items.push(Item::HLine { y: 0.0, label: String::new(), stroke: reference() });
         let family = family(&pairs, |(r, f)| {

@@ -1,6 +1,6 @@
 //! `spread-heatmap`: attention spread by layer and step, runs side by side on one colour scale.
 
-use super::common::{columns_for, divider, divider_ink, step_axis, step_cells};
+use super::common::{columns_for, divider, divider_ink, grey_legend, step_axis, step_cells};
 use super::diagnosis::times;
 use crate::colour::ColourMap;
 use crate::material::{Material, RunMaterial};
@@ -41,7 +41,7 @@ pub fn draw(m: &Material) -> Vec<Drawing> {
                 .iter()
                 .map(|row| order.iter().map(|&i| row.get(i).copied().unwrap_or(f64::NAN)).collect())
                 .collect(),
-            print: false,
+            print: None,
         });
         if run.series.layers > 1 {
             let y = divider(run.series.layers);
@@ -52,6 +52,7 @@ pub fn draw(m: &Material) -> Vec<Drawing> {
         panel.items.extend(marks(run));
         drawing.panels.push(panel);
     }
+    drawing.legend = grey_legend(&drawing.panels, "not recorded", "not finite");
     vec![drawing]
 }
 

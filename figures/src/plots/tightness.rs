@@ -27,12 +27,13 @@ pub fn draw(m: &Material) -> Vec<Drawing> {
     drawing.panel_height = 110.0;
     drawing.legend = run_legend(m);
     drawing.legend.push(LegendEntry::line("largest head", Stroke::solid(REFERENCE, THIN)));
-    drawing.legend.extend(mark_legend(m, true));
     for mut panel in TIGHT.panels(m, true) {
         panel.items.push(Item::HLine { y: 1.0, label: String::new(), stroke: Stroke::solid(INK, 1.1) });
         panel.y.range = Some((0.0, 1.05));
         drawing.panels.push(panel);
     }
     drawing.panels.extend(CHEAP.panels(m, false));
+    let marks = mark_legend(&drawing.panels);
+    drawing.legend.extend(marks);
     vec![drawing]
 }

@@ -15,7 +15,6 @@ pub fn draw(m: &Material) -> Vec<Drawing> {
     drawing.share_x = true;
     drawing.share_y = true;
     drawing.panel_height = if m.runs.len() > 2 { 92.0 } else { 130.0 };
-    drawing.legend = mark_legend(m, false);
     let layers = m.runs.iter().map(|r| r.series.layers).max().unwrap_or(0);
     drawing.colours = Some(ColourScale {
         label: "layer".into(),
@@ -38,5 +37,6 @@ pub fn draw(m: &Material) -> Vec<Drawing> {
             drawing.panels.push(panel);
         }
     }
+    drawing.legend = mark_legend(&drawing.panels);
     vec![drawing]
 }

@@ -42,7 +42,7 @@ pub(super) fn draw<DB: DrawingBackend>(
     x_edges: &[f64],
     y_edges: &[f64],
     values: &[Vec<f64>],
-    print: bool,
+    print: Option<usize>,
     colours: Option<&BarLayout<'_>>,
 ) -> Result<(), FigureError> {
     let Some(bar) = colours else { return Ok(()) };
@@ -58,7 +58,9 @@ pub(super) fn draw<DB: DrawingBackend>(
         let top_drawn = (top - 0.4).max(p.frame.top);
         let mut run: Option<(f64, f64, Colour)> = None;
         for (left, right, source) in &columns {
-            let colour = mean(row, source.clone(), bar).and_then(|v| bar.colour(v)).unwrap_or(style::MISSING);
+            let value = mean(row, source.clone(), bar).and_then(|v| bar.colour(v));
+            let diverged = row.get(source.start).is_some_and(|v| v.is_infinite());
+            let colour = value.unwrap_or(if diverged { style::DIVERGED } else { style::MISSING });
             run = match run {
                 Some((start, _, same)) if same == colour => Some((start, *right, same)),
                 Some((start, end, before)) => {
@@ -71,8 +73,8 @@ pub(super) fn draw<DB: DrawingBackend>(
         if let Some((left, right, colour)) = run {
             canvas.rect(Rect { left, top: top_drawn, right, bottom }, colour)?;
         }
-        if print {
-            print_cells(canvas, row, &columns, (top, bottom), bar)?;
+        if let Some(decimals) = print {
+            print_cells(canvas, row, &columns, (top, bottom), (decimals, bar))?;
         }
     }
     Ok(())
@@ -94,18 +96,13 @@ fn print_cells<DB: DrawingBackend>(
     row: &[f64],
     columns: &[(f64, f64, std::ops::Range<usize>)],
     (top, bottom): (f64, f64),
-    bar: &BarLayout<'_>,
+    (decimals, bar): (usize, &BarLayout<'_>),
 ) -> Result<(), FigureError> {
     let tallest = ((bottom - top) / 1.15).min(TICK);
     for (left, right, source) in columns {
         let Some(&value) = row.get(source.start).filter(|_| source.len() == 1) else { continue };
         let Some(fill) = bar.colour(value) else { continue };
-        let rounded = if value.abs() < 0.005 { 0.0 } else { value };
-        let label = if value.abs() < 10.0 {
-            format!("{rounded:.2}").replacen("0.", ".", 1).replace('-', "−")
-        } else {
-            ticks::number(value)
-        };
+        let label = printed(value, decimals);
         let size = tallest.min((right - left - 2.0) / text::width(&label, 1.0, false));
         if size < style::SMALLEST_TEXT {
             continue;
@@ -115,4 +112,33 @@ fn print_cells<DB: DrawingBackend>(
         canvas.text(&label, at, Font::new(size, ink), Anchor::Centre)?;
     }
     Ok(())
+}
+
+/// A cell's number: no sign on what is rounded to nothing, no zero before the point.
+fn printed(value: f64, decimals: usize) -> String {
+    if value.abs() >= 1e4 {
+        return ticks::number(value);
+    }
+    let rounded = if value.abs() < 0.5 * 10f64.powi(-(decimals as i32)) { 0.0 } else { value };
+    let text = format!("{rounded:.decimals$}").replace('-', "−");
+    match text.trim_start_matches('−').strip_prefix("0.") {
+        Some(_) => text.replacen("0.", ".", 1),
+        None => text,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::printed;
+
+    #[test]
+    fn cells_are_short_and_signed() {
+        assert_eq!(printed(0.123, 2), ".12");
+        assert_eq!(printed(-0.456, 2), "−.46");
+        assert_eq!(printed(-0.001, 2), ".00");
+        assert_eq!(printed(10.04, 1), "10.0");
+        assert_eq!(printed(2.380, 2), "2.38");
+        assert_eq!(printed(-0.4, 0), "0");
+        assert_eq!(printed(-7.6, 0), "−8");
+    }
 }

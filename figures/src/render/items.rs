@@ -27,11 +27,8 @@ pub(super) fn draw<DB: DrawingBackend>(
     colours: Option<&BarLayout<'_>>,
 ) -> Result<(), FigureError> {
     // Spans and bands first: none may veil the line of another arm.
-    for item in &p.panel.items {
-        if let Item::Span { from, to, fill, .. } = item {
-            draw_span(canvas, p, (*from, *to), *fill)?;
-        }
-    }
+    spans(canvas, p, |fill| if let Fill::Strip(wash, _) = fill { Some(Fill::Wash(wash)) } else { None })?;
+    spans(canvas, p, |fill| (!matches!(fill, Fill::Strip(..)) && !lane_over_bars(p, fill)).then_some(fill))?;
     for item in &p.panel.items {
         if let Item::Line { band, stroke, .. } = item {
             draw_band(canvas, p, band, stroke.colour)?;
@@ -74,7 +71,30 @@ pub(super) fn draw<DB: DrawingBackend>(
             }
         }
     }
+    // What another wash or a bar would hide goes over both.
+    spans(canvas, p, |fill| (matches!(fill, Fill::Strip(..)) || lane_over_bars(p, fill)).then_some(fill))?;
     draw_line_labels(canvas, p)
+}
+
+/// Bars stand on the foot of the panel, where the lanes are.
+fn lane_over_bars(p: &Placed<'_>, fill: Fill) -> bool {
+    matches!(fill, Fill::HatchLane(..)) && p.panel.items.iter().any(|i| matches!(i, Item::Bars { .. }))
+}
+
+/// Draws the spans for which there is something to draw now.
+fn spans<DB: DrawingBackend>(
+    canvas: &Canvas<'_, DB>,
+    p: &Placed<'_>,
+    now: impl Fn(Fill) -> Option<Fill>,
+) -> Result<(), FigureError> {
+    for item in &p.panel.items {
+        if let Item::Span { from, to, fill, .. } = item
+            && let Some(fill) = now(*fill)
+        {
+            draw_span(canvas, p, (*from, *to), fill)?;
+        }
+    }
+    Ok(())
 }
 
 fn line_height(p: &Placed<'_>, y: f64) -> Option<f64> {
@@ -225,10 +245,15 @@ fn draw_span<DB: DrawingBackend>(
     let whole = Rect { left, right, ..p.frame };
     match fill {
         Fill::Wash(colour) => canvas.rect(whole, colour),
+        Fill::Strip(_, colour) => canvas.rect(Rect { bottom: whole.top + style::STRIP, ..whole }, colour),
         Fill::Hatch(colour) => canvas.hatch(whole, colour),
         Fill::HatchLane(colour, lane) => {
             let bottom = p.frame.bottom - lane as f64 * LANE;
-            canvas.hatch(Rect { top: (bottom - LANE + 1.0).max(p.frame.top), bottom, ..whole }, colour)
+            let lane = Rect { top: (bottom - LANE + 1.0).max(p.frame.top), bottom, ..whole };
+            if lane_over_bars(p, fill) {
+                canvas.rect(lane, style::PAPER)?;
+            }
+            canvas.hatch(lane, colour)
         }
     }
 }

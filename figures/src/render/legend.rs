@@ -5,7 +5,7 @@ use plotters::prelude::DrawingBackend;
 use crate::canvas::{Anchor, Canvas, Font, Rect};
 use crate::error::FigureError;
 use crate::model::{LegendEntry, LegendKey};
-use crate::style::{self, MARGIN, TICK};
+use crate::style::{self, MARGIN, STRIP, TICK};
 use crate::text;
 
 const KEY: f64 = 24.0;
@@ -22,7 +22,7 @@ pub(super) struct LegendPlace<'f> {
 fn key_width(key: LegendKey) -> f64 {
     match key {
         LegendKey::Line(_) => KEY,
-        LegendKey::Patch(_) | LegendKey::Hatch(_) | LegendKey::Marker(..) => PATCH,
+        LegendKey::Patch(_) | LegendKey::Hatch(_) | LegendKey::Strip(..) | LegendKey::Marker(..) => PATCH,
     }
 }
 
@@ -57,6 +57,11 @@ pub(super) fn draw<DB: DrawingBackend>(
             LegendKey::Line(stroke) => canvas.polyline(&[(x, middle), (x + KEY, middle)], stroke)?,
             LegendKey::Patch(colour) => canvas.rect(patch(x, middle), colour)?,
             LegendKey::Hatch(colour) => canvas.hatch(patch(x, middle), colour)?,
+            LegendKey::Strip(wash, strip) => {
+                let whole = patch(x, middle);
+                canvas.rect(whole, wash)?;
+                canvas.rect(Rect { bottom: whole.top + STRIP, ..whole }, strip)?;
+            }
             LegendKey::Marker(marker, colour) => {
                 canvas.marker((x + PATCH / 2.0, middle), marker, colour, 4.0)?
             }

@@ -1,6 +1,7 @@
 //! The Frechet distance between normal distributions fitted to two sets of features.
 
-use faer::Mat;
+use faer::{Accum, Mat};
+use growthpath_kernels::gemm::gemm;
 
 use super::Features;
 
@@ -12,7 +13,8 @@ pub fn frechet_distance(a: &Features, b: &Features) -> f64 {
     let (m1, a) = centred(a);
     let (m2, b) = centred(b);
     let means: f64 = m1.iter().zip(&m2).map(|(x, y)| (x - y) * (x - y)).sum();
-    let cross = &a * b.transpose();
+    let mut cross = Mat::zeros(a.nrows(), b.nrows());
+    gemm(cross.as_mut(), Accum::Replace, a.as_ref(), b.transpose());
     // The singular values cannot fail to converge on finite features; features of a broken network are NaN throughout.
     let root: f64 = cross.singular_values().map_or(f64::NAN, |s| s.iter().sum());
     means + a.squared_norm_l2() + b.squared_norm_l2() - 2.0 * root

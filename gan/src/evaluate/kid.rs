@@ -1,6 +1,7 @@
 //! The kernel distance of two sets of features, with a standard error.
 
-use faer::Mat;
+use faer::{Accum, Mat};
+use growthpath_kernels::gemm::gemm;
 
 use super::Features;
 
@@ -42,7 +43,8 @@ pub fn kernel_distance(x: &Features, y: &Features) -> Kid {
 
 fn kernel(x: &Features, y: &Features) -> Mat<f64> {
     let d = x.ncols() as f64;
-    let dots = x * y.transpose();
+    let mut dots = Mat::zeros(x.nrows(), y.nrows());
+    gemm(dots.as_mut(), Accum::Replace, x.as_ref(), y.transpose());
     Mat::from_fn(x.nrows(), y.nrows(), |i, j| (dots[(i, j)] / d + 1.0).powi(3))
 }
 

@@ -7,6 +7,7 @@ use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor, bail};
 use faer::linalg::matmul::matmul;
 use faer::{Accum, MatMut, MatRef, Par};
+use growthpath_kernels::gemm::gemm;
 use rayon::prelude::*;
 
 use super::Window;
@@ -92,8 +93,15 @@ impl Plan {
     }
 }
 
-fn par(parallel: bool) -> Par {
-    if parallel { Par::rayon(0) } else { Par::Seq }
+/// `c = a b` or `c += a b`, on every thread or on this one.
+fn product<T: Element>(
+    c: MatMut<'_, T>,
+    accum: Accum,
+    a: MatRef<'_, T>,
+    b: MatRef<'_, T>,
+    parallel: bool,
+) {
+    if parallel { gemm(c, accum, a, b) } else { matmul(c, accum, a, b, T::one(), Par::Seq) }
 }
 
 /// `[n, co, plane]` as `[co, n * plane]`, for several small images.
@@ -126,12 +134,12 @@ fn forward_group<T: Element>(p: &Plan, images: &[T], weight: &[T], out: &mut [T]
         let columns = MatRef::from_row_major_slice(columns, k, width);
         if n == 1 {
             let out = MatMut::from_row_major_slice_mut(out, p.co, plane).subcols_mut(first, width);
-            matmul(out, Accum::Replace, w, columns, T::one(), par(parallel));
+            product(out, Accum::Replace, w, columns, parallel);
         } else {
-            let mut product = vec![T::zero(); p.co * width];
-            let target = MatMut::from_row_major_slice_mut(&mut product, p.co, width);
-            matmul(target, Accum::Replace, w, columns, T::one(), par(parallel));
-            separate(&product, out, p.co, plane);
+            let mut matrix = vec![T::zero(); p.co * width];
+            let target = MatMut::from_row_major_slice_mut(&mut matrix, p.co, width);
+            product(target, Accum::Replace, w, columns, parallel);
+            separate(&matrix, out, p.co, plane);
         }
     });
 }
@@ -156,7 +164,7 @@ fn input_gradient_group<T: Element>(p: &Plan, grad: &[T], weight: &[T], out: &mu
     if n == 1 && p.g.window.is_pointwise() {
         let grad = MatRef::from_row_major_slice(grad, p.co, plane);
         let out = MatMut::from_row_major_slice_mut(out, k, plane);
-        return matmul(out, Accum::Replace, wt, grad, T::one(), par(parallel));
+        return product(out, Accum::Replace, wt, grad, parallel);
     }
     let joined = if n > 1 { interleave(grad, p.co, plane) } else { Vec::new() };
     let grad = if n > 1 { &joined[..] } else { grad };
@@ -167,7 +175,7 @@ fn input_gradient_group<T: Element>(p: &Plan, grad: &[T], weight: &[T], out: &mu
         columns.resize(k * n * pixels, T::zero());
         let target = MatMut::from_row_major_slice_mut(&mut columns, k, n * pixels);
         let strip = grad.subcols(top * p.g.out_width, n * pixels);
-        matmul(target, Accum::Replace, wt, strip, T::one(), par(parallel));
+        product(target, Accum::Replace, wt, strip, parallel);
         for (i, image) in out.chunks_exact_mut(p.g.image()).enumerate() {
             col2im(&p.g, &columns, (top, rows), image, (n * pixels, i * pixels), parallel);
         }
@@ -196,7 +204,7 @@ fn weight_gradient_group<T: Element>(p: &Plan, images: &[T], grad: &[T], sum: &m
     p.patches(images, parallel, |columns, width, first| {
         let columns = MatRef::from_row_major_slice(columns, k, width).transpose();
         let sum = MatMut::from_row_major_slice_mut(sum, p.co, k);
-        matmul(sum, Accum::Add, grad.subcols(first, width), columns, T::one(), par(parallel));
+        product(sum, Accum::Add, grad.subcols(first, width), columns, parallel);
     });
 }
 

@@ -59,6 +59,9 @@ class Seen:
     """What was captured of one layer."""
 
     x: torch.Tensor | None = None
+    args: tuple = ()
+    kwargs: dict = field(default_factory=dict)
+    """How the attention module was called."""
     stream: torch.Tensor | None = None
     write: torch.Tensor | None = None
     after: torch.Tensor | None = None
@@ -92,6 +95,7 @@ class Capture:
 
         def enter(module, args, kwargs):
             if self.keep:
+                seen.args, seen.kwargs = args, dict(kwargs)
                 seen.x = first_tensor(args, kwargs, "hidden_states", "query", "x")
             watch = Watch(
                 lambda call, output: self._call(index, call, output),

@@ -65,8 +65,8 @@ def coverage(recorder: "Recorder") -> dict[str, Any]:
         "writes_recorded": recorder.counts["writes recorded"],
         "sequences_looked_at": "all" if recorder.sample is None else recorder.sample,
         "skipped_by_gradient_scaler": recorder.counts["skipped by the gradient scaler"],
-        "probes": "none" if recorder.prober is None else (recorder.prober.off or "on"),
-        "shares": "none" if recorder.prober is None else (recorder.prober.shares_off or "on"),
+        "probes": "none" if recorder.prober is None else recorder.prober.status,
+        "shares": "none" if recorder.prober is None else recorder.prober.shares,
         "problems": dict(recorder.problems),
     }
 

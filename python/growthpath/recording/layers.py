@@ -39,24 +39,28 @@ class Projection:
     def bias_parameter(self) -> torch.Tensor | None:
         return None if self.bias is None else getattr(self.module, self.bias, None)
 
-    def _heads(self, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
-        out = self.take(weight.t() if self.transposed else weight)
-        if bias is None:
-            return out
-        return torch.cat([out, self.take(bias.reshape(-1, 1))], -1)
-
     def values(self) -> torch.Tensor:
         """``[heads, head_dim, d]``, biases as a last column where there are any."""
-        bias = self.bias_parameter()
-        return self._heads(plain(self.parameter().detach()), None if bias is None else plain(bias.detach()))
+        parts = [part for part, _, _ in self.parts(gradients=False)]
+        return parts[0] if len(parts) == 1 else torch.cat(parts, -1)
 
-    def gradients(self) -> torch.Tensor | None:
-        """The same of the gradients; None where there are none. A parameter without gradient counts as zero."""
-        weight, bias = self.parameter(), self.bias_parameter()
-        if weight.grad is None and (bias is None or bias.grad is None):
-            return None
-        of = lambda p: plain((torch.zeros_like(p) if p.grad is None else p.grad).detach())
-        return self._heads(of(weight), None if bias is None else of(bias))
+    def parts(self, gradients: bool = True) -> list[tuple[torch.Tensor, torch.Tensor | None, bool]]:
+        """Weight and bias cut into heads, ``[heads, head_dim, d]`` and ``[heads, head_dim, 1]``: each with its gradient where
+        there is one, and whether they are copies made by gathering shards (views of the parameter otherwise)."""
+        out = []
+        for parameter in (self.parameter(), self.bias_parameter()):
+            if parameter is None:
+                continue
+            grad = parameter.grad if gradients else None
+            cut = lambda p: self.cut(plain(p.detach()))
+            out.append((cut(parameter), None if grad is None else cut(grad), hasattr(parameter, "full_tensor")))
+        return out
+
+    def cut(self, whole: torch.Tensor) -> torch.Tensor:
+        """A whole weight or bias cut into heads, a view of it."""
+        if whole.dim() == 1:
+            return self.take(whole.reshape(-1, 1))
+        return self.take(whole.t() if self.transposed else whole)
 
 
 @dataclass
@@ -80,6 +84,9 @@ class Layer:
     """Added to the norm's stored gain (Gemma: 1)."""
     qk_norm: str | None = None
     """Norm of queries and keys: ``head``, ``whole`` (all heads together), or none."""
+    query_norm: nn.Module | None = None
+    key_norm: nn.Module | None = None
+    """The modules that normalise them, where these have parameters to tell apart."""
     softcap: bool = False
 
     @property

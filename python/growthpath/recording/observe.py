@@ -112,9 +112,7 @@ class LayerObserver:
         self.owner.rounded |= call.query.dtype in (torch.bfloat16, torch.float16)
         if call.query.requires_grad:
             query = call.query
-            query.register_hook(
-                lambda g: self.owner.sums_of(self).add("sgs", attention.per_head(query.detach().float() * g.float()))
-            )
+            query.register_hook(lambda g: self.sums.add("sgs", attention.head_dots(query, g)))
         self.owner.saw.add(self.index)
         return output
 
@@ -137,13 +135,12 @@ class LayerObserver:
                 s, g = logits.detach().reshape(shape).float(), gradient.reshape(shape).float()
                 allowed = s > 0.5 * torch.finfo(logits.dtype).min
                 kept, g = s.masked_fill(~allowed, 0.0), g.masked_fill(~allowed, 0.0)
-                sums = Sums()
                 if sequences:
-                    sums, _ = attention.logit_sums(kept[:sequences], allowed[:sequences], shape[-1] == shape[-2])
+                    sums = attention.logit_sums(kept[:sequences], allowed[:sequences])
                     if sequences == shape[0]:
-                        sums.add("gs2", attention.per_head(g.square()))
-                sums.add("sgs", attention.per_head(kept * g))
-                self.add(sums)
+                        sums.totals["logits"][:, attention.TOTALS.index("gs2")] = attention.per_head(g.square())
+                    self.add(sums)
+                self.sums.add("sgs", attention.per_head(kept * g))
 
         if logits.requires_grad:
             logits.register_hook(add)
@@ -152,7 +149,7 @@ class LayerObserver:
         return output
 
     def add(self, sums: Sums) -> None:
-        self.owner.sums_of(self).merge(sums)
+        self.sums.merge(sums)
 
     def block_enter(self, module, args, kwargs):
         self.block_recording = self.counts(self.block_forwards)
@@ -197,10 +194,6 @@ class Observer:
         self.observers = [LayerObserver(self, i, l) for i, l in enumerate(layers)]
         self.handles: list = []
 
-    @staticmethod
-    def sums_of(observer: LayerObserver) -> Sums:
-        return observer.sums
-
     def install(self, root: torch.nn.Module) -> None:
         self.handles = [root.register_forward_pre_hook(self.root_enter)]
         for observer in self.observers:
@@ -215,9 +208,21 @@ class Observer:
         if torch.is_grad_enabled() and not in_backward():
             self.forwards += 1
 
-    def heads(self) -> Sums:
-        """Totals ``[layers, heads]``; a layer that lacks one (it was not seen) counts as undefined."""
-        return _stack([o.sums for o in self.observers], self.layers[0].heads)
+    def all(self) -> Sums:
+        """Everything seen, in one: ``logits`` and ``sgs`` with the layers in front (NaN for a layer that lacks one), and
+        each block's totals as ``block.LAYER`` and so on."""
+        out = Sums()
+        for kind in ("totals", "maxima"):
+            for name in ("logits", "sgs"):
+                each = [getattr(o.sums, kind).get(name) for o in self.observers]
+                found = next((v for v in each if v is not None), None)
+                if found is not None:
+                    nan = torch.full_like(found, torch.nan)
+                    getattr(out, kind)[name] = torch.stack([nan if v is None else v for v in each])
+        for at, o in enumerate(self.observers):
+            for name, value in o.stream_sums.totals.items():
+                out.totals[f"{name}.{at}"] = value
+        return out
 
     def reset(self) -> None:
         """Forget what was seen: the step did not happen."""
@@ -226,13 +231,3 @@ class Observer:
         self.forwards = 0
         self.saw.clear()
 
-
-def _stack(each: list[Sums], heads: int) -> Sums:
-    out = Sums()
-    for kind in ("totals", "maxima"):
-        names = sorted({n for s in each for n in getattr(s, kind)})
-        for name in names:
-            missing = torch.full((heads,), float("nan"), dtype=torch.float64)
-            values = [getattr(s, kind).get(name, missing).cpu() for s in each]
-            getattr(out, kind)[name] = torch.stack(values)
-    return out

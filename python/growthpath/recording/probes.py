@@ -10,6 +10,7 @@ import torch
 from .. import _native
 from .capture import Capture, Forward, default_forward, float32, losses, projections, quiet
 from .layers import Layer, Structure, plain
+from .measured import Measured
 
 MOST_HEADS = 400
 """Models with more heads are measured by layers and halves: a forward pass a head would take too long."""
@@ -45,7 +46,9 @@ class Prober:
         self.tokens = tokens
         self.forward = forward or default_forward
         self.off: str | None = None
-        """Why growth cannot be split and predicted; none where it can."""
+        """Why growth cannot be predicted from weights and moments; none where it can."""
+        self.measured = Measured()
+        """Splits growth all the same."""
         self.shares_off: str | None = None
         self.checked = False
         rotary = structure.rotary
@@ -87,6 +90,7 @@ class Prober:
             self.off = self._disagreement(capture)
             self.checked = True
         if self.off is not None:
+            self._measure(writer, step, capture, eta)
             return
         captured = [self._layer(l, s, eta[i]) for i, (l, s) in enumerate(zip(self.structure.layers, capture.seen))]
         if writer is None:
@@ -96,6 +100,30 @@ class Prober:
             for c in captured:
                 c["norm"] = None
         self.native.probe(writer, step, captured, writes)
+
+    def _measure(self, writer: Any, step: int, capture: Capture, eta: list[float]) -> None:
+        """Growth split by running the attention modules, and what their inputs say; nothing is predicted."""
+        if writer is None or self.measured.off is not None:
+            return
+        layers = self.structure.layers
+        with quiet(self.model):
+            done = self.measured.probe(writer, step, layers, capture.seen, eta)
+        if done:
+            self.native.basis(writer, step, [float32(s.x) for s in capture.seen])
+
+    @property
+    def status(self) -> str:
+        """For `coverage`: ``on``, or what is missing and why."""
+        if self.off is None:
+            return "on"
+        if self.measured.off is None:
+            return f"measured, not predicted: {self.off}"
+        return f"none: {self.off}; {self.measured.off}"
+
+    @property
+    def shares(self) -> str:
+        """The same of residual shares, which need predictions."""
+        return "on" if self.off is None and self.shares_off is None else self.shares_off or "none: growth is not predicted"
 
     def evaluation(self, writer: Any, step: int, each: np.ndarray, trained_tokens: int) -> None:
         n = len(each)

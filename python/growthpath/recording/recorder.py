@@ -102,7 +102,7 @@ class Recorder:
         self.loss: torch.Tensor | None = None
         self.scale, self.clip, self.norm = 1.0, 1.0, None
         self.tokens = 0
-        self.pending: list[tuple[weights.Step, weights.Step]] | None = None
+        self.weights = weights.Weights(self.layers)
         self.handles = [
             self.outer.register_forward_pre_hook(self._count_tokens, with_kwargs=True),
             self.optimizer.register_step_pre_hook(self._before_step),
@@ -223,7 +223,7 @@ class Recorder:
 
     def _forget(self) -> None:
         self.loss, self.norm, self.clip, self.tokens = None, None, 1.0, 0
-        self.pending = None
+        self.weights.forget()
 
     def _before_step(self, optimizer, args, kwargs) -> None:
         # A fused optimizer unscales by itself.
@@ -233,8 +233,7 @@ class Recorder:
             self.norm = self._global_norm() * unscale
         self.rates = self._rates()
         if self.observer is not None:
-            take = lambda side: weights.Step(side, unscale / self.clip)
-            self.pending = [(take(l.query), take(l.key)) for l in self.layers]
+            self.weights.before(unscale / self.clip)
 
     def _global_norm(self) -> float:
         grads = [p.grad for g in self.optimizer.param_groups for p in g["params"] if p.grad is not None]
@@ -283,10 +282,9 @@ class Recorder:
     def _observed(self) -> None:
         """Rows of `heads` and `writes` of this step."""
         observer = self.observer
-        if self.pending is None:
+        if self.weights.taken is None:
             return
-        finished = [(q.finish(), k.finish()) for q, k in self.pending]
-        if not any(q.has_gradient or k.has_gradient for q, k in self.pending) and not observer.saw:
+        if not self.weights.any_gradient and not observer.saw:
             raise RecorderError(
                 "nothing was recorded at this step: no forward pass of the model was seen, and W_Q and W_K have no gradients. "
                 "Pass the model that the loop calls (the compiled or wrapped one), and an optimizer over its parameters"
@@ -298,27 +296,25 @@ class Recorder:
                     "(flash_attn and other kernels: use attn_implementation='sdpa')",
                     layer.name,
                 )
-        device = next(self.model.parameters()).device
-        seen = ranks.reduce(observer.heads(), device)
-        world = ranks.world()
-        for name, power in (("sgs", 1), ("gs2", 2)):
-            if name in seen.totals:
-                seen.totals[name] = seen.totals[name] / (self.scale * world) ** power
-        columns = weights.columns(self.layers, finished)
-        scale = torch.tensor([[observer.scales.get(i, l.head_dim**-0.5)] for i, l in enumerate(self.layers)])
-        columns |= attention.columns(seen.totals, seen.maxima, scale.double())
-        columns |= {n: seen.totals[n] for n in ("sgs", "gs2") if n in seen.totals}
-        for i, layer in enumerate(self.layers):
-            if layer.qk_norm == "whole" or layer.softcap:
-                # (2.1) speaks of W_Q's head alone, or of logits without a cap.
-                columns["sgs"][i] = float("nan")
-        blocks = [ranks.reduce(o.stream_sums, device) if o.stream_sums else None for o in observer.observers]
+        columns = weights.columns(self.layers, self.weights.after())
+        seen = ranks.reduce(observer.all(), next(self.model.parameters()).device)
+        totals = {name: value.cpu().numpy() for name, value in seen.totals.items()}
+        scale = np.array([[observer.scales.get(i, l.head_dim**-0.5)] for i, l in enumerate(self.layers)])
+        unit = self.scale * ranks.world()
+        if "logits" in totals:
+            columns |= attention.columns(totals["logits"], seen.maxima["logits"].cpu().numpy(), scale)
+            columns["gs2"] = columns["gs2"] / unit**2
+        if "sgs" in totals:
+            columns["sgs"] = totals["sgs"] / unit
+            # (2.1) speaks of W_Q's head alone, or of logits without a cap.
+            unequal = [i for i, layer in enumerate(self.layers) if layer.qk_norm == "whole" or layer.softcap]
+            columns["sgs"][unequal] = np.nan
         self.rounded |= observer.rounded
         self.counts["layers seen"] += len(observer.saw)
         self.counts["steps recorded"] += 1
         if self.writer is not None:
             rows.head_rows(self, columns)
-            rows.write_rows(self, blocks)
+            rows.write_rows(self, totals)
 
     # -- between steps --------------------------------------------------------------------------------------------------
 
@@ -334,7 +330,7 @@ class Recorder:
             self.schedule.probed(self.step)
             self.eta = [0.0] * len(self.layers)
             if self.prober.off is not None:
-                self.problem(f"no growth accounting at probes: {self.prober.off}")
+                self.problem(f"growth accounting at probes: {self.prober.status}")
             elif self.prober.shares_off is not None:
                 self.problem(f"no shares of residual writes: {self.prober.shares_off}")
         due = self.schedule.reliance_due(self.step, last)

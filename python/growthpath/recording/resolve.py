@@ -66,11 +66,20 @@ def _separate(name: str, a: nn.Module) -> Layer:
         Projection(a.q_proj, q, head_dim, _rows(0, q, head_dim)),
         Projection(a.k_proj, k, head_dim, _rows(0, k, head_dim)),
     )
-    norm = next((getattr(a, n) for n in ("q_norm", "q_layernorm", "query_norm") if isinstance(getattr(a, n, None), nn.Module)), None)
-    if norm is not None and not isinstance(norm, nn.Identity):
-        weight = getattr(norm, "weight", None)
+    _qk_norm(layer, a)
+    if layer.query_norm is not None:
+        weight = getattr(layer.query_norm, "weight", None)
         layer.qk_norm = "whole" if weight is not None and weight.numel() == rows_q and q > 1 else "head"
     return layer
+
+
+def _qk_norm(layer: Layer, a: nn.Module) -> None:
+    """The norms of queries and keys, where there are any that do something."""
+    own = lambda *names: next((m for n in names if isinstance(m := getattr(a, n, None), nn.Module) and not isinstance(m, nn.Identity)), None)
+    layer.query_norm = own("q_norm", "q_layernorm", "query_norm", "query_layernorm")
+    layer.key_norm = own("k_norm", "k_layernorm", "key_norm", "key_layernorm")
+    if layer.query_norm is not None or layer.key_norm is not None:
+        layer.qk_norm = "head"
 
 
 def _fused(name: str, a: nn.Module, module: nn.Module, heads: int, kv_heads: int, head_dim: int, transposed=False) -> Layer:
@@ -127,8 +136,7 @@ def _attention(name: str, a: nn.Module) -> tuple[str, Layer] | None:
     if _is_linear(fused) and isinstance(getattr(a, "num_heads", None), int):
         width = fused.weight.shape[0] // 3 // a.num_heads
         layer = _fused(name, a, fused, a.num_heads, a.num_heads, width)
-        if not isinstance(getattr(a, "q_norm", None), (nn.Identity, type(None))):
-            layer.qk_norm = "head"
+        _qk_norm(layer, a)
         return "timm", layer
     if _is_linear(getattr(a, "q_proj", None)) and _is_linear(getattr(a, "k_proj", None)):
         return "Llama-like", _separate(name, a)

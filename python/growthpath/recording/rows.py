@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 
 from . import streams
 
@@ -32,12 +31,11 @@ def step_row(recorder: "Recorder", loss: float, seconds: float) -> None:
     )
 
 
-def head_rows(recorder: "Recorder", columns: dict[str, torch.Tensor]) -> None:
+def head_rows(recorder: "Recorder", columns: dict[str, np.ndarray]) -> None:
     """Rows of `heads`; columns ``[layers, heads]``."""
     count, heads = len(recorder.layers), recorder.structure.heads
     n = count * heads
-    flat = lambda v: np.ascontiguousarray(v.expand(count, heads).reshape(-1).numpy().astype(np.float32))
-    rows = {name: flat(value) for name, value in columns.items()}
+    rows = {name: value.astype(np.float32).reshape(n) for name, value in columns.items()}
     rows["lr"] = np.repeat(np.array(recorder.rates, np.float32), heads)
     rows["step"] = np.full(n, recorder.step, np.uint32)
     rows["layer"] = np.repeat(np.arange(count, dtype=np.uint16), heads)
@@ -45,12 +43,14 @@ def head_rows(recorder: "Recorder", columns: dict[str, torch.Tensor]) -> None:
     recorder.writer.append("heads", rows)
 
 
-def write_rows(recorder: "Recorder", blocks: list) -> None:
+def write_rows(recorder: "Recorder", totals: dict[str, np.ndarray]) -> None:
     """Rows of `writes`, from the totals of every block."""
-    if any(b is None for b in blocks):
+    layers = range(len(recorder.layers))
+    if any(f"block.{l}" not in totals for l in layers):
         recorder.problem("residual writes not seen: no block around attention is known, or its forward was not seen")
         return
-    rows = [r for b in blocks for r in streams.rows(b.totals)]
+    sums = lambda l: [totals[f"{name}.{l}"] for name in ("sum0", "sum1", "hidden_sum")]
+    rows = [r for l in layers for r in streams.rows(totals[f"block.{l}"], sums(l))]
     columns = {name: np.array([r[name] for r in rows], np.float32) for name in rows[0]}
     n = len(rows)
     columns["step"] = np.full(n, recorder.step, np.uint32)

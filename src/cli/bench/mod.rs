@@ -28,7 +28,7 @@ pub struct Args {
     #[arg(long, default_value_t = 10)]
     block: usize,
     /// Only train, in one mode, and print tokens a second: for pairing with another program
-    #[arg(long, value_name = "off|every")]
+    #[arg(long, value_name = "off|every", conflicts_with = "json")]
     only: Option<String>,
     /// Threads [default: all cores]
     #[arg(long, value_name = "N")]

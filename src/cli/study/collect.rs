@@ -61,7 +61,7 @@ fn draw(plan: &Plan, results: &Results, out: &Path) -> Result<()> {
     let figures = out.join("figures");
     report::draw_all(&material, &figures)?;
     report::write(&material, &out.join("report.html"))?;
-    let all = results.runs.iter().filter(|r| r.complete().is_some());
+    let all = results.runs.iter().filter(|r| r.complete().is_some() || r.ended == Ended::Diverged);
     let all: Vec<Run> = all.map(|r| Ok(open(r)?)).collect::<Result<_>>()?;
     report::draw_seeds(&all, &figures)
 }

@@ -16,6 +16,10 @@ use crate::train::Event;
 
 /// Every run of a plan, seed by seed, so that a study that is stopped has whole seeds.
 pub fn of(plan: &Plan, out: &Path) -> Result<Vec<StudyRun>> {
+    let seed = |f: &&String| *f == "--seed" || f.starts_with("--seed=");
+    if let Some(flag) = plan.flags.iter().chain(plan.arms.iter().flat_map(|a| &a.flags)).find(seed) {
+        return Err(Error::usage(format!("{flag} is no flag of a plan: it says in `seeds` which to train")));
+    }
     let mut jobs = Vec::new();
     let mut named: Vec<(&Arm, u64)> = Vec::new();
     for &seed in &plan.seeds {

@@ -9,6 +9,8 @@ use crate::tables::{number, wrapped};
 pub struct View {
     /// What it is.
     pub info: RunInfo,
+    /// Whether it says that it is being trained, and nobody does.
+    pub cut_off: bool,
     /// Its newest step.
     pub newest: StepRow,
     /// Mean time of the last steps.
@@ -38,8 +40,9 @@ fn range<'v>(values: impl IntoIterator<Item = &'v f64>) -> Option<(f64, f64)> {
     finite.fold(None, |r, v| Some(r.map_or((v, v), |(low, high): (f64, f64)| (low.min(v), high.max(v)))))
 }
 
-fn status(s: Status) -> &'static str {
-    match s {
+fn status(v: &View) -> &'static str {
+    match v.info.status {
+        Status::Running if v.cut_off => "cut off",
         Status::Running => "running",
         Status::Complete => "complete",
         Status::Diverged => "diverged",
@@ -53,12 +56,13 @@ fn head(v: &View) -> String {
     let percent = 100.0 * f64::from(done) / f64::from(planned.max(1));
     let left = f64::from(planned.saturating_sub(done)) * v.step_seconds;
     let left = match v.info.status {
+        _ if v.cut_off => String::new(),
         Status::Running if left > 90.0 => format!(", about {:.0} min left", left / 60.0),
         Status::Running => format!(", about {left:.0} s left"),
         _ => String::new(),
     };
     let label = if v.info.label.is_empty() { "run" } else { &v.info.label };
-    format!("{label}: step {done} of {planned} ({percent:.0} %), {}{left}", status(v.info.status))
+    format!("{label}: step {done} of {planned} ({percent:.0} %), {}{left}", status(v))
 }
 
 fn losses(v: &View) -> String {

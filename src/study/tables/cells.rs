@@ -1,6 +1,6 @@
 //! Cells that several tables share.
 
-use growthpath_analysis::arms::ArmMetric;
+use growthpath_analysis::arms::{ArmMetric, Unit};
 use growthpath_analysis::compare::{SeedMetric, SeedSummary};
 use growthpath_analysis::diagnosis::{Bracket, Interval};
 use growthpath_analysis::statistics::{ConfidenceInterval, Sign};
@@ -11,10 +11,10 @@ use crate::tables::number;
 pub fn estimate(mean: f64, interval: &ConfidenceInterval) -> String {
     if !mean.is_finite() {
         "-".to_owned()
-    } else if interval.low.is_finite() && interval.low.abs().max(interval.high.abs()) < 0.01 {
+    } else if interval.low.is_finite() && needed(mean, interval) > MOST_DECIMALS {
         format!("{} [{}, {}]", number(mean), number(interval.low), number(interval.high))
     } else if interval.low.is_finite() && interval.high.is_finite() {
-        let digits = digits(mean, interval);
+        let digits = needed(mean, interval).max(1) as usize;
         let show = |v: f64| match format!("{v:.digits$}") {
             // Rounded to nothing, a sign says nothing.
             zero if zero.starts_with('-') && !zero.contains(|c: char| ('1'..='9').contains(&c)) => {
@@ -28,16 +28,47 @@ pub fn estimate(mean: f64, interval: &ConfidenceInterval) -> String {
     }
 }
 
-/// Decimals with which an interval's width has two significant figures, between 1 and 5.
-fn digits(mean: f64, interval: &ConfidenceInterval) -> usize {
+/// Largest ratio of an interval's ends with which the mean of a positive quantity still says something.
+pub const RESOLVED: f64 = 100.0;
+
+/// Whether the interval of a ratio or of a positive quantity tells its size.
+pub fn resolved(interval: &ConfidenceInterval) -> bool {
+    interval.high <= RESOLVED * interval.low
+}
+
+/// What a cell says in place of an interval that these seeds do not give.
+pub fn unresolved(count: usize) -> String {
+    format!("not resolved at n = {count}")
+}
+
+/// A geometric mean; where its interval spans factors, too few seeds are behind it to say anything but that.
+pub fn geometric(mean: f64, interval: &ConfidenceInterval, count: usize) -> String {
+    let known = interval.low.is_finite() || interval.high.is_finite();
+    if known && mean.is_finite() && !resolved(interval) {
+        return format!("{} ({})", number(mean), unresolved(count));
+    }
+    estimate(mean, interval)
+}
+
+/// Decimals beyond which numbers are written with an exponent.
+const MOST_DECIMALS: i32 = 5;
+
+/// Decimals with which an interval's width has two significant figures.
+fn needed(mean: f64, interval: &ConfidenceInterval) -> i32 {
     let width = interval.high - interval.low;
     let scale = if width > 0.0 { width } else { mean.abs().max(1e-4) / 1e3 };
-    (1 - scale.log10().floor() as i32).clamp(1, 5) as usize
+    1 - scale.log10().floor() as i32
 }
 
 /// An arm's metric.
 pub fn metric(m: Option<&ArmMetric>) -> String {
-    m.map_or_else(|| "-".to_owned(), |m| estimate(m.mean, &m.interval))
+    m.map_or_else(
+        || "-".to_owned(),
+        |m| match m.unit {
+            Unit::Positive => geometric(m.mean, &m.interval, m.count),
+            Unit::Loss | Unit::Ln | Unit::One => estimate(m.mean, &m.interval),
+        },
+    )
 }
 
 /// A difference between arms.
@@ -102,7 +133,12 @@ mod tests {
         assert_eq!(estimate(6.1e-5, &i(6.0e-5, 6.2e-5)), "6.10e-5 [6.00e-5, 6.20e-5]");
         assert_eq!(estimate(2.5, &i(f64::NAN, f64::NAN)), "2.500");
         assert_eq!(estimate(f64::NAN, &i(f64::NAN, f64::NAN)), "-");
+        assert_eq!(estimate(2.18e-4, &i(-0.007_07, 0.007_51)), "0.000 [-0.007, 0.008]");
         assert_eq!(estimate(-0.0004, &i(-0.021, 0.0201)), "0.000 [-0.021, 0.020]");
+        assert_eq!(geometric(3.6e-3, &i(1e-9, 1.9e8), 2), "0.00360 (not resolved at n = 2)");
+        assert_eq!(geometric(2.0, &i(0.0, f64::INFINITY), 2), "2.000 (not resolved at n = 2)");
+        assert_eq!(geometric(2.0, &i(1.0, 4.0), 5), "2.0 [1.0, 4.0]");
+        assert_eq!(geometric(2.0, &i(f64::NAN, f64::NAN), 1), "2.000");
         assert_eq!(p(0.0004), "<0.001");
         assert_eq!(p(f64::NAN), "-");
         assert_eq!(share(Some(Interval { low: 0.2, high: f64::INFINITY })), ">= 20.0 %");

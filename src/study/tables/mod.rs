@@ -62,7 +62,18 @@ pub fn all(results: &Results) -> Vec<Table> {
         pairs::details(results),
         runs::runs(results),
     ];
-    tables.into_iter().filter(|t| !t.rows.is_empty()).collect()
+    tables.into_iter().filter(|t| !t.rows.is_empty()).map(explained).collect()
+}
+
+/// A table with a word on cells that are not resolved.
+fn explained(mut t: Table) -> Table {
+    if t.rows.iter().flatten().any(|c| c.contains("not resolved")) {
+        t.notes.push(format!(
+            "Not resolved: the interval spans more than a factor of {}, so that these seeds do not tell the size.",
+            cells::RESOLVED
+        ));
+    }
+    t
 }
 
 /// The tables that answer first, for a terminal.

@@ -1,7 +1,7 @@
 //! Tables of arm against arm.
 
 use growthpath_analysis::compare::SeedMetric;
-use growthpath_analysis::statistics::SignFlip;
+use growthpath_analysis::statistics::{ConfidenceInterval, SignFlip};
 
 use super::{Table, cells};
 use crate::study::results::{PairResult, Results};
@@ -96,7 +96,11 @@ fn ratio(m: Option<&SeedMetric>) -> String {
     if cells::reading(m) == "noise" {
         return "noise".to_owned();
     }
-    format!("{:.2}x [{:.2}, {:.2}]", m.estimate.mean.exp(), m.interval.low.exp(), m.interval.high.exp())
+    let factors = ConfidenceInterval { low: m.interval.low.exp(), high: m.interval.high.exp() };
+    if !cells::resolved(&factors) {
+        return cells::unresolved(m.estimate.count);
+    }
+    format!("{:.2}x [{:.2}, {:.2}]", m.estimate.mean.exp(), factors.low, factors.high)
 }
 
 /// The gap in growth by measured part and by lever, both halves.

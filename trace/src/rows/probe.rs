@@ -27,7 +27,7 @@ table! {
         opt gamma_k: f64 ["ln"] "Part of the growth that the key weights made (3.1).";
         opt gamma_f: f64 ["ln"] "Part of the growth that the features made (3.1).";
         opt cos_theta: f64 ["1"] "Cosine between the row-centred logits at the interval's ends: turning (3.2).";
-        num a_hat: f64 ["1"] "Spread predicted from weights and moments (4.1).";
+        opt a_hat: f64 ["1"] "Spread predicted from weights and moments (4.1); undefined where logits are not bilinear.";
         opt a_hat_prev: f64 ["1"] "Predicted spread at the probe before.";
         opt gamma_q_hat: f64 ["ln"] "Predicted part of the query weights (4.2).";
         opt gamma_k_hat: f64 ["ln"] "Predicted part of the key weights (4.2).";

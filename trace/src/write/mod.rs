@@ -18,7 +18,7 @@ use crate::disk;
 use crate::error::{Error, Result};
 use crate::info::{RUN_FILE, RunInfo, SCHEMA_VERSION, Status, fresh_id, unix_now};
 use crate::lock::RunLock;
-use crate::manifest::{MANIFEST_FILE, Manifest};
+use crate::manifest::{MANIFEST_FILE, Manifest, strays};
 use crate::rows::{Key, Row, show_key};
 use crate::table::{Keep, Table};
 use buffers::Buffers;
@@ -233,7 +233,8 @@ impl RunWriter {
         self.check()
     }
 
-    /// Flushes, ends the background thread and writes the status and the time into `run.json`.
+    /// Flushes, ends the background thread, removes temporary files that are still there, and writes the status and the
+    /// time into `run.json`.
     ///
     /// # Errors
     ///
@@ -241,6 +242,8 @@ impl RunWriter {
     pub fn finish(mut self, status: Status) -> Result<RunInfo> {
         self.flush()?;
         self.worker.end();
+        self.still_ours()?;
+        sweep(&self.dir);
         self.update_info(|info| {
             info.status = status;
             info.finished_unix = Some(unix_now());
@@ -288,6 +291,16 @@ impl Drop for RunWriter {
             self.worker.store(std::mem::take(&mut self.buffers));
         }
         self.worker.end();
+    }
+}
+
+/// Removes temporary files whose own removal failed. Nobody goes on with a complete run, so this is the last that can be
+/// done about them; `verify` names those that resist.
+fn sweep(dir: &Path) {
+    let left = Manifest::read(dir).and_then(|m| strays(dir, &m)).unwrap_or_default();
+    let temporary = |p: &&PathBuf| p.file_name().and_then(|n| n.to_str()).is_some_and(disk::is_temporary);
+    for path in left.iter().filter(temporary) {
+        let _ = disk::remove(path);
     }
 }
 
