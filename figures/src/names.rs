@@ -22,8 +22,8 @@ pub struct Unnamed<'a> {
 const SAID: [(&str, &str); 12] = [
     ("intervention.target", "{} slowed"),
     ("intervention.multiplier", "×{}"),
-    ("intervention.hold.fraction", "hold {}"),
-    ("intervention.hold.adaptive.threshold", "hold adaptive {}"),
+    ("intervention.hold", "hold {}"),
+    ("intervention.hold.adaptive.threshold", "settled above {}"),
     ("intervention.ramp", "ramp {}"),
     ("schedule.lr", "lr {}"),
     ("steps", "{} steps"),
@@ -33,9 +33,6 @@ const SAID: [(&str, &str); 12] = [
     ("data.train", "{}"),
     ("seed", "seed {}"),
 ];
-
-/// Parts of training, which are said in percent.
-const PERCENT: [&str; 2] = ["intervention.hold.fraction", "intervention.ramp"];
 
 /// Settings that say nothing of what was trained, or follow from others.
 const UNSAID: [&str; 4] = ["probe.", "eval_", "checkpoint_", "intervention.hold.adaptive.probes"];
@@ -107,18 +104,27 @@ fn by_weight(settings: &[BTreeMap<String, String>]) -> Vec<String> {
     keys
 }
 
+/// A part of training, with two decimals of a percent at most.
+fn percent(fraction: &Value) -> String {
+    format!("{} %", (1e4 * fraction.as_f64().unwrap_or(f64::NAN)).round() / 100.0)
+}
+
 /// Settings by dotted key, as they are said.
 fn settings(config: &Value) -> BTreeMap<String, String> {
     fn flatten(at: &str, value: &Value, out: &mut BTreeMap<String, String>) {
         match value {
+            Value::Object(map) if at == "intervention.hold" => {
+                let word = map.get("fraction").map_or("adaptive".to_owned(), percent);
+                out.insert(at.to_owned(), word);
+                if let Some(adaptive) = map.get("adaptive") {
+                    flatten("intervention.hold.adaptive", adaptive, out);
+                }
+            }
             Value::Object(map) => map.iter().for_each(|(k, v)| {
                 flatten(&if at.is_empty() { k.clone() } else { format!("{at}.{k}") }, v, out);
             }),
             _ if UNSAID.iter().any(|u| at.starts_with(u)) => {}
-            Value::Number(n) if PERCENT.contains(&at) => {
-                let percent = 100.0 * n.as_f64().unwrap_or(f64::NAN);
-                drop(out.insert(at.to_owned(), format!("{} %", (100.0 * percent).round() / 100.0)));
-            }
+            Value::Number(_) if at == "intervention.ramp" => drop(out.insert(at.to_owned(), percent(value))),
             Value::String(s) => drop(out.insert(at.to_owned(), s.rsplit('/').next().unwrap_or(s).to_owned())),
             Value::Null => {}
             other => drop(out.insert(at.to_owned(), other.to_string())),
@@ -173,12 +179,7 @@ mod tests {
         ]);
         assert_eq!(
             got,
-            [
-                "s (×0.25, hold 4 %)",
-                "s (×0.5, hold 4 %)",
-                "s (×0.5, hold 12.5 %)",
-                "s (×0.5, hold adaptive 0.9)"
-            ]
+            ["s (×0.25, hold 4 %)", "s (×0.5, hold 4 %)", "s (×0.5, hold 12.5 %)", "s (×0.5, hold adaptive)"]
         );
         let seeds = named(&[("s", slow(0.5, f(0.04), 1), "a"), ("s", slow(0.5, f(0.04), 2), "b")]);
         assert_eq!(seeds, ["s (seed 1)", "s (seed 2)"]);

@@ -1,7 +1,7 @@
 // FFN activations, plain act(up) and gated act(gate) * up, with the hidden layer's energy and column sums.
 #include "common.cuh"
 
-enum { GELU = 1, RELU = 2, RELU2 = 3, SILU = 4, IDENTITY = 5 }; // as activation/gpu.rs passes them
+enum { GELU = 1, RELU = 2, RELU2 = 3, SILU = 4, IDENTITY = 5 }; // the codes of ../src/activation/forms.rs
 
 template <class T>
 __device__ __forceinline__ float sigmoid(float x) {

@@ -7,7 +7,7 @@ use growthpath_trace::{LONGEST_LABEL, Run, shown_path};
 
 use super::device::{DeviceArg, pick};
 use super::progress::{Progress, note};
-use super::train_args::{TrainArgs, data_source, tokenizer};
+use super::train_args::{TrainArgs, tokenizer};
 use super::words::shell;
 use super::{given, output};
 use crate::data::{Dataset, Stage};
@@ -75,7 +75,7 @@ pub fn load_data(config: &mut TrainConfig, quiet: bool) -> Result<Dataset> {
         }
     };
     let spec = tokenizer(&config.tokenizer)?;
-    let data = Dataset::load(&data_source(&config.data), &spec, config.model.context, &mut on)?;
+    let data = Dataset::load(&config.data, &spec, config.model.context, &mut on)?;
     let entries = data.info().vocab_size;
     if let Some(init) = config.init.as_ref().filter(|i| entries > i.vocab) {
         return Err(Error::usage(format!(
@@ -173,6 +173,11 @@ pub fn run(args: &Args) -> Result<()> {
     let from = if args.resume { Some(Resume::of(&args.out)?) } else { None };
     let device = pick(args.device, &config)?;
     if !matches!(device, Device::Cpu) {
+        if args.train.spectra_every.is_some_and(|n| n > 0) {
+            return Err(Error::usage(
+                "--spectra-every has no effect here: a GPU would have to stop for the weights; leave it out, or train with --device cpu",
+            ));
+        }
         // run.json says what is recorded, and a device records no spectra: it would have to be waited for.
         config.spectra_every = 0;
     }

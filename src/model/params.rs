@@ -51,7 +51,7 @@ pub enum Role {
     /// Its bias `[d]`.
     FinalNormBias,
     /// Untied output projection `[V, d]`.
-    Head,
+    LmHead,
 }
 
 /// One parameter's description.
@@ -123,7 +123,7 @@ pub fn specs(config: &ModelConfig) -> Vec<Spec> {
         push(Role::FinalNormBias, None, &[d]);
     }
     if !config.tied {
-        push(Role::Head, None, &[v, d]);
+        push(Role::LmHead, None, &[v, d]);
     }
     out
 }
@@ -133,7 +133,7 @@ pub fn count(config: &ModelConfig) -> (usize, usize) {
     let all = specs(config);
     let size = |s: &Spec| s.shape.iter().product::<usize>();
     let embeddings =
-        |s: &&Spec| matches!(s.role, Role::TokenEmbedding | Role::PositionEmbedding | Role::Head);
+        |s: &&Spec| matches!(s.role, Role::TokenEmbedding | Role::PositionEmbedding | Role::LmHead);
     (all.iter().map(size).sum(), all.iter().filter(|s| !embeddings(s)).map(size).sum())
 }
 

@@ -1,7 +1,7 @@
 //! The answer in sentences: one an arm, one a pair, one about looking back.
 
 use growthpath_analysis::compare::{Comparison, GroupComparison};
-use growthpath_analysis::diagnosis::Verdict;
+use growthpath_analysis::diagnosis::{Diagnosis, Verdict};
 use growthpath_analysis::read::LayerSplit;
 use growthpath_analysis::statistics::Sign;
 use growthpath_figures::{Material, RunMaterial};
@@ -60,7 +60,7 @@ pub fn lines(run: &RunMaterial) -> Vec<String> {
         if let Some(first) = sentence.get(..1).map(str::to_uppercase) {
             sentence.replace_range(..1, &first);
         }
-        lines.push(sentence + ".");
+        lines.push(sentence + "." + &robustness(d));
     } else if qk_norm(run) {
         lines.push("Its logits are not bilinear in W_Q and W_K: no probes are taken.".into());
     }
@@ -83,6 +83,15 @@ pub fn lines(run: &RunMaterial) -> Vec<String> {
         lines.push(format!("Final validation loss {:.4}{error} nat/token.", a.val_loss));
     }
     lines
+}
+
+/// How many of the neighbouring thresholds and lags say the same, where not all do.
+fn robustness(d: &Diagnosis) -> String {
+    let (all, same) = (d.sensitivity.len(), d.sensitivity.iter().filter(|s| s.verdict == d.verdict).count());
+    match same < all {
+        true => format!(" With thresholds and lag halved or doubled, {same} of {all} settings say the same."),
+        false => String::new(),
+    }
 }
 
 /// What would have held each run's upper half back.

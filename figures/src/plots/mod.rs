@@ -48,7 +48,7 @@ pub const FIGURES: &[Figure] = &[
     Figure { name: "shapley", about: "from one arm's growth to another's, lever by lever: a waterfall", needs: Needs::Pair, draw: shapley::draw },
     Figure { name: "diagnosis", about: "when the upper half committed and when the lower half settled", needs: Needs::Verdict, draw: diagnosis::draw },
     Figure { name: "ablation", about: "what the loss loses without the attention of a layer or a half, with intervals", needs: Needs::Reliance, draw: ablation::draw },
-    Figure { name: "sensitivity", about: "final loss and prematurity by multiplier and hold, over slowed runs", needs: Needs::Settings, draw: sensitivity::draw },
+    Figure { name: "sensitivity", about: "final loss and spread of the upper half by multiplier and hold, over slowed runs", needs: Needs::Settings, draw: sensitivity::draw },
     Figure { name: "entropy", about: "normalised attention entropy of the two halves over steps", needs: Needs::Heads, draw: entropy::draw },
     Figure { name: "factors", about: "step size, residual energy, coherence and scale of the weight path over steps", needs: Needs::Intervals, draw: factors::draw },
     Figure { name: "energy-shares", about: "which upstream writes each layer's attention grows on", needs: Needs::Intervals, draw: energy_shares::draw },

@@ -129,7 +129,8 @@ fn faulty_copies_and_parts_are_refused() {
         ("fault_none", 240_000, "dynamic shared memory, not 240000"),
     ] {
         let mut out = vec![0f32; 320];
-        let error = run(kernel, shared, Schedule::Forward, &[(&input).into(), (&mut out).into()]).expect_err(kernel);
+        let error =
+            run(kernel, shared, Schedule::Forward, &[(&input).into(), (&mut out).into()]).expect_err(kernel);
         assert!(error.contains(says), "{kernel}: {error}");
     }
 }

@@ -97,8 +97,17 @@ impl Gpu {
         let mut profile = inner.profile.lock();
         let mark = profile.before(inner.stream)?;
         // SAFETY: the function belongs to a loaded module; the arguments are the caller's promise.
-        unsafe { driver::launch_kernel(function, (x, y, z), (tx, ty, 1), grid.shared as u32, inner.stream, &mut pointers) }
-            .map_err(|e| failed(format!("launching {kernel}"), e))?;
+        unsafe {
+            driver::launch_kernel(
+                function,
+                (x, y, z),
+                (tx, ty, 1),
+                grid.shared as u32,
+                inner.stream,
+                &mut pointers,
+            )
+        }
+        .map_err(|e| failed(format!("launching {kernel}"), e))?;
         profile.after(kernel, mark, inner.stream)
     }
 }

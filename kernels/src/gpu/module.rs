@@ -40,7 +40,9 @@ fn file_of(kernel: &str) -> &'static str {
         ("slice", "optimizer"),
     ];
     if kernel.ends_with("_bf16") {
-        for (family, file) in [("attention_fwd", "attention_fwd_tensor"), ("attention_bwd", "attention_bwd_tensor")] {
+        for (family, file) in
+            [("attention_fwd", "attention_fwd_tensor"), ("attention_bwd", "attention_bwd_tensor")]
+        {
             if kernel.starts_with(family) {
                 return file;
             }

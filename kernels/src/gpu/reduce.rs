@@ -108,7 +108,13 @@ pub fn column_sums(x: Slice<'_>, columns: usize, partials: Slice<'_>) -> Result<
     let kernel = format!("column_sum_{}", x.elem().suffix());
     let args = [x.into(), partials.into(), int(OP, rows)?.into(), int(OP, columns)?.into()];
     // SAFETY: lengths checked above.
-    unsafe { x.gpu().launch(&kernel, Grid::new([columns.div_ceil(columns_a_block(columns)), blocks, 1], 128), &args) }
+    unsafe {
+        x.gpu().launch(
+            &kernel,
+            Grid::new([columns.div_ceil(columns_a_block(columns)), blocks, 1], 128),
+            &args,
+        )
+    }
 }
 
 /// Number of partial rows of `width` floats each.
@@ -134,7 +140,9 @@ pub fn bias_add(x: Slice<'_>, bias: Slice<'_>) -> Result<()> {
     let kernel = format!("bias_add_{}", x.elem().suffix());
     let args = [x.into(), bias.into(), int(OP, rows)?.into(), int(OP, columns)?.into()];
     // SAFETY: lengths checked above.
-    unsafe { gpu.launch(&kernel, Grid::new([columns.div_ceil(columns_a_block(columns)), blocks, 1], 128), &args) }
+    unsafe {
+        gpu.launch(&kernel, Grid::new([columns.div_ceil(columns_a_block(columns)), blocks, 1], 128), &args)
+    }
 }
 
 /// `to = from`, rounded to bf16.

@@ -2,9 +2,9 @@
 
 use growthpath_emu::{Arg, Schedule};
 
-use crate::accumulators::backward as partial_row;
 use crate::case::*;
 use crate::support::*;
+use growthpath_statistics::logits::backward as partial_row;
 
 /// Sum and sum of sizes along a product that ends in one gradient element.
 #[derive(Clone, Copy, Default)]

@@ -2,9 +2,9 @@
 
 use growthpath_emu::{Arg, Schedule};
 
-use crate::accumulators::forward as row;
 use crate::support::*;
 use crate::tiles::{Tiles, tiles};
+use growthpath_statistics::logits::forward as row;
 
 #[derive(Debug)]
 pub struct Case {

@@ -1,8 +1,5 @@
 //! Causal attention, both directions, against float64 with the T x T matrices written out.
 
-#[path = "../../../src/attention/accumulators.rs"]
-#[allow(dead_code)]
-mod accumulators;
 mod backward;
 mod case;
 mod forward;
@@ -11,11 +8,11 @@ mod support;
 #[path = "../../../src/attention/tiles.rs"]
 mod tiles;
 
-use accumulators::forward as row;
 use backward::check_backward;
 use case::*;
 use forward::check_forward;
 use growthpath_emu::{Arg, Bf16, Launch, Schedule};
+use growthpath_statistics::logits::forward as row;
 use proptest::prelude::*;
 use support::*;
 

@@ -66,8 +66,7 @@ impl Partials {
         let bias_rows = reduce::column_partials(gpu, n);
         let hidden_rows = bias_rows;
         let chunk = chunk(c, n, storage);
-        let head_rows =
-            cross_entropy::gpu::partial_rows(gpu, storage, chunk, padded_vocabulary(c.vocab));
+        let head_rows = cross_entropy::gpu::partial_rows(gpu, storage, chunk, padded_vocabulary(c.vocab));
         let qk_width = if c.qk_norm { 2 * c.head_dim() } else { 0 };
         let tiles = attention::partials(shape, storage);
         Ok(Self {
