@@ -2,9 +2,9 @@
 
 use growthpath_emu::Schedule;
 
-use growthpath_statistics::logits::forward as row;
 use crate::case::*;
 use crate::support::*;
+use growthpath_statistics::logits::forward as row;
 
 /// The numbers that have a float64 form here. A further one is held against the CPU's by `check-device`, which
 /// `scripts/cuda-train-check.sh` runs on this emulator.
@@ -28,7 +28,7 @@ const REFERENCED: [usize; 14] = [
 pub fn check_forward<S: Storage>(c: &Case, schedule: Schedule) {
     let x = inputs::<S>(c, 1);
     let f = forward(c, &x, schedule);
-    let tiles = c.seq.div_ceil(rows::<S>(c.dh));
+    let tiles = c.seq.div_ceil(cut::<S>(c.dh).rows);
     let stats = reduce(&f.stats, c.heads * c.batch, tiles, row::COUNT, row::MAXIMA);
     let width = c.heads * c.dh;
     let t = c.seq as f64;
