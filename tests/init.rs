@@ -103,7 +103,11 @@ fn what_does_not_fit_is_named() {
     refused(1, "hf download openai-community/gpt2 --local-dir DIR", &["--init", "gpt2"]);
     refused(1, "no such checkpoint folder", &["--init", d.path().join("nothing").to_str().unwrap()]);
     let merged = checkpoint(d.path(), "gpt", &["--tokenizer", "bpe:300"]);
-    refused(2, "trained on another one: token", &["--init", merged.to_str().unwrap(), "--tokenizer", "bytes"]);
+    refused(
+        2,
+        "trained on another one: token",
+        &["--init", merged.to_str().unwrap(), "--tokenizer", "bytes"],
+    );
     edit_config(&from, |c| c["tie_word_embeddings"] = false.into());
     refused(1, "lm_head.weight", &["--init", init]);
     edit_config(&from, |c| {

@@ -64,7 +64,9 @@ impl Init {
     /// # Errors
     /// The first token that differs.
     pub fn same_tokenizer(&self, data: &Dataset) -> Result<()> {
-        let Some(own) = self.tokenizer().and_then(|path| Tokenizer::from_file(&path).ok()) else { return Ok(()) };
+        let Some(own) = self.tokenizer().and_then(|path| Tokenizer::from_file(&path).ok()) else {
+            return Ok(());
+        };
         let given = data.tokenizer();
         if own.fingerprint()? == given.fingerprint()? {
             return Ok(());
@@ -74,7 +76,9 @@ impl Init {
         // Cut again from the text: the stretch may begin or end within a word.
         let text = given.decode(&ids)?;
         let (ours, theirs) = (given.encode(&text)?, own.encode(&text)?);
-        let Some(at) = (0..ours.len().max(theirs.len())).find(|i| ours.get(*i) != theirs.get(*i)) else { return Ok(()) };
+        let Some(at) = (0..ours.len().max(theirs.len())).find(|i| ours.get(*i) != theirs.get(*i)) else {
+            return Ok(());
+        };
         let shown = |ids: &[u32]| ids.get(at).map_or("the end".into(), |id| format!("id {id}"));
         Err(Error::usage(format!(
             "--tokenizer {}: the weights of {} were trained on another one: token {at} of the held-out text is {} here and {} there; \
