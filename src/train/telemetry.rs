@@ -4,7 +4,7 @@ use growthpath_analysis::increment::Increment;
 use growthpath_kernels::optimizer::HeadUpdateStats;
 use growthpath_trace::{HeadRow, WriteRow};
 
-use crate::model::params::slot;
+use crate::model::params::{Side, slot};
 use crate::model::{LayerStats, ModelConfig, StepStats};
 
 /// Rows of `heads` for one step, in (layer, head) order; `qk_lr` is each layer's effective learning rate of W_Q, W_K;
@@ -20,7 +20,7 @@ pub fn head_rows(
     for (l, (m, grads)) in stats.layers.iter().zip(&stats.logit_grads).enumerate() {
         let lr = qk_lr[l];
         for (h, (s, g)) in m.logits.iter().zip(grads).enumerate() {
-            let (q, k) = (&stats.slots[slot(config, l, h, false)], &stats.slots[slot(config, l, h, true)]);
+            let [q, k] = [Side::Query, Side::Key].map(|side| &stats.slots[slot(config, l, h, side)]);
             let dm = increments.get(rows.len());
             let mut row = HeadRow {
                 step,

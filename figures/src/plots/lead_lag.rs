@@ -19,7 +19,8 @@ const KINDS: [Kind; 2] = [
 /// Name of the rival signal, which is not corrected for itself.
 const PAST: &str = "past growth";
 
-/// Steps below which a correlation over them is not worth a headline: chance alone gives 0.36 once in twenty.
+/// Steps below which a correlation over them is not worth a headline: chance alone gives 0.36 once in twenty. What is
+/// given the past needs as many steps more as the past is long.
 const ENOUGH: usize = 30;
 
 fn or_plain(given_past: f64, plain: f64, lead: &Lead) -> f64 {
@@ -77,7 +78,11 @@ fn one(m: &Material, name: &str, leads: &[Lead]) -> Option<Drawing> {
 fn sentence(name: &str, leads: &[Lead]) -> String {
     let best = leads
         .iter()
-        .filter(|l| l.signal != PAST && l.over_time.given_past.is_finite() && l.over_heads.count >= ENOUGH)
+        .filter(|l| {
+            l.signal != PAST
+                && l.over_time.given_past.is_finite()
+                && l.over_heads.count >= ENOUGH + l.lag as usize
+        })
         .max_by(|a, b| a.over_time.given_past.abs().total_cmp(&b.over_time.given_past.abs()));
     match best {
         Some(l) => {

@@ -2,15 +2,12 @@
 
 use super::Activation;
 use crate::error::{Result, shape_error};
-use crate::gpu::reduce::{float, partial_blocks};
+use crate::gpu::reduce::{columns_a_block, float, partial_blocks};
 use crate::gpu::{Arg, Elem, Grid, Slice, int};
-
-/// Columns that a block covers.
-const COLUMNS: usize = 512;
 
 /// Floats of energy that [`forward`] leaves for each partial row.
 pub fn energy_width(f: usize) -> usize {
-    f.div_ceil(COLUMNS)
+    f.div_ceil(columns_a_block(f))
 }
 
 fn sizes(op: &'static str, act: Activation, up: Slice<'_>, f: usize) -> Result<usize> {

@@ -10,6 +10,8 @@ pub mod gpu;
 mod head;
 mod row;
 mod tile;
+#[cfg(feature = "cuda")]
+pub mod tiles;
 mod transpose;
 mod uniform;
 

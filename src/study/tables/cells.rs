@@ -47,8 +47,32 @@ pub fn geometric(mean: f64, interval: &ConfidenceInterval, count: usize) -> Stri
     if known && mean.is_finite() && !resolved(interval) {
         return format!("{} ({})", number(mean), unresolved(count));
     }
+    // Where the ends differ by a factor, decimals that suit the upper one leave nothing of the lower one.
+    if interval.high > SPREAD * interval.low {
+        return format!(
+            "{} [{}, {}]",
+            two_figures(mean),
+            two_figures(interval.low),
+            two_figures(interval.high)
+        );
+    }
     estimate(mean, interval)
 }
+
+/// Ratio of an interval's ends from which each is written with figures of its own.
+const SPREAD: f64 = 3.0;
+
+/// Two significant figures.
+fn two_figures(v: f64) -> String {
+    let size = v.abs().log10().floor();
+    match (-4.0..4.0).contains(&size) {
+        true => format!("{v:.*}", (1.0 - size).max(0.0) as usize),
+        false => format!("{v:.1e}"),
+    }
+}
+
+/// What rounding leaves of a difference that is none, in ln or nats: the runs of a pair begin with the same weights.
+pub const ROUNDING: f64 = 1e-6;
 
 /// Decimals beyond which numbers are written with an exponent.
 const MOST_DECIMALS: i32 = 5;
@@ -73,7 +97,11 @@ pub fn metric(m: Option<&ArmMetric>) -> String {
 
 /// A difference between arms.
 pub fn difference(m: Option<&SeedMetric>) -> String {
-    m.map_or_else(|| "-".to_owned(), |m| estimate(m.estimate.mean, &m.interval))
+    let Some(m) = m else { return "-".to_owned() };
+    match m.values.iter().any(|v| v.is_nan() || v.abs() > ROUNDING) || m.values.is_empty() {
+        true => estimate(m.estimate.mean, &m.interval),
+        false => "0".to_owned(),
+    }
 }
 
 /// A metric of a pair's half by name.
@@ -138,6 +166,10 @@ mod tests {
         assert_eq!(geometric(3.6e-3, &i(1e-9, 1.9e8), 2), "0.00360 (not resolved at n = 2)");
         assert_eq!(geometric(2.0, &i(0.0, f64::INFINITY), 2), "2.000 (not resolved at n = 2)");
         assert_eq!(geometric(2.0, &i(1.0, 4.0), 5), "2.0 [1.0, 4.0]");
+        assert_eq!(geometric(0.04, &i(0.0042, 0.38), 5), "0.040 [0.0042, 0.38]");
+        assert_eq!(geometric(10.3, &i(1.5, 72.5), 3), "10 [1.5, 72]");
+        assert_eq!(geometric(5.5e-12, &i(1e-12, 3e-11), 3), "5.5e-12 [1.0e-12, 3.0e-11]");
+        assert_eq!(geometric(2.5, &i(2.4, 2.6), 3), "2.50 [2.40, 2.60]");
         assert_eq!(geometric(2.0, &i(f64::NAN, f64::NAN), 1), "2.000");
         assert_eq!(p(0.0004), "<0.001");
         assert_eq!(p(f64::NAN), "-");

@@ -175,7 +175,7 @@ fn of_the_run(name: &str) -> bool {
 
 /// Differences that are rounding in every comparison are none.
 fn says_something(m: &SeedMetric) -> bool {
-    m.values.iter().any(|v| v.is_nan() || v.abs() > 1e-9)
+    m.values.iter().any(|v| v.is_nan() || v.abs() > cells::ROUNDING)
 }
 
 fn detail(p: &PairResult, half: &str, m: &SeedMetric) -> Vec<String> {

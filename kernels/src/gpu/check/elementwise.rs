@@ -57,12 +57,8 @@ pub(super) fn norms(c: &mut Case<'_>, quick: bool) -> Result<()> {
         if let Some(s) = want.stats {
             let means: Vec<f32> = totals.iter().map(|v| v / n as f32).collect();
             // `dot` cancels: held against the energies beside it.
-            c.compare(
-                "add_norm energies",
-                &shape,
-                &means,
-                &[s.energy, s.dot, s.h2_before, s.h2_after].map(|v| v as f32),
-            );
+            let want = [s.energy, s.dot, s.h2_before, s.h2_after].map(|v| v as f32);
+            c.compare("add_norm energies", &shape, &means, &want);
             c.compare("add_norm common mode", &shape, &[common as f32], &[s.common as f32]);
         }
         // The backward of the stream as the device stored it.
