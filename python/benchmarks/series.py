@@ -72,7 +72,8 @@ def series(checkpoints: list[Path], tokens: Path, out: Path) -> None:
     print(f"  {len(checkpoints)} checkpoints: {time.perf_counter() - started:.1f} s, {processor:.1f} s of processor time, peak {after.ru_maxrss / 1024:.0f} MiB")
     for split in analysis["accounting"]["layers"]:
         print("    layer {layer}: queries {query:+.3f} keys {key:+.3f} features {features:+.3f} growth {growth:+.3f}".format(**split))
-    parts = analysis["prediction"]
+    accounting, parts = analysis["accounting"], analysis["prediction"]
+    print(f"    intervals in which a head grew by more than a factor of e, too long to be trusted: {accounting['long']} of {accounting['intervals']}")
     print("    correlation of predicted with measured: " + ", ".join(f"{p} {parts[p]['correlation']:.4f}" for p in ("query", "key", "features", "total")))
     print(f"    verified: {run.verify()['ok']}; {run.diagnose()['sentence']}", flush=True)
 

@@ -8,6 +8,34 @@ from numpy.typing import NDArray
 
 __version__: str
 SCHEMA_VERSION: int
+LOGIT_TOTALS: list[str]
+LOGIT_MAXIMA: list[str]
+PRODUCTS: list[str]
+BLOCK_SCALARS: list[str]
+
+def logit_sums(
+    logits: NDArray[np.float32],
+    causal: bool,
+    mask: NDArray[np.bool_] | None = None,
+    weights_gradient: NDArray[np.float32] | None = None,
+    query: NDArray[np.float32] | None = None,
+    key: NDArray[np.float32] | None = None,
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Totals ``[H, LOGIT_TOTALS]`` and maxima ``[H, LOGIT_MAXIMA]`` over logits ``[b, H, T, S]``; without a mask all pairs
+    count, or with ``causal`` those with ``j <= i``."""
+
+def weight_products(
+    matrices: list[tuple[NDArray[np.float32], NDArray[np.float32] | None, NDArray[np.float32]]], unscale: float
+) -> list[NDArray[np.float64]]:
+    """``[heads, PRODUCTS]`` of weights before a step, gradient and weights after it, ``[heads, rows, columns]`` each."""
+
+def head_dots(a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray[np.float64]:
+    """``<a, b>`` of every head of ``[B, H, T, d]``."""
+
+def block_sums(
+    before: NDArray[np.float32], write: NDArray[np.float32], after: NDArray[np.float32], hidden: NDArray[np.float32] | None = None
+) -> tuple[NDArray[np.float64], list[NDArray[np.float64]]]:
+    """``BLOCK_SCALARS`` of one block, and its writes and hidden activation added over tokens."""
 
 class Run:
     """A recorded run, as its manifest stood when it was opened."""
@@ -63,6 +91,9 @@ class Prober:
     ) -> None: ...
     @property
     def last_step(self) -> int | None: ...
+    def basis(self, writer: Writer, step: int, x: list[NDArray[np.float32]]) -> None:
+        """Writes moments and maturity of the attention inputs ``[B, T, d]`` alone, where logits are not bilinear."""
+
     def probe(self, writer: Writer, step: int, layers: list[dict[str, Any]], writes: list[NDArray[np.float32]]) -> None:
         """Explains what was captured of every layer and writes the rows."""
 

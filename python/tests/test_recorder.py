@@ -241,7 +241,7 @@ def test_bad_arguments_are_named(tmp_path):
     assert not any(m._forward_pre_hooks for m in model.modules())
 
 
-def test_gated_growth_is_refused_where_the_model_is_not_what_it_looks_like(tmp_path):
+def test_growth_is_measured_where_the_model_is_not_what_it_looks_like(tmp_path):
     """The guard: logits made from W_Q and W_K must be those that the model computes."""
 
     class Odd(torch.nn.Module):
@@ -261,4 +261,22 @@ def test_gated_growth_is_refused_where_the_model_is_not_what_it_looks_like(tmp_p
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     with pytest.warns(UserWarning, match="do not give its logits"):
         growthpath.record(model, optimizer, tmp_path / "run", probe_tokens=PROBE).close()
-    assert growthpath.open(tmp_path / "run").probe.num_rows == 0
+    run = growthpath.open(tmp_path / "run")
+    probe = run.probe.to_pandas()
+    assert len(probe) == 16 and probe["spread"].gt(0).all() and probe["a_hat"].isna().all()
+    assert run.info["extra"]["coverage"]["probes"].startswith("measured, not predicted: h.1.attn")
+
+
+def test_a_diverged_run_is_recorded_to_its_end(tmp_path):
+    """The recorder does not stop a loop that its owner lets run on."""
+    model = NanoGPT()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    rec = growthpath.record(model, optimizer, tmp_path / "run", probe_tokens=PROBE, steps=STEPS, probe_every=1)
+    with torch.no_grad():
+        model.h[0].attn.c_attn.weight[0, 0] = float("nan")
+    with pytest.warns(UserWarning, match="training diverged"):
+        loop(model, optimizer, BATCHES)
+        rec.close("diverged")
+    run = growthpath.open(tmp_path / "run")
+    assert run.info["status"] == "diverged" and run.rows()["heads"] == STEPS * 16
+    assert run.probe["step"].unique().to_pylist() == [0]

@@ -50,6 +50,8 @@ class Prober:
         self.measured = Measured()
         """Splits growth all the same."""
         self.shares_off: str | None = None
+        self.diverged = False
+        """Whether a probe's loss was not finite: nothing is measured from there on."""
         self.checked = False
         rotary = structure.rotary
         self.native = _native.Prober(
@@ -86,6 +88,9 @@ class Prober:
         each = self.run(capture, self.tokens)
         if writer is not None:
             self.evaluation(writer, step, each, trained_tokens)
+        self.diverged |= not np.isfinite(each).all()
+        if self.diverged:
+            return
         if self.off is None and not self.checked:
             self.off = self._disagreement(capture)
             self.checked = True
@@ -223,6 +228,8 @@ class Prober:
     def reliance(self, writer: Any, step: int, detail: bool) -> None:
         """Loss with attention replaced by the uniform average, less the loss without: of both halves, and where
         ``detail`` of every head and layer."""
+        if self.diverged:
+            return
         layers, heads = len(self.structure.layers), list(range(self.structure.heads))
         whole = lambda which: {l: heads for l in which}
         jobs: list[tuple[int, int, int, dict[int, list[int]]]] = []

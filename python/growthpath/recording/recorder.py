@@ -329,7 +329,9 @@ class Recorder:
             self.prober.probe(self.writer, self.step, self.eta, self.trained)
             self.schedule.probed(self.step)
             self.eta = [0.0] * len(self.layers)
-            if self.prober.off is not None:
+            if self.prober.diverged:
+                self.problem("the loss on probe tokens is not finite: training diverged, and no probe is taken from here on")
+            elif self.prober.off is not None:
                 self.problem(f"growth accounting at probes: {self.prober.status}")
             elif self.prober.shares_off is not None:
                 self.problem(f"no shares of residual writes: {self.prober.shares_off}")

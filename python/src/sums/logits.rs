@@ -2,8 +2,8 @@
 
 use multiversion::multiversion;
 use numpy::ndarray::{ArrayView2, ArrayView4, Axis, s};
-use rayon::prelude::*;
 
+use super::each;
 use super::lanes::{ends, exp, first, sum, sum2};
 
 /// Names of the totals, in order.
@@ -31,8 +31,6 @@ pub const TOTALS: [&str; 18] = [
 pub const MAXIMA: [&str; 3] = ["s_max", "s_low", "bracket"];
 /// Rows with fewer keys do not count towards sharpness.
 const SHARP_KEYS: usize = 8;
-/// Logits that are worth a thread of their own.
-const SPLIT: usize = 1 << 17;
 
 /// Totals of one head, in the order of [`TOTALS`] and [`MAXIMA`].
 #[derive(Clone)]
@@ -64,9 +62,7 @@ pub struct Call<'a> {
 impl Call<'_> {
     /// Totals of every head.
     pub fn sums(&self) -> Vec<Head> {
-        let (b, heads, t, keys) = self.logits.dim();
-        let each = (b * t * keys).max(1);
-        (0..heads).into_par_iter().with_min_len((SPLIT / each).max(1)).map(|h| self.head(h)).collect()
+        each(self.logits.dim().1, self.logits.len(), |h| self.head(h))
     }
 
     fn head(&self, h: usize) -> Head {

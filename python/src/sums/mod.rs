@@ -9,6 +9,7 @@ mod streams;
 use numpy::ndarray::{Array1, Array2, ArrayView4};
 use numpy::{IntoPyArray, PyArray1, PyArray2, PyReadonlyArray2, PyReadonlyArray3, PyReadonlyArray4};
 use pyo3::prelude::*;
+use rayon::prelude::*;
 
 use crate::error::value;
 use logits::{Allowed, Call, MAXIMA, TOTALS};
@@ -38,7 +39,21 @@ fn inner(name: &str, a: &ArrayView4<'_, f32>) -> PyResult<()> {
     Ok(())
 }
 
+/// Elements that are worth waking other threads for: below, handing over and the spinning that follows cost more than the sums.
+const PARALLEL: usize = 1 << 22;
+
+/// `f` of every index, on all threads where there are `elements` enough to sum over.
+fn each<T: Send>(count: usize, elements: usize, f: impl Fn(usize) -> T + Sync + Send) -> Vec<T> {
+    if elements < PARALLEL {
+        (0..count).map(f).collect()
+    } else {
+        (0..count).into_par_iter().map(f).collect()
+    }
+}
+
 type Four<'py> = PyReadonlyArray4<'py, f32>;
+type Vector<'py> = Bound<'py, PyArray1<f64>>;
+type Table<'py> = Bound<'py, PyArray2<f64>>;
 
 /// Totals `[H, LOGIT_TOTALS]` and maxima `[H, LOGIT_MAXIMA]` over logits `[b, H, T, S]`; without a mask all pairs count,
 /// or with `causal` those with `j <= i`.
@@ -52,7 +67,7 @@ fn logit_sums<'py>(
     weights_gradient: Option<Four<'py>>,
     query: Option<Four<'py>>,
     key: Option<Four<'py>>,
-) -> PyResult<(Bound<'py, PyArray2<f64>>, Bound<'py, PyArray2<f64>>)> {
+) -> PyResult<(Table<'py>, Table<'py>)> {
     let s = logits.as_array();
     let (b, heads, t, keys) = s.dim();
     let gradient = weights_gradient.as_ref().map(|g| g.as_array());
@@ -104,7 +119,7 @@ fn weight_products<'py>(
     py: Python<'py>,
     matrices: Vec<Given<'py>>,
     unscale: f64,
-) -> PyResult<Vec<Bound<'py, PyArray2<f64>>>> {
+) -> PyResult<Vec<Table<'py>>> {
     let mut views = Vec::with_capacity(matrices.len());
     for (at, (before, gradient, after)) in matrices.iter().enumerate() {
         let m = Matrix {
@@ -123,7 +138,7 @@ fn weight_products<'py>(
 
 /// `<a, b>` of every head of `[B, H, T, d]`.
 #[pyfunction]
-fn head_dots<'py>(py: Python<'py>, a: Four<'py>, b: Four<'py>) -> PyResult<Bound<'py, PyArray1<f64>>> {
+fn head_dots<'py>(py: Python<'py>, a: Four<'py>, b: Four<'py>) -> PyResult<Vector<'py>> {
     let (x, y) = (a.as_array(), b.as_array());
     if x.dim() != y.dim() {
         return Err(value(format!("shapes {:?} and {:?} differ", x.dim(), y.dim())));
@@ -143,7 +158,7 @@ fn block_sums<'py>(
     write: Two<'py>,
     after: Two<'py>,
     hidden: Option<Two<'py>>,
-) -> PyResult<(Bound<'py, PyArray1<f64>>, Vec<Bound<'py, PyArray1<f64>>>)> {
+) -> PyResult<(Vector<'py>, Vec<Vector<'py>>)> {
     let (h, w, n) = (before.as_array(), write.as_array(), after.as_array());
     if w.dim() != h.dim() || n.dim() != h.dim() {
         return Err(value(format!("stream {:?}, write {:?}, behind {:?}", h.dim(), w.dim(), n.dim())));

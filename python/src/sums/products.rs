@@ -2,15 +2,13 @@
 
 use multiversion::multiversion;
 use numpy::ndarray::{ArrayView3, ArrayView4, Axis, s};
-use rayon::prelude::*;
 
+use super::each;
 use super::lanes::sum2;
 
 /// Names of the products of one head, in order; the last is the gradient's largest entry.
 pub const PRODUCTS: [&str; 7] = ["w2", "g2", "d2", "wg", "wd", "gd", "gmax"];
 const LANES: usize = 8;
-/// Weights that are worth a thread of their own.
-const SPLIT: usize = 1 << 18;
 
 /// Weights, gradients and updated weights of one matrix cut into heads, `[heads, rows, columns]` each; columns are
 /// contiguous.
@@ -24,12 +22,8 @@ pub struct Matrix<'a> {
 pub fn products(matrices: &[Matrix<'_>], unscale: f64) -> Vec<Vec<[f64; PRODUCTS.len()]>> {
     let jobs: Vec<(usize, usize)> =
         matrices.iter().enumerate().flat_map(|(m, x)| (0..x.before.dim().0).map(move |h| (m, h))).collect();
-    let each = matrices.iter().map(|m| m.before.len() / m.before.dim().0.max(1)).max().unwrap_or(1).max(1);
-    let done: Vec<[f64; PRODUCTS.len()]> = jobs
-        .par_iter()
-        .with_min_len((SPLIT / each).max(1))
-        .map(|(m, h)| matrices[*m].head(*h, unscale))
-        .collect();
+    let elements = 3 * matrices.iter().map(|m| m.before.len()).sum::<usize>();
+    let done = each(jobs.len(), elements, |at| matrices[jobs[at].0].head(jobs[at].1, unscale));
     let mut done = done.into_iter();
     matrices.iter().map(|m| done.by_ref().take(m.before.dim().0).collect()).collect()
 }
@@ -129,8 +123,7 @@ pub fn head_dots(a: ArrayView4<'_, f32>, b: ArrayView4<'_, f32>) -> Vec<f64> {
         }
         total
     };
-    let each = (batch * t * d).max(1);
-    (0..heads).into_par_iter().with_min_len((SPLIT / each).max(1)).map(one).collect()
+    each(heads, 2 * batch * heads * t * d, one)
 }
 
 #[multiversion(targets("x86_64+avx512f+avx512vl+avx2+fma", "x86_64+avx2+fma", "aarch64+neon"))]

@@ -5,8 +5,8 @@ use std::ops::Range;
 
 use multiversion::multiversion;
 use numpy::ndarray::{ArrayView2, Axis};
-use rayon::prelude::*;
 
+use super::each;
 use super::lanes::{FOLD, LANES};
 
 /// Names of the scalar totals, in order: both writes (attention's 0, the FFN's 1), then the hidden activation.
@@ -43,33 +43,34 @@ pub fn block(
     hidden: Option<ArrayView2<'_, f32>>,
 ) -> Block {
     let width = before.dim().1;
-    let mut out = pieces(before.dim().0, width)
-        .into_par_iter()
-        .map(|at| {
-            let mut block = Block::empty(width);
-            for i in at.clone() {
-                token(&mut block, &contiguous(before, i), &contiguous(write, i), &contiguous(after, i));
-            }
-            block.scalars[8] = at.len() as f64;
-            block
-        })
-        .reduce(|| Block::empty(width), Block::plus);
+    let at = pieces(before.dim().0, width);
+    let parts = each(at.len(), 3 * before.len(), |piece| {
+        let mut block = Block::empty(width);
+        for i in at[piece].clone() {
+            token(&mut block, &contiguous(before, i), &contiguous(write, i), &contiguous(after, i));
+        }
+        block.scalars[8] = at[piece].len() as f64;
+        block
+    });
+    let mut out = parts.into_iter().fold(Block::empty(width), Block::plus);
     if let Some(hidden) = hidden {
         let wide = hidden.dim().1;
-        let of = pieces(hidden.dim().0, wide).into_par_iter().map(|at| {
+        let at = pieces(hidden.dim().0, wide);
+        let parts = each(at.len(), hidden.len(), |piece| {
             let (mut squares, mut sums) = (0.0, vec![0.0; wide]);
-            for i in at {
+            for i in at[piece].clone() {
                 activation(&mut squares, &mut sums, &contiguous(hidden, i));
             }
             (squares, sums)
         });
-        let (squares, sums) = of.reduce(|| (0.0, vec![0.0; wide]), |a, b| (a.0 + b.0, added(a.1, &b.1)));
+        let plus = |a: (f64, Vec<f64>), b: (f64, Vec<f64>)| (a.0 + b.0, added(a.1, &b.1));
+        let (squares, sums) = parts.into_iter().fold((0.0, vec![0.0; wide]), plus);
         (out.scalars[9], out.scalars[10], out.sums[2]) = (squares, hidden.dim().0 as f64, sums);
     }
     out
 }
 
-/// Rows in pieces that are worth a thread each.
+/// Rows in pieces of a size that threads can share.
 fn pieces(rows: usize, width: usize) -> Vec<Range<usize>> {
     let size = (SPLIT / width.max(1)).max(1);
     (0..rows).step_by(size).map(|first| first..(first + size).min(rows)).collect()
