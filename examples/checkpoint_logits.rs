@@ -22,7 +22,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let ids = tokens.to_dtype(DType::U32)?.flatten_all()?.to_vec1::<u32>()?;
     let forward = model.forward(&ids, length, &Options::default())?;
     let head =
-        model.params.index(Role::Head, None).or_else(|| model.params.index(Role::TokenEmbedding, None));
+        model.params.index(Role::LmHead, None).or_else(|| model.params.index(Role::TokenEmbedding, None));
     let head = model.params.vars[head.ok_or("the model has no embedding")?].as_tensor();
     // Past the last layer: what the vocabulary projection reads.
     let output = forward.attention_input(model.config.layers);

@@ -1,4 +1,5 @@
-//! With the `cuda` feature: gathers the CUDA sources, and their PTX where a compiler is named or on the PATH.
+//! With the `cuda` feature: gathers the CUDA sources, the header of the declared statistics, and their PTX where a compiler is
+//! named or on the PATH.
 //!
 //! `GROWTHPATH_NVCC` names the compiler (`none`: embed no PTX; the device then compiles the sources with NVRTC).
 
@@ -19,12 +20,16 @@ fn main() {
     println!("cargo:rerun-if-env-changed=GROWTHPATH_NVCC");
     let folder = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").expect("cargo sets it")).join("cuda");
     let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets it"));
+    let statistics = out.join("attention_stats.cuh");
+    let text = growthpath_statistics::cuda_header();
+    fs::write(&statistics, &text).unwrap_or_else(|e| panic!("{}: {e}", statistics.display()));
     let nvcc = compiler();
     if nvcc.is_none() {
         println!("cargo:warning=no nvcc: the CUDA kernels will be compiled by NVRTC on the device's machine");
     }
     let mut code = String::from("static SOURCES: &[Source] = &[\n");
     let mut headers = String::from("static HEADERS: &[(&str, &str)] = &[\n");
+    let _ = writeln!(headers, "    (\"attention_stats.cuh\", {text:?}),");
     for path in files(&folder) {
         let name = path.file_stem().expect("a file").to_string_lossy().into_owned();
         let file = path.display();
@@ -35,7 +40,7 @@ fn main() {
             Some("cu") => {
                 let ptx = out.join(format!("{name}.ptx"));
                 match &nvcc {
-                    Some(nvcc) => to_ptx(nvcc, &path, &ptx),
+                    Some(nvcc) => to_ptx(nvcc, &out, &path, &ptx),
                     None => fs::write(&ptx, "").unwrap_or_else(|e| panic!("{}: {e}", ptx.display())),
                 }
                 let _ = writeln!(
@@ -65,10 +70,10 @@ fn compiler() -> Option<PathBuf> {
     }
 }
 
-fn to_ptx(nvcc: &Path, source: &Path, ptx: &Path) {
+fn to_ptx(nvcc: &Path, include: &Path, source: &Path, ptx: &Path) {
     let status = Command::new(nvcc)
-        .args(["-ptx", "-std=c++17", &format!("-arch={ARCHITECTURE}"), "-o"])
-        .args([ptx, source])
+        .args(["-ptx", "-std=c++17", &format!("-arch={ARCHITECTURE}"), "-I"])
+        .args([include, "-o".as_ref(), ptx, source])
         .status()
         .unwrap_or_else(|e| panic!("{}: {e}", nvcc.display()));
     assert!(status.success(), "{} could not compile {}", nvcc.display(), source.display());

@@ -14,14 +14,16 @@ log=$root/.cuda/log
 
 if [ ! -x "$root/.cuda/home/bin/ptxas" ]; then "$root/scripts/cuda-setup.sh"; fi
 export PATH=$root/.cuda/home/bin:$PATH
-mkdir -p "$ptx" "$log"
+mkdir -p "$ptx" "$log" "$root/.cuda/include"
+cargo run --quiet --release --locked --manifest-path "$root/Cargo.toml" -p growthpath-statistics --example cuda_header \
+    >"$root/.cuda/include/attention_stats.cuh"
 sources=("$@")
 if [ ${#sources[@]} = 0 ]; then sources=("$root"/kernels/cuda/*.cu); fi
 
 compile() {
     local name
     name=$(basename "$1" .cu)
-    nvcc -ptx -std=c++17 -arch=compute_80 -Werror all-warnings -o "$ptx/$name.ptx" "$1" || return 1
+    nvcc -ptx -std=c++17 -arch=compute_80 -Werror all-warnings -I "$root/.cuda/include" -o "$ptx/$name.ptx" "$1" || return 1
     for arch in "${architectures[@]}"; do
         ptxas -v -O3 -arch="$arch" -o /dev/null "$ptx/$name.ptx" 2>"$log/$name.$arch" || {
             cat "$log/$name.$arch" >&2
@@ -30,7 +32,7 @@ compile() {
     done
 }
 export -f compile
-export ptx log
+export root ptx log
 export architectures_list="${architectures[*]}"
 
 # At most two at a time, at low priority: a laptop stays usable.

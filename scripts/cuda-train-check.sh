@@ -95,8 +95,11 @@ check $f32 f32 --preset gpt+swiglu --set heads=1
 schedule=reverse
 check $f32 f32 --preset gpt+rope --set width=128 --set heads=1 --set context=40
 check $f32 f32 --preset gpt-nobias --telemetry 2 --batch 1
+check $f32 f32 --preset llama --set heads=4
 check $bf16 bf16 --preset gpt
 check $bf16 bf16 --preset llama
+check $bf16 bf16 --preset gpt+rope --set heads=4
+check $bf16 bf16 --preset gpt --set context=144 --batch 1 --steps 2
 
 # Stopped and resumed: the same bits as a run that never stopped, on the device too.
 rm -rf "$work/whole" "$work/part"

@@ -1,12 +1,14 @@
 #!/usr/bin/env bash
-# Fuzz everything that growthpath reads: scripts/fuzz.sh [INPUTS [TARGET ...]]
-# INPUTS (default 1000000) for each target (default all), one after the other; 10 s an input and 1 GiB at most. What is
-# found lies in fuzz/artifacts; kept ones belong into fuzz/regressions/TARGET, where the tests run them. Needs a nightly
-# compiler and a C++ compiler.
+# Fuzz everything that growthpath reads: scripts/fuzz.sh [INPUTS [MINUTES [TARGET ...]]]
+# INPUTS (default 1000000) or MINUTES (default 20), whichever comes first, for each target (default all), one after the
+# other; 10 s an input and 1 GiB at most. What is found lies in fuzz/artifacts; kept ones belong into
+# fuzz/regressions/TARGET, where the tests run them. Needs a nightly compiler and a C++ compiler.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 inputs=${1:-1000000}
+shift || true
+minutes=${1:-20}
 shift || true
 targets=("$@")
 if [ ${#targets[@]} -eq 0 ]; then
@@ -20,5 +22,5 @@ fi
 for t in "${targets[@]}"; do
     mkdir -p "fuzz/corpus/$t" "fuzz/regressions/$t"
     nice cargo +nightly fuzz run --release --sanitizer none "$t" "fuzz/corpus/$t" "fuzz/seeds/$t" "fuzz/regressions/$t" -- \
-        -runs="$inputs" -timeout=10 -rss_limit_mb=1024 -max_len=65536 -close_fd_mask=1 -print_final_stats=1
+        -runs="$inputs" -max_total_time=$((60 * minutes)) -timeout=10 -rss_limit_mb=1024 -max_len=65536 -close_fd_mask=1 -print_final_stats=1
 done

@@ -47,34 +47,67 @@ part_agreement() {
     done
 }
 
-# size -> width layers heads context batch
+# size -> width layers heads context batch, as `--size` has them
 shape_of() {
     case $1 in
     nano) echo 64 2 2 64 2 ;;
+    micro) echo 128 8 4 128 16 ;;
+    mini) echo 256 8 8 256 8 ;;
     124m) echo 768 12 12 1024 32 ;;
     270m) echo 1024 18 16 1024 32 ;;
     esac
 }
 
+# bench_flags SIZE ROUNDS STEPS: what `bench` is given
+bench_flags() {
+    if [ -n "$quick" ]; then
+        echo --preset gpt "${small[@]:0:12}" --device cuda --precision bf16 --no-probes --rounds 1 --block 2 --quick
+    else
+        echo --preset gpt --size "$1" --device cuda --precision bf16 --no-probes --rounds "$2" --block "$3" --tokenizer gpt2
+    fi
+}
+
 part_speed() {
     : >"$out/speed.summary"
-    local size sizes=(124m 270m) common=(--device cuda --precision bf16 --no-probes)
+    local size sizes=(micro mini 124m 270m) steps
     if [ -n "$quick" ]; then sizes=(nano); fi
     for size in "${sizes[@]}"; do
-        local flags=(--preset gpt --size "$size" "${common[@]}" --rounds 4 --block 6)
-        if [ -n "$quick" ]; then
-            flags=(--preset gpt "${small[@]:0:12}" "${common[@]}" --rounds 1 --block 2 --quick)
-        else
-            flags+=(--tokenizer gpt2)
-        fi
-        "$bin" bench "${flags[@]}" | tee "$out/speed-$size.txt"
+        steps=6
+        case $size in micro | mini) steps=60 ;; esac
+        # shellcheck disable=SC2046 # words
+        "$bin" bench $(bench_flags "$size" 4 $steps) | tee "$out/speed-$size.txt"
         {
             echo "$size:"
             grep -E 'step without|statistics at every|launches and|large copy|operations' "$out/speed-$size.txt" | sed 's/^/  /'
-            grep -E '^(add_norm|activation|cross_entropy|adamw|grad_norm_partials|bias_add|column_sum|round)' "$out/speed-$size.txt" |
-                awk '{ print "  " $1 ": " $5 " GB/s, " $6 " % of a copy" }'
         } >>"$out/speed.summary"
     done
+}
+
+part_budgets() {
+    local size=124m
+    if [ -n "$quick" ]; then size=nano; fi
+    "$python" "$here/gpu-budgets.py" "$out/speed-$size.txt" | tee "$out/budgets.summary"
+}
+
+part_quick() {
+    # shellcheck disable=SC2046
+    "$bin" check-device --quick | tail -n 1 | tee "$out/quick.summary"
+    "$bin" bench $(bench_flags 124m 1 6) | tee "$out/quick.txt"
+    grep -E 'step without' "$out/quick.txt" >>"$out/quick.summary"
+    "$python" "$here/gpu-budgets.py" "$out/quick.txt" attention | tee -a "$out/quick.summary"
+}
+
+part_probe() {
+    local flags=(--size 124m --tokenizer gpt2)
+    if [ -n "$quick" ]; then flags=("${small[@]:0:12}" --quick); fi
+    "$bin" bench --preset gpt "${flags[@]}" --device cuda --precision bf16 --rounds 1 --block 2 >"$out/probe.txt"
+    grep probe "$out/probe.txt" | tee "$out/probe.summary"
+}
+
+# rate SIZE MODE STEPS: tokens a second of PyTorch; the vocabulary padded to a multiple of 64, as growthpath pads it
+rate() {
+    # shellcheck disable=SC2046
+    "$python" "$here/bench_pytorch_cuda.py" $(shape_of "$1") 50304 4 "$3" bf16 "$2"
 }
 
 part_pytorch() {
@@ -83,14 +116,16 @@ part_pytorch() {
         return
     fi
     : >"$out/pytorch.summary"
-    local size mode rate ours
-    for size in 124m 270m; do
+    local size mode steps theirs ours modes
+    printf '%-6s %-14s %12s %14s %7s\n' size PyTorch tokens/s growthpath ratio | tee -a "$out/pytorch.summary"
+    for size in micro mini 124m 270m; do
         ours=$(sed -n 's/^step without telemetry.*, \([0-9]*\) tokens\/s.*/\1/p' "$out/speed-$size.txt" 2>/dev/null || true)
-        for mode in eager compile; do
-            # A vocabulary padded to a multiple of 64, as growthpath pads it.
-            rate=$("$python" "$here/bench_pytorch_cuda.py" $(shape_of "$size") 50304 4 6 bf16 "$mode")
-            echo "$size: PyTorch $mode $rate tokens/s; growthpath ${ours:-?}, ratio $(awk -v a="${ours:-0}" -v b="$rate" 'BEGIN { printf "%.2f", a / b }')" |
-                tee -a "$out/pytorch.summary"
+        steps=6 modes=(compile) # each compilation takes its twenty seconds
+        case $size in micro | mini) steps=60 ;; 124m) modes=(eager compile eager+hooks) ;; esac
+        for mode in "${modes[@]}"; do
+            theirs=$(rate "$size" "$mode" $steps)
+            printf '%-6s %-14s %12s %14s %7s\n' "$size" "$mode" "$theirs" "${ours:-?}" \
+                "$(awk -v a="${ours:-0}" -v b="$theirs" 'BEGIN { printf "%.2f", a / b }')" | tee -a "$out/pytorch.summary"
         done
     done
 }

@@ -3,24 +3,41 @@
 # PyTorch; no cargo. Under nine minutes on an H100.
 #
 #   scripts/gpu-check.sh BINARY [FOLDER] [PART...]
+#   scripts/gpu-check.sh --quick BINARY [FOLDER]      two minutes: are the kernels right, and is attention within its budget
 #
 # BINARY was built elsewhere with `cargo build --release --features cuda`. Logs go to FOLDER (default: gpu-check). A part
 # that passed is not run again: delete FOLDER/PART.done to repeat it. Parts, in order:
 #   kernels    every kernel against its CPU twin
 #   sanitizer  the same and a short training run under memcheck, racecheck, initcheck, synccheck
 #   agreement  50 training steps on the CPU and on the GPU, every recorded number compared
-#   speed      tokens/s, utilization, telemetry's cost, each kernel's bandwidth at 124m and 270m
-#   pytorch    the same models in PyTorch: eager and torch.compile, bf16, SDPA, fused AdamW
+#   speed      tokens/s, utilization, telemetry's cost, each kernel's time at micro, mini, 124m and 270m
+#   budgets    124m's kernels against their budgets (gpu-budgets.py): a line for each, PASS or FAIL
+#   probe      what one probe costs at 124m
+#   pytorch    the same models in PyTorch: eager and torch.compile, bf16, SDPA, fused AdamW; at 124m with hooks too that
+#              log the same per-head statistics
 # QUICK=1 takes sizes that an emulator gets through.
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-if [ $# -lt 1 ]; then sed -n '2,16s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; exit 2; fi
+only_quick=
+if [ "${1-}" = --quick ]; then only_quick=1; shift; fi
+if [ $# -lt 1 ]; then sed -n '2,21s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; exit 2; fi
+case $1 in -*) echo "gpu-check: unknown option '$1'" >&2; exit 2 ;; esac
+if [ ! -x "$1" ]; then echo "gpu-check: $1 is not a program; build it with cargo build --release --features cuda" >&2; exit 2; fi
 bin=$(realpath "$1")
 out=${2:-gpu-check}
 shift $(($# < 2 ? $# : 2))
 parts=("$@")
-if [ ${#parts[@]} = 0 ]; then parts=(kernels sanitizer agreement speed pytorch); fi
+known=(kernels sanitizer agreement speed budgets probe pytorch quick)
+if [ ${#parts[@]} = 0 ]; then parts=(kernels sanitizer agreement speed budgets probe pytorch); fi
+if [ -n "$only_quick" ]; then parts=(quick); fi
+for name in "${parts[@]}"; do
+    case " ${known[*]} " in *" $name "*) ;; *)
+        echo "gpu-check: there is no part '$name'; there are: ${known[*]}" >&2
+        exit 2
+        ;;
+    esac
+done
 mkdir -p "$out"
 out=$(realpath "$out")
 quick=${QUICK:-}
@@ -66,11 +83,15 @@ source "\$here/gpu-check-parts.sh"
 RUN
 
 nvidia-smi --query-gpu=name,driver_version,memory.total --format=csv,noheader 2>/dev/null | tee -a "$out/log" || true
-# 535 seconds in all, were every part to reach its limit.
+# 535 seconds in all, were every part to reach its limit. The quick part repeats: it is run to see a change.
+rm -f "$out/quick.done"
+part quick 115
 part kernels 40
-part sanitizer 170
-part agreement 50
-part speed 110
+part sanitizer 140
+part agreement 40
+part speed 105
+part budgets 5
+part probe 40
 part pytorch 165
 
 say ""

@@ -103,6 +103,8 @@ class Model:
         relu = lambda z: np.maximum(z, 0.0)
         plain = {"gelu": gelu, "relu": relu, "relu2": lambda z: relu(z) ** 2, "silu": silu}
         gated = {"geglu": gelu, "swiglu": silu, "reglu": relu, "bilinear": lambda z: z}
+        if kind not in plain and kind not in gated:
+            raise SystemExit(f"ffn {kind}: there is no NumPy form of it here; known: {', '.join([*plain, *gated])}")
         if kind in plain:
             return self.linear(plain[kind](self.linear(x, up)), down)
         return self.linear(gated[kind](self.linear(x, gate)) * self.linear(x, up), down)

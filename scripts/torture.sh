@@ -10,7 +10,8 @@
 #   power   an ext4 image is copied while the process is stopped, as a power cut would leave it; needs root and loop
 #           devices, otherwise said and skipped
 #
-# Needs gcc. A case that fails leaves its folder, and its number with the seed repeats it.
+# Only what struck is counted: a kill of a process that lived, a call that failed, a cut before the end. Needs gcc. A case
+# that fails leaves its folder.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -124,22 +125,35 @@ echo "a run lasts $lasts ms and makes ${total[any]} calls: $(for c in "${calls[@
 
 random() { echo $(((RANDOM * 32768 + RANDOM) % $1)); }
 
-# One command that dies: at a moment, or at a call.
+# Sleeps for a random part of the time that a run takes.
+sleep_within() {
+    sleep "$(awk -v ms="$(random $((lasts + 20)))" 'BEGIN { print ms / 1000 }')"
+}
+
+# How long a run takes follows the load of the machine: shorter where the moment came too late.
+adapt() {
+    if [ "$1" = hit ]; then lasts=$((lasts + lasts / 20 + 1)); else lasts=$((lasts - lasts / 5)); fi
+}
+
+# One command that dies: at a moment, or at a call. False where it ended before that.
 dies() {
+    local code=0
     if [ $(($1 % 2)) = 0 ]; then
         choose "$run"
         "${command[@]}" >/dev/null 2>&1 &
         local child=$!
-        sleep "$(awk -v ms="$(random $((lasts + 100)))" 'BEGIN { print ms / 1000 }')"
+        sleep_within
         kill -KILL $child 2>/dev/null || true
-        wait $child 2>/dev/null || true
+        wait $child 2>/dev/null || code=$?
+        if [ $code = 137 ]; then adapt hit; else adapt miss; fi
     else
         call=${kinds[$(random ${#kinds[@]})]}
         local how=kill
         if [ "$call" = write ] && [ $(($1 % 4)) = 1 ]; then how=torn; fi
         LD_PRELOAD="$work/faults.so" FAULT_ROOT="$run" FAULT_CALL=$call FAULT_AT=$((1 + $(random "${total[$call]}"))) \
-            FAULT_DO=$how go "$run" >/dev/null 2>&1 || true
+            FAULT_DO=$how go "$run" >/dev/null 2>&1 || code=$?
     fi
+    [ $code = 137 ]
 }
 
 run="$work/run"
@@ -147,24 +161,28 @@ case_=0
 while [ $killed -lt "$kills" ]; do
     case_=$((case_ + 1))
     rm -rf "$run"
-    dies $case_
+    dies $case_ || continue
     killed=$((killed + 1))
     whole "$run" "kill $case_"
     while [ $killed -lt "$kills" ] && [ "$(random 3)" = 0 ]; do
-        dies $(random 1000)
+        dies "$(random 1000)" || break
         killed=$((killed + 1))
         whole "$run" "kill $case_, again"
     done
     finish "$run" "kill $case_"
 done
-for ((i = 1; i <= faults; i++)); do
-    faulted=$i
-    rm -rf "$run"
+i=0
+while [ $faulted -lt "$faults" ]; do
+    i=$((i + 1))
+    rm -rf "$run" "$work/struck"
     call=${kinds[$(random ${#kinds[@]})]}
     at=$((1 + $(random "${total[$call]}")))
     how=$([ $((i % 2)) = 0 ] && echo eio || echo enospc)
     code=0
-    LD_PRELOAD="$work/faults.so" FAULT_ROOT="$run" FAULT_CALL=$call FAULT_AT=$at FAULT_DO=$how go "$run" >"$work/fault.log" 2>&1 || code=$?
+    LD_PRELOAD="$work/faults.so" FAULT_ROOT="$run" FAULT_CALL=$call FAULT_AT=$at FAULT_DO=$how FAULT_MARK="$work/struck" \
+        go "$run" >"$work/fault.log" 2>&1 || code=$?
+    if [ ! -e "$work/struck" ]; then continue; fi
+    faulted=$((faulted + 1))
     what="fault $i: $how at $call $at"
     # An error that did no harm, as in removing what is no longer needed, may pass.
     if [ $code -gt 1 ] || grep -q panicked "$work/fault.log" || { [ $code = 1 ] && ! grep -q "growthpath: error: " "$work/fault.log"; }; then
@@ -181,13 +199,20 @@ cut() {
     run="$mounted/run"
     "$bin" train --out "$run" "${settings[@]}" "${always[@]}" >/dev/null 2>&1 &
     child=$!
-    sleep "$(awk -v ms="$(random $((lasts + 100)))" 'BEGIN { print ms / 1000 }')"
+    sleep_within
     kill -STOP $child 2>/dev/null || true
     # What the disk has been given so far; the rest is in the system's memory and goes with the power.
     cp --sparse=always "$image" "$work/after"
     kill -KILL $child 2>/dev/null || true
-    wait $child 2>/dev/null || true
+    local code=0
+    wait $child 2>/dev/null || code=$?
     umount "$mounted"
+    if [ $code != 137 ]; then
+        adapt miss
+        return 0
+    fi
+    adapt hit
+    cuts=$((cuts + 1))
     mount -o loop "$work/after" "$mounted"
     whole "$run" "$2"
     finish "$run" "$2"
@@ -201,9 +226,10 @@ if [ "$power" -gt 0 ]; then
         umount "$work/mnt"
         # Without the file system's own guard against empty files after a rename, and with its weakest ordering.
         modes=(data=ordered data=ordered,noauto_da_alloc data=writeback,noauto_da_alloc)
-        for ((i = 1; i <= power; i++)); do
+        i=0
+        while [ $cuts -lt "$power" ]; do
+            i=$((i + 1))
             cut "${modes[$((i % 3))]},commit=$((1 + i % 5))" "power cut $i"
-            cuts=$i
         done
     else
         echo "power cuts: skipped, they need root, mkfs.ext4 and loop devices"

@@ -100,7 +100,10 @@ fn what_does_not_fit_is_named() {
     refused(2, "preset", &["--init", init, "--preset", "gpt"]);
     refused(2, "only context", &["--init", init, "--set", "heads=2"]);
     refused(2, "embedding", &["--init", init, "--tokenizer", "bpe:400"]);
+    refused(1, "hf download openai-community/gpt2 --local-dir DIR", &["--init", "gpt2"]);
     refused(1, "no such checkpoint folder", &["--init", d.path().join("nothing").to_str().unwrap()]);
+    let merged = checkpoint(d.path(), "gpt", &["--tokenizer", "bpe:300"]);
+    refused(2, "trained on another one: token", &["--init", merged.to_str().unwrap(), "--tokenizer", "bytes"]);
     edit_config(&from, |c| c["tie_word_embeddings"] = false.into());
     refused(1, "lm_head.weight", &["--init", init]);
     edit_config(&from, |c| {

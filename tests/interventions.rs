@@ -4,9 +4,9 @@ use candle_core::{Device, Tensor};
 use growthpath::data::{Dataset, Source, TokenizerSpec};
 use growthpath::model::params::Role;
 use growthpath::model::{Decoder, ModelConfig};
-use growthpath::train::config::{DataConfig, Optimizer, Precision, ProbeConfig, ProbeTimes};
+use growthpath::train::config::{Optimizer, Precision, ProbeConfig, ProbeTimes};
 use growthpath::train::intervention::{Hold, Intervention, Target};
-use growthpath::train::schedule::{Schedule, Shape};
+use growthpath::train::schedule::{Schedule, ScheduleShape};
 use growthpath::train::{TrainConfig, checkpoint, train};
 use growthpath_trace::{Run, StepRow};
 
@@ -22,14 +22,14 @@ struct Moved {
 fn config(model: ModelConfig, batch: usize, target: Option<Target>) -> TrainConfig {
     TrainConfig {
         model,
-        data: DataConfig::BuiltIn { seed: 0, bytes: 1 << 16 },
+        data: Source::BuiltIn { seed: 0, bytes: 1 << 16 },
         tokenizer: "bytes".into(),
         batch,
         steps: 1,
         seed: 5,
         precision: Precision::F32,
         optimizer: Optimizer::AdamW { beta1: 0.9, beta2: 0.95, eps: 1e-8 },
-        schedule: Schedule { shape: Shape::Constant, lr: 3e-3, warmup: 0, final_fraction: 1.0 },
+        schedule: Schedule { shape: ScheduleShape::Constant, lr: 3e-3, warmup: 0, final_fraction: 1.0 },
         weight_decay: 0.1,
         clip: 1.0,
         intervention: target.map(|target| Intervention {

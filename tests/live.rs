@@ -164,9 +164,29 @@ fn a_killed_run_is_said_to_be_cut_off() {
     drop(writer);
     for args in [&["watch", "empty", "--once"][..], &["watch", "empty", "--every", "0.05"]] {
         let seen = ok(dir, args);
-        assert!(seen.starts_with("cut off before its first rows were written"), "{seen}");
+        assert!(seen.contains("cut off before its first rows were written"), "{seen}");
         assert_eq!(seen.lines().count(), 1);
     }
+    // What reads results says so in place of an empty answer.
+    for args in [
+        &["report", "empty"][..],
+        &["analyze", "empty"],
+        &["plot", "empty"],
+        &["compare", "r", "empty"],
+        &["verify", "r", "--against", "empty"],
+        &["export", "empty", "--to", "parquet-dataset", "set"],
+    ] {
+        let o = Command::cargo_bin("growthpath").unwrap().current_dir(dir).args(args).output().unwrap();
+        let err = String::from_utf8_lossy(&o.stderr);
+        assert_eq!(o.status.code(), Some(1), "{args:?}: {err}");
+        assert!(
+            err.contains("empty: no rows: cut off before its first rows were written"),
+            "{args:?}: {err}"
+        );
+    }
+    let verified = ok(dir, &["verify", "empty"]);
+    assert!(verified.contains("no rows yet: nothing but the files was checked"), "{verified}");
+    assert!(!verified.contains("all checks hold"), "{verified}");
 }
 
 #[test]

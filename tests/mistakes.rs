@@ -5,6 +5,7 @@
 use std::path::{Path, PathBuf};
 
 use assert_cmd::Command;
+use growthpath_kernels::activation::Activation;
 use tempfile::TempDir;
 
 fn program(folder: &Path, args: &[&str]) -> String {
@@ -20,6 +21,9 @@ fn program(folder: &Path, args: &[&str]) -> String {
     assert!(!err.contains("panicked"), "{args:?}: {err}");
     let shown: Vec<String> =
         args.iter().map(|a| if a.contains(' ') { format!("'{a}'") } else { (*a).to_owned() }).collect();
+    // The list of activations grows.
+    let known: Vec<String> = Activation::ALL.iter().map(|a| format!("{a:?}").to_lowercase()).collect();
+    let err = err.replace(&known.join(", "), "ACTIVATIONS");
     let code = o.status.code().unwrap();
     format!("$ growthpath {}\n{out}{err}[{code}]\n", shown.join(" "))
 }

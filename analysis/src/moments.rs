@@ -5,7 +5,7 @@ use faer::Mat;
 use crate::error::{Result, shape};
 use crate::layer::is_augmented;
 use crate::linear::{gram, scale_rows, stack};
-use crate::pairs::{causal_pairs, innovations, key_weights, mean_key, query_weights};
+use crate::pairs::{causal_pairs, innovations, key_weights, query_weights};
 
 /// Second moments of one layer's attention input over the causal pairs of all probe sequences.
 #[derive(Debug, Clone)]
@@ -15,8 +15,6 @@ pub struct Moments {
     /// Key moment `Sk = E_pairs[(x_j - m_i)(x_j - m_i)^T]`, `d x d`, `m_i` the mean of the keys
     /// that row i sees. The row and column of a constant input column are zero.
     pub sk: Mat<f64>,
-    /// Pair-weighted mean key `mu_k = E_pairs[x_j]`, length d.
-    pub mean_key: Vec<f64>,
     /// Number of causal pairs.
     pub pairs: f64,
     /// Whether the last column is the constant one that carries biases.
@@ -48,7 +46,7 @@ impl Moments {
         let weights: Vec<Vec<f64>> = lengths.iter().map(|&t| key_weights(t, pairs)).collect();
         let keys = innovations(x, &weights);
         let (sq, sk) = rayon::join(|| gram(queries.as_ref()), || gram(keys.as_ref()));
-        Ok(Self { sq, sk, mean_key: mean_key(x, pairs), pairs, augmented: is_augmented(x) })
+        Ok(Self { sq, sk, pairs, augmented: is_augmented(x) })
     }
 
     /// Columns that carry features: all but the constant one.

@@ -81,10 +81,46 @@ pub(crate) fn innovations_adjoint(g: &Mat<f64>, weights: &[f64]) -> Mat<f64> {
     out
 }
 
-/// Pair-weighted mean key `E_pairs[x_j]` per column.
-pub(crate) fn mean_key(x: &[Mat<f64>], pairs: f64) -> Vec<f64> {
-    let weights: Vec<Vec<f64>> = x.iter().map(|m| key_weights(m.nrows(), pairs)).collect();
-    (0..x.first().map_or(0, Mat::ncols))
-        .map(|col| x.iter().zip(&weights).map(|(m, w)| dot(m.col_as_slice(col), w)).sum())
-        .collect()
+/// Pair-weighted mean key of one sequence, `sum_j (T-j) x_j / P_s`, per column. `weights`: of its keys, up to a factor.
+pub(crate) fn mean_key(x: &Mat<f64>, weights: &[f64]) -> Vec<f64> {
+    let total: f64 = weights.iter().sum();
+    (0..x.ncols()).map(|col| dot(x.col_as_slice(col), weights) / total).collect()
+}
+
+/// What the weighted squares about the mean key of a sequence of `length` tokens are multiplied by, so that independent
+/// keys give the scatter about row means without bias: row i keeps i of its i + 1 keys' variance, a sequence about its
+/// weighted mean `1 - sum w_j^2` with `w_j = (T-j)/P_s`. Zero for one token, which has no scatter.
+pub(crate) fn row_mean_factor(length: usize) -> f64 {
+    if length < 2 {
+        return 0.0;
+    }
+    let t = length as f64;
+    let pairs = causal_pairs(&[length]);
+    // sum_j (T-j)^2 = T (T+1) (2T+1) / 6.
+    let squares = t * (t + 1.0) * (2.0 * t + 1.0) / 6.0 / (pairs * pairs);
+    (1.0 - t / pairs) / (1.0 - squares)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Tokens without anything in common: their scatter about row means is known, and both ways of counting give it.
+    #[test]
+    fn orthonormal_keys_scatter_alike_about_row_means_and_about_the_sequence_mean() {
+        for t in [1, 2, 3, 8, 33] {
+            let keys = Mat::from_fn(t, t, |i, j| f64::from(u8::from(i == j)));
+            let pairs = causal_pairs(&[t]);
+            let weights = key_weights(t, pairs);
+            let rows = innovations(std::slice::from_ref(&keys), std::slice::from_ref(&weights));
+            let squares =
+                |m: &Mat<f64>| -> f64 { (0..t).map(|c| dot(m.col_as_slice(c), m.col_as_slice(c))).sum() };
+            let mean = mean_key(&keys, &weights);
+            let about = Mat::from_fn(t, t, |i, j| (keys[(i, j)] - mean[j]) * weights[i].sqrt());
+            // Sums of t^2 terms of at most 1.
+            let wanted = (pairs - t as f64) / pairs;
+            assert!((squares(&rows) - wanted).abs() < 1e-13, "{t}");
+            assert!((squares(&about) * row_mean_factor(t) - wanted).abs() < 1e-13, "{t}");
+        }
+    }
 }

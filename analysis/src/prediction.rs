@@ -3,8 +3,8 @@
 //! With `M = W_Q W_K^T / sqrt(d_h)` and the metric `<A,B>_S = tr(A Sk B^T Sq)`, every inner product
 //! needed is a sum over `d_h x d_h` Gram matrices of projected inputs:
 //! `<U V^T, U' V'^T>_S = sum_ab (U^T Sq U')_ab N_ab`, `N = V^T Sk V'`. With rotary positions N is
-//! averaged over `R_delta^T N R_delta` with `Sk` about the mean key `mu_k`, and the term of the mean
-//! key itself is added: the vectors `R_delta^T V^T mu_k` centred over each row's offsets.
+//! averaged over `R_delta^T N R_delta` with `Sk` about each sequence's mean key `mu_s`, and the term of the mean
+//! keys themselves is added: the vectors `R_delta^T V^T mu_s` centred over each row's offsets.
 //!
 //! All eight corners of an interval, and the factors of section 5, share twelve Gram matrices: those of the
 //! midpoint and the step of the query weights, and of the key weights, under the moments of either end. Steps are

@@ -7,7 +7,8 @@ use crate::corners::OLD;
 use crate::layer::{Geometry, LayerState};
 use crate::linear::{difference, midpoint, mul, mul_into, mul_tn, scale_rows, stack, unstack};
 use crate::pairs::{
-    causal_pairs, innovations, innovations_adjoint, key_weights, offset_weights, query_weights,
+    causal_pairs, innovations, innovations_adjoint, key_weights, mean_key, offset_weights, query_weights,
+    row_mean_factor,
 };
 use crate::rotation::{OffsetAverage, Rotation};
 
@@ -123,16 +124,17 @@ pub(crate) struct Forms {
 struct RopeForms {
     rotation: Rotation,
     average: OffsetAverage,
-    /// Weight of every offset; one list, as of a single sequence.
-    offsets: [Vec<f64>; 1],
+    /// [`row_mean_factor`] of every sequence.
+    factors: Vec<f64>,
 }
 
 /// Key-side factor for one weight matrix, all heads (`H*d_h` columns).
 #[derive(Debug, Clone)]
 pub(crate) struct KeyFactor {
-    /// Weighted rows, sequences one below another: innovations, or keys about their mean with RoPE.
+    /// Weighted rows, sequences one below another: innovations, or keys about their sequence's mean with RoPE.
     rows: Mat<f64>,
-    /// Weighted innovations of the rotated mean key over the offset (RoPE only).
+    /// Weighted innovations over the offset of every sequence's mean key, rotated (RoPE only). A sequence has as many
+    /// offsets as keys, of the same weights.
     mean_rows: Option<Mat<f64>>,
 }
 
@@ -143,7 +145,7 @@ impl Forms {
         let rope = Rotation::new(&geometry, offsets.len()).map(|rotation| RopeForms {
             average: rotation.offset_average(&offsets),
             rotation,
-            offsets: [offsets],
+            factors: lengths.iter().map(|&t| row_mean_factor(t)).collect(),
         });
         Self {
             geometry,
@@ -177,45 +179,41 @@ impl Forms {
         let Some(rope) = &self.rope else {
             return KeyFactor { rows: innovations(projected, &self.key_weights), mean_rows: None };
         };
-        let mean = self.mean(projected);
-        let mut rows = stack(projected);
-        let roots = self.key_roots();
-        for (col, &mu) in mean.iter().enumerate() {
-            for (v, root) in rows.col_as_slice_mut(col).iter_mut().zip(&roots) {
-                *v = (*v - mu) * root;
-            }
+        let mut turned = Vec::with_capacity(projected.len());
+        let mut about = Vec::with_capacity(projected.len());
+        for ((keys, weights), factor) in projected.iter().zip(&self.key_weights).zip(&rope.factors) {
+            let mean = mean_key(keys, weights);
+            let repeated = Mat::from_fn(keys.nrows(), keys.ncols(), |_, col| mean[col]);
+            turned.push(self.turn_all(rope, &repeated, true));
+            about.push(Mat::from_fn(keys.nrows(), keys.ncols(), |j, col| {
+                (keys[(j, col)] - mean[col]) * (weights[j] * factor).sqrt()
+            }));
         }
-        let repeated = Mat::from_fn(rope.offsets[0].len(), mean.len(), |_, col| mean[col]);
-        let turned = self.turn_all(rope, &repeated, true);
-        KeyFactor { rows, mean_rows: Some(innovations(&[turned], &rope.offsets)) }
+        KeyFactor { rows: stack(&about), mean_rows: Some(innovations(&turned, &self.key_weights)) }
     }
 
     /// Transpose of [`Forms::key`].
     pub(crate) fn key_adjoint(&self, g: &KeyFactor) -> Vec<Mat<f64>> {
+        let rows = unstack(&g.rows, &self.lengths);
         let (Some(rope), Some(mean_rows)) = (&self.rope, &g.mean_rows) else {
-            return unstack(&g.rows, &self.lengths)
-                .iter()
-                .zip(&self.key_weights)
-                .map(|(m, w)| innovations_adjoint(m, w))
-                .collect();
+            return rows.iter().zip(&self.key_weights).map(|(m, w)| innovations_adjoint(m, w)).collect();
         };
-        let turned = self.turn_all(rope, &innovations_adjoint(mean_rows, &rope.offsets[0]), false);
-        let roots = self.key_roots();
-        let mut rows = g.rows.clone();
-        scale_rows(&mut rows, &roots);
-        // The mean key collects what the rotated means send back, less what centring took away.
-        let through_mean: Vec<f64> = (0..rows.ncols())
-            .map(|col| {
-                turned.col_as_slice(col).iter().sum::<f64>() - rows.col_as_slice(col).iter().sum::<f64>()
+        let means = unstack(mean_rows, &self.lengths);
+        let sequences = rows.into_iter().zip(means).zip(&self.key_weights).zip(&rope.factors);
+        sequences
+            .map(|(((mut rows, means), weights), factor)| {
+                let turned = self.turn_all(rope, &innovations_adjoint(&means, weights), false);
+                let total: f64 = weights.iter().sum();
+                for col in 0..rows.ncols() {
+                    let column = rows.col_as_slice_mut(col);
+                    column.iter_mut().zip(weights).for_each(|(v, w)| *v *= (w * factor).sqrt());
+                    // The mean key collects what the rotated means send back, less what centring took away.
+                    let through = turned.col_as_slice(col).iter().sum::<f64>() - column.iter().sum::<f64>();
+                    column.iter_mut().zip(weights).for_each(|(v, w)| *v += w / total * through);
+                }
+                rows
             })
-            .collect();
-        let weights = self.key_weights.concat();
-        for (col, &through) in through_mean.iter().enumerate() {
-            for (v, w) in rows.col_as_slice_mut(col).iter_mut().zip(&weights) {
-                *v += w * through;
-            }
-        }
-        unstack(&rows, &self.lengths)
+            .collect()
     }
 
     /// `N_ab` of a head for key weights V, V': `V^T Sk V'`, or with RoPE its average over rotations
@@ -270,14 +268,6 @@ impl Forms {
             Some(rope) => rope.average.apply(&n),
             None => n,
         }
-    }
-
-    fn mean(&self, projected: &[Mat<f64>]) -> Vec<f64> {
-        crate::pairs::mean_key(projected, causal_pairs(&self.lengths))
-    }
-
-    fn key_roots(&self) -> Vec<f64> {
-        self.key_weights.iter().flatten().map(|w| w.sqrt()).collect()
     }
 
     fn turn_all(&self, rope: &RopeForms, m: &Mat<f64>, inverse: bool) -> Mat<f64> {

@@ -139,13 +139,7 @@ fn drift_parts_match_cross_moments_and_add_up() {
             let cross = cross_moments(&middle, &change);
             let query_change =
                 Mat::from_fn(cross.sq.nrows(), cross.sq.ncols(), |i, j| 2.0 * cross.sq[(i, j)]);
-            let with_sq = |sq: &Mat<f64>, r: &Reference| Reference {
-                sq: sq.clone(),
-                sk: r.sk.clone(),
-                sk_global: r.sk_global.clone(),
-                mu: r.mu.clone(),
-                mu_y: r.mu_y.clone(),
-            };
+            let with_sq = |sq: &Mat<f64>, r: &Reference| Reference { sq: sq.clone(), ..r.clone() };
             let mut expected = 0.0;
             for h in 0..g.heads {
                 for weights in [&prev, &next] {

@@ -1,4 +1,5 @@
-// What the attention kernels share: tile shapes, loading with rotation, the packed layout.
+// What the attention kernels share: tile shapes and loading for float32, the packed layout. The bf16 kernels have their
+// tiles in attention_tensor.cuh.
 //
 // qkv is token-major [B * T, 3 * H * DH]: query block, key block, value block, each H heads of DH; o and its gradient
 // are [B * T, H * DH]; lse and delta are [B, H, T]. Rotation (rotate-half) uses tables cosine, sine [T, DH / 2]: column
@@ -7,51 +8,20 @@
 #include "attention_stats.cuh"
 #include "fragment.cuh"
 
-// Rows a block owns (16 a warp) and rows of the other side that it meets at a time; chosen so that all tiles fit the
-// 48 KiB of shared memory that need no opt-in.
-template <class T, int DH>
-struct Shape;
-template <>
-struct Shape<bf16, 32> {
-    static constexpr int rows = 64, forward = 64, backward = 64;
+// Float32: rows a block owns (16 a warp), and rows of the other side that it meets at a time; all tiles fit the 48 KiB of
+// shared memory that need no opt-in.
+template <int DH>
+struct Shape {
+    static constexpr int rows = DH == 128 ? 32 : 64;
+    static constexpr int forward = DH == 128 ? 16 : DH == 64 ? 32 : 64;
+    static constexpr int backward = forward / 2;
 };
-template <>
-struct Shape<bf16, 64> {
-    static constexpr int rows = 64, forward = 64, backward = 64;
-};
-template <>
-struct Shape<bf16, 128> {
-    static constexpr int rows = 64, forward = 32, backward = 16;
-};
-template <>
-struct Shape<float, 32> {
-    static constexpr int rows = 64, forward = 64, backward = 32;
-};
-template <>
-struct Shape<float, 64> {
-    static constexpr int rows = 64, forward = 32, backward = 16;
-};
-template <>
-struct Shape<float, 128> {
-    static constexpr int rows = 32, forward = 16, backward = 8;
-};
-
-template <class T>
-__device__ __forceinline__ float attention_exp(float x);
-template <>
-__device__ __forceinline__ float attention_exp<float>(float x) {
-    return expf(x);
-}
-template <>
-__device__ __forceinline__ float attention_exp<bf16>(float x) {
-    return __expf(x); // a few 1e-7 x (1 + |x|): far below bf16's 4e-3
-}
 
 // Loads rows first .. first + ROWS of one head into a tile, zeros past `seq`, rotated when cosine is not null.
 // `head` points at the head's columns in row 0 of the sequence, rows lie `stride` elements apart.
-template <class T, int DH, int ROWS>
-__device__ __forceinline__ void load_tile(T* tile, const T* __restrict__ head, size_t stride, int first, int seq, const float* __restrict__ cosine, const float* __restrict__ sine) {
-    constexpr int HALF = DH / 2, GROUPS = HALF / 4, LD = Pitch<T, DH>::value;
+template <int DH, int ROWS>
+__device__ __forceinline__ void load_tile(float* tile, const float* __restrict__ head, size_t stride, int first, int seq, const float* __restrict__ cosine, const float* __restrict__ sine) {
+    constexpr int HALF = DH / 2, GROUPS = HALF / 4, LD = Pitch<float, DH>::value;
     for (int item = threadIdx.x; item < ROWS * GROUPS; item += blockDim.x) {
         const int r = item / GROUPS, c = item % GROUPS * 4, i = first + r;
         float low[4] = {0.f, 0.f, 0.f, 0.f}, high[4] = {0.f, 0.f, 0.f, 0.f};
@@ -109,8 +79,8 @@ __device__ __forceinline__ void rotate_back(float (&c)[NT][4], int i0, int seq, 
 }
 
 // Stores rows i0 and i0 + 8 of a fragment, those inside the sequence.
-template <class T, int NT>
-__device__ __forceinline__ void store_rows(T* __restrict__ head, size_t stride, const float (&c)[NT][4], int i0, int seq, float factor0, float factor1) {
+template <int NT>
+__device__ __forceinline__ void store_rows(float* __restrict__ head, size_t stride, const float (&c)[NT][4], int i0, int seq, float factor0, float factor1) {
     const int t = threadIdx.x & 3;
 #pragma unroll
     for (int n = 0; n < NT; n++) {

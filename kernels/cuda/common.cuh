@@ -29,6 +29,19 @@ struct Flag {
     static constexpr bool value = B;
 };
 
+// Calls body(Group<ROWS>, r) for rows first, first + step, ... below `rows`, ROWS of them at a time: the body's loads for a
+// whole group are then under way together. What is left over comes one at a time; the order is that of the rows.
+template <int N>
+struct Group {
+    static constexpr int rows = N;
+};
+template <int ROWS, class Body>
+__device__ __forceinline__ void for_groups(int first, int rows, int step, const Body& body) {
+    int r = first;
+    for (; r + (ROWS - 1) * step < rows; r += ROWS * step) body(Group<ROWS>(), r);
+    for (; r < rows; r += step) body(Group<1>(), r);
+}
+
 #define FULL_WARP 0xffffffffu
 #define WARP 32
 
@@ -111,6 +124,42 @@ __device__ __forceinline__ void store8(bf16* p, const float (&v)[8]) {
     uint4 q;
     q.x = pack_bf16(v[0], v[1]), q.y = pack_bf16(v[2], v[3]), q.z = pack_bf16(v[4], v[5]), q.w = pack_bf16(v[6], v[7]);
     *reinterpret_cast<uint4*>(p) = q;
+}
+
+// As many neighbours as the array holds: four, or eight (sixteen bytes of bf16).
+template <class T>
+__device__ __forceinline__ void load(const T* p, float (&v)[4]) {
+    load4(p, v);
+}
+template <class T>
+__device__ __forceinline__ void load(const T* p, float (&v)[8]) {
+    load8(p, v);
+}
+template <class T>
+__device__ __forceinline__ void store(T* p, const float (&v)[4]) {
+    store4(p, v);
+}
+template <class T>
+__device__ __forceinline__ void store(T* p, const float (&v)[8]) {
+    store8(p, v);
+}
+
+// exp(x) and 1 / x, to a few 1e-7 x (1 + |x|) where the result is rounded to bf16's 4e-3 anyway.
+template <class T>
+__device__ __forceinline__ float exponential(float x) {
+    return expf(x);
+}
+template <>
+__device__ __forceinline__ float exponential<bf16>(float x) {
+    return __expf(x);
+}
+template <class T>
+__device__ __forceinline__ float reciprocal(float x) {
+    return 1.f / x;
+}
+template <>
+__device__ __forceinline__ float reciprocal<bf16>(float x) {
+    return __fdividef(1.f, x); // 0 from 2^126 on
 }
 
 // What storing to T and loading again makes of x: statistics describe the stored values, not the ones before.

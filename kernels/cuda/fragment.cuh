@@ -1,4 +1,5 @@
-// Warp-wide matrix products on 16-row fragments: tensor cores for bf16, fused multiply-adds for float.
+// Warp-wide matrix products on 16-row fragments: the tensor cores' instructions for bf16 (attention_tensor.cuh makes
+// products of them), fused multiply-adds for float.
 //
 // A fragment of a 16 x 8n tile is float c[n][4]; lane 4g + t holds, for each block of eight columns,
 //   c[.][0], c[.][1]: row g,     columns 2t, 2t + 1
@@ -51,29 +52,7 @@ __device__ __forceinline__ void clear(float (&c)[NT][4]) {
         for (int e = 0; e < 4; e++) c[n][e] = 0.f;
 }
 
-// c = a b^T: a 16 x DH, b 8 NT x DH, both rows in shared memory at pitch Pitch<T, DH>.
-template <int DH, int NT>
-__device__ __forceinline__ void product_nt(float (&c)[NT][4], const bf16* a, const bf16* b) {
-    static_assert(NT % 2 == 0, "column tiles are loaded in pairs");
-    constexpr int LD = Pitch<bf16, DH>::value;
-    const int lane = threadIdx.x & 31;
-    const bf16* a_row = a + ((lane & 7) + (lane >> 3 & 1) * 8) * LD + (lane >> 4) * 8;
-    const bf16* b_row = b + ((lane & 7) + (lane >> 4) * 8) * LD + (lane >> 3 & 1) * 8;
-    clear(c);
-#pragma unroll
-    for (int k = 0; k < DH; k += 16) {
-        u32 ra[4];
-        ldmatrix(ra, a_row + k);
-#pragma unroll
-        for (int n = 0; n < NT; n += 2) {
-            u32 rb[4];
-            ldmatrix(rb, b_row + n * 8 * LD + k);
-            mma_16x8x16(c[n], ra, rb[0], rb[1]);
-            mma_16x8x16(c[n + 1], ra, rb[2], rb[3]);
-        }
-    }
-}
-
+// c = a b^T: a 16 x DH, b 8 NT x DH, both rows in shared memory at pitch Pitch<float, DH>.
 template <int DH, int NT>
 __device__ __forceinline__ void product_nt(float (&c)[NT][4], const float* a, const float* b) {
     constexpr int LD = Pitch<float, DH>::value;
@@ -97,26 +76,7 @@ __device__ __forceinline__ void product_nt(float (&c)[NT][4], const float* a, co
     }
 }
 
-// c += p b: p 16 x 8 KT as a fragment, b 8 KT x 8 NT, rows in shared memory at pitch Pitch<T, 8 NT>.
-template <int KT, int NT>
-__device__ __forceinline__ void product_nn(float (&c)[NT][4], const float (&p)[KT][4], const bf16* b) {
-    static_assert(KT % 2 == 0 && NT % 2 == 0, "tiles are used in pairs");
-    constexpr int LD = Pitch<bf16, 8 * NT>::value;
-    const int lane = threadIdx.x & 31;
-    const bf16* b_row = b + ((lane & 7) + (lane >> 3 & 1) * 8) * LD + (lane >> 4) * 8;
-#pragma unroll
-    for (int k = 0; k < KT; k += 2) {
-        const u32 ra[4] = {pack_bf16(p[k][0], p[k][1]), pack_bf16(p[k][2], p[k][3]), pack_bf16(p[k + 1][0], p[k + 1][1]), pack_bf16(p[k + 1][2], p[k + 1][3])};
-#pragma unroll
-        for (int n = 0; n < NT; n += 2) {
-            u32 rb[4];
-            ldmatrix_transposed(rb, b_row + k * 8 * LD + n * 8);
-            mma_16x8x16(c[n], ra, rb[0], rb[1]);
-            mma_16x8x16(c[n + 1], ra, rb[2], rb[3]);
-        }
-    }
-}
-
+// c += p b: p 16 x 8 KT as a fragment, b 8 KT x 8 NT, rows in shared memory at pitch Pitch<float, 8 NT>.
 template <int KT, int NT>
 __device__ __forceinline__ void product_nn(float (&c)[NT][4], const float (&p)[KT][4], const float* b) {
     constexpr int LD = Pitch<float, 8 * NT>::value;

@@ -54,47 +54,58 @@ extern "C" __global__ void __launch_bounds__(256) round_bf16(const float* __rest
     }
 }
 
-// partial[p, c] = sum of x[r, c] over the rows r = p, p + gridDim.y, ...: the bias gradient's first pass.
-// x [rows, C], C a multiple of 4; partial [gridDim.y, C]. Launch: block 128, grid (ceil(C / 512), P).
-template <class T>
+// partial[p, c] = sum of x[r, c] over the rows r = p, p + gridDim.y, ...: the bias gradient's first pass. A thread owns V
+// columns, eight where C allows, and has eight rows under way at a time; they are added in order.
+// x [rows, C], C a multiple of 4; partial [gridDim.y, C]. Launch: block 128, grid (ceil(C / (128 V)), P).
+template <class T, int V>
 __device__ __forceinline__ void column_sum(const T* __restrict__ x, float* __restrict__ partial, int rows, int C) {
-    const int c = (blockIdx.x * blockDim.x + threadIdx.x) * 4;
+    const int c = (blockIdx.x * blockDim.x + threadIdx.x) * V, step = gridDim.y;
     if (c >= C) return;
-    float sum[4] = {0.f, 0.f, 0.f, 0.f};
-    for (int r = blockIdx.y; r < rows; r += gridDim.y) {
-        float v[4];
-        load4(x + static_cast<size_t>(r) * C + c, v);
-        for (int i = 0; i < 4; i++) sum[i] += v[i];
-    }
-    store4(partial + static_cast<size_t>(blockIdx.y) * C + c, sum);
+    float sum[V] = {};
+    for_groups<8>(blockIdx.y, rows, step, [&](auto group, int r) {
+        constexpr int ROWS = decltype(group)::rows;
+        float v[ROWS][V];
+#pragma unroll
+        for (int n = 0; n < ROWS; n++) load(x + static_cast<size_t>(r + n * step) * C + c, v[n]);
+#pragma unroll
+        for (int n = 0; n < ROWS; n++) {
+            for (int i = 0; i < V; i++) sum[i] += v[n][i];
+        }
+    });
+    store(partial + static_cast<size_t>(blockIdx.y) * C + c, sum);
 }
 
 #define EXPORT_COLUMN_SUM(NAME, T)                                                                                      \
     extern "C" __global__ void __launch_bounds__(128) NAME(const T* x, float* partial, int rows, int C) {               \
-        column_sum<T>(x, partial, rows, C);                                                                             \
+        C % 8 == 0 ? column_sum<T, 8>(x, partial, rows, C) : column_sum<T, 4>(x, partial, rows, C);                     \
     }
 EXPORT_COLUMN_SUM(column_sum_f32, float)
 EXPORT_COLUMN_SUM(column_sum_bf16, bf16)
 
-// x[r, c] += bias[c] in place. x [rows, C], C a multiple of 4. Launch: block 128, grid (ceil(C / 512), any <= 65535).
-template <class T>
+// x[r, c] += bias[c] in place. x [rows, C], C a multiple of 4; columns and rows of a thread as above, four rows at a time.
+// Launch: block 128, grid (ceil(C / (128 V)), any <= 65535).
+template <class T, int V>
 __device__ __forceinline__ void bias_add(T* __restrict__ x, const float* __restrict__ bias, int rows, int C) {
-    const int c = (blockIdx.x * blockDim.x + threadIdx.x) * 4;
+    const int c = (blockIdx.x * blockDim.x + threadIdx.x) * V, step = gridDim.y;
     if (c >= C) return;
-    float b[4];
-    load4(bias + c, b);
-    for (int r = blockIdx.y; r < rows; r += gridDim.y) {
-        float v[4];
-        T* at = x + static_cast<size_t>(r) * C + c;
-        load4(at, v);
-        for (int i = 0; i < 4; i++) v[i] += b[i];
-        store4(at, v);
-    }
+    float b[V];
+    load(bias + c, b);
+    for_groups<4>(blockIdx.y, rows, step, [&](auto group, int r) {
+        constexpr int ROWS = decltype(group)::rows;
+        float v[ROWS][V];
+#pragma unroll
+        for (int n = 0; n < ROWS; n++) load(x + static_cast<size_t>(r + n * step) * C + c, v[n]);
+#pragma unroll
+        for (int n = 0; n < ROWS; n++) {
+            for (int i = 0; i < V; i++) v[n][i] += b[i];
+            store(x + static_cast<size_t>(r + n * step) * C + c, v[n]);
+        }
+    });
 }
 
 #define EXPORT_BIAS_ADD(NAME, T)                                                                                        \
     extern "C" __global__ void __launch_bounds__(128) NAME(T* x, const float* bias, int rows, int C) {                  \
-        bias_add<T>(x, bias, rows, C);                                                                                  \
+        C % 8 == 0 ? bias_add<T, 8>(x, bias, rows, C) : bias_add<T, 4>(x, bias, rows, C);                               \
     }
 EXPORT_BIAS_ADD(bias_add_f32, float)
 EXPORT_BIAS_ADD(bias_add_bf16, bf16)

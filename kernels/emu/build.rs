@@ -21,6 +21,11 @@ fn main() {
         build.opt_level(2);
     }
 
+    let header = out.join("attention_stats.cuh");
+    fs::write(&header, growthpath_statistics::cuda_header())
+        .unwrap_or_else(|e| panic!("{}: {e}", header.display()));
+    build.include(&out);
+
     let mut table = String::from("#include \"runtime.h\"\n");
     let mut calls = String::new();
     for folder in &folders {

@@ -1,10 +1,11 @@
-//! Fused training kernels with growth statistics as side outputs, over candle tensors.
+//! Fused training kernels with growth statistics as side outputs.
 //!
 //! One folder an operation: forward, backward, and the statistics that ride on data the operation already holds.
 //! All operations here are explicit functions: a forward returns what its backward needs, so a decoder's reverse
 //! pass is written out (see the `growthpath` crate) instead of recorded. Three facts led to this: candle's autograd
 //! allows one output per operation, fills and adds a zero tensor for every gradient, and its fast operations have no
-//! backward at all.
+//! backward at all. A model written with candle uses the fused attention, norm and optimizer as candle operations
+//! ([`attention::autograd`], [`norm::autograd`], [`optimizer::AdamW`]).
 //!
 //! Matrices are row-major; `N = B * T` tokens; `H` heads of width `d_h`; `D = H * d_h`.
 

@@ -3,10 +3,12 @@
 use std::collections::BTreeMap;
 
 use faer::Mat;
-use growthpath_analysis::probe_rows::{basis_row, first_rows, first_share_rows, head_rows, layer_row, share_rows};
+use growthpath_analysis::probe_rows::{
+    basis_row, first_rows, first_share_rows, head_rows, layer_row, share_rows,
+};
 use growthpath_analysis::{
-    DriftSensitivity, EnergySensitivity, Geometry, LayerProbe, LayerState, Moments, Positions, StreamNorm, maturity,
-    prepare_layers,
+    DriftSensitivity, EnergySensitivity, Geometry, LayerProbe, LayerState, Moments, Positions, StreamNorm,
+    maturity, prepare_layers,
 };
 use growthpath_trace::{MaturityRow, ProbeRow, SettlingRow, ShareRow};
 use numpy::{PyReadonlyArray1, PyReadonlyArray2, PyReadonlyArray3};

@@ -21,16 +21,20 @@ def binary() -> Path:
     return path
 
 
-@pytest.fixture(scope="session")
-def reference(binary, tmp_path_factory) -> Path:
-    """A nano GPT trained by growthpath itself, with a checkpoint at every probe. A tenth of the usual learning rate: AdamW's steps
-    are signs where gradients are small, and pass rounding on; at 3e-3 two float32 programs differ by 1e-3 after 15 steps."""
-    run = tmp_path_factory.mktemp("reference") / "gpt"
+def train_reference(binary: Path, run: Path, rate: str) -> None:
+    """A nano GPT trained by growthpath itself, with a checkpoint at every probe."""
     subprocess.run(
         [binary, "train", "--preset", "gpt", "--size", "nano", "--steps", "20", "--probe-every", "5", "--checkpoint-probes",
-         "--lr", "3e-4", "--eval-sequences", "4", "--reliance-sequences", "4", "--quiet", "--out", run],
+         "--lr", rate, "--eval-sequences", "4", "--reliance-sequences", "4", "--quiet", "--out", run],
         check=True, capture_output=True,
     )  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def reference(binary, tmp_path_factory) -> Path:
+    """At a tenth of the usual learning rate: at 3e-3 training passes rounding on, see test_parity."""
+    run = tmp_path_factory.mktemp("reference") / "gpt"
+    train_reference(binary, run, "3e-4")
     return run
 
 

@@ -12,19 +12,19 @@ from families import FAMILIES, NOT_BILINEAR, build, loop  # noqa: E402
 
 
 def spreads(model):
-    """Spreads of the logits that the model itself computes on the probe tokens, layer by layer."""
+    """Spreads of the logits that the model itself computes on the probe tokens, layer by layer, in plain float64."""
     from growthpath.recording import resolve
-    from growthpath.recording.attention import logit_sums
     from growthpath.recording.capture import Capture, quiet
 
     capture = Capture(resolve(model))
     with quiet(model), capture.installed():
         model(torch.as_tensor(tokens(2, 32, 64, 9))[:, :-1])
+    causal = torch.ones(32, 32, dtype=torch.float64).tril()
     out = []
     for seen in capture.seen:
-        call = seen.calls[0]
-        totals = logit_sums(call.logits(0, 2), call.allowed(0, 2), True)[0].totals
-        out.append((totals["centred"] / totals["pairs"]).sqrt())
+        s = seen.calls[0].logits(0, 2).double() * causal
+        centred = (s - s.sum(-1, keepdim=True) / causal.sum(-1, keepdim=True)) * causal
+        out.append((centred.square().sum((0, 2, 3)) / (2 * causal.sum())).sqrt())
     return torch.cat(out).numpy()
 
 
@@ -41,8 +41,13 @@ def test_family(name, tmp_path):
     coverage = run.info["extra"]["coverage"]
     assert coverage["attention_seen"] == 1.0 and coverage["writes_recorded"] == 3
     assert not np.isnan(run.heads["spread"].to_numpy()).any()
+    assert run.evals.num_rows == 4 and run.reliance.num_rows > 0 and run.maturity.num_rows > 0
     if name in NOT_BILINEAR:
-        assert NOT_BILINEAR[name] in coverage["probes"] and run.probe.num_rows == 0
+        assert coverage["probes"].startswith("measured, not predicted") and NOT_BILINEAR[name] in coverage["probes"]
+        assert coverage["shares"].startswith("none")
+        accounting = run.analyze()["accounting"]
+        assert accounting["intervals"] == 3 * 3 * 4 and accounting["max_residual"] < 1e-12
+        assert run.probe.to_pandas()["a_hat"].isna().all() and run.diagnose()["verdict"]
         return
     assert coverage["probes"] == coverage["shares"] == "on"
     at_start = run.probe.to_pandas().query("step == 0")["spread"].to_numpy()
@@ -50,7 +55,6 @@ def test_family(name, tmp_path):
     prediction = run.analyze()["prediction"]
     # Two short sequences and rotary biases leave the prediction some error, which is its own to report.
     assert prediction["query"]["correlation"] > 0.9, prediction
-    assert run.evals.num_rows == 4 and run.reliance.num_rows > 0
 
 
 def test_unknown_layouts_are_refused_by_name():
@@ -98,6 +102,44 @@ def test_multi_head_attention_of_pytorch(causal, tmp_path):
     run = growthpath.open(tmp_path / "run")
     assert (run.probe.num_rows > 0) == causal
     assert causal or "not causal" in run.info["extra"]["coverage"]["probes"]
+
+
+@pytest.mark.filterwarnings("ignore:growthpath")
+def test_cross_attention_of_pytorch(tmp_path):
+    """Keys of another sequence, of another length: rows like any other layer's, but no writes, no distances and no probes."""
+    from torch import nn
+
+    class Decoder(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.embedding, self.out = nn.Embedding(64, 32), nn.Linear(32, 64)
+            layer = nn.TransformerDecoderLayer(32, 4, 64, dropout=0.0, batch_first=True, norm_first=True)
+            self.layers = nn.TransformerDecoder(layer, 2)
+
+        def forward(self, x):
+            mask = nn.Transformer.generate_square_subsequent_mask(x.shape[1])
+            return self.out(self.layers(self.embedding(x), self.embedding(x[:, :20]), tgt_mask=mask, tgt_is_causal=True))
+
+    torch.manual_seed(0)
+    model = Decoder()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    rec = growthpath.record(model, optimizer, tmp_path / "run", probe_tokens=tokens(2, 32), steps=2, probe_every=1)
+    for i in range(2):
+        batch = torch.as_tensor(tokens(4, 32, 64, i))
+        nn.functional.cross_entropy(model(batch[:, :-1]).flatten(0, 1), batch[:, 1:].flatten()).backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    rec.close()
+    verified(tmp_path / "run")
+    run = growthpath.open(tmp_path / "run")
+    heads = run.heads.to_pandas()
+    assert len(heads) == 2 * 4 * 4 and heads["spread"].gt(0).all()
+    # Layers 1 and 3 are the cross attention of their blocks.
+    cross = heads["layer"].isin([1, 3])
+    assert heads["max_distance"][cross].isna().all() and heads["max_distance"][~cross].notna().all()
+    assert run.rows()["writes"] == 0 and run.probe.num_rows == 0
+    problems = " ".join(run.info["extra"]["coverage"]["problems"])
+    assert "share its block" in problems and "not causal self-attention" in problems
 
 
 def test_fused_qkv_of_vision_models(tmp_path):

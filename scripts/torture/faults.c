@@ -4,6 +4,7 @@
  *   FAULT_CALL   any, or one of: open write fsync rename mkdir unlink
  *   FAULT_AT     the call, from 1; 0 never
  *   FAULT_DO     kill (before the call), torn (half of a write, then kill), eio, enospc (from that call on)
+ *   FAULT_MARK   file that is created when a call fails
  *   FAULT_COUNT  file that receives the number of calls when the program ends
  */
 #define _GNU_SOURCE
@@ -65,8 +66,14 @@ static void die(void) {
     for (;;) pause();
 }
 
+static void mark(void) {
+    const char *file = getenv("FAULT_MARK");
+    FILE *f = file ? fopen(file, "w") : NULL;
+    if (f) fclose(f);
+}
+
 /* What to do at this call: NOTHING, an error number, or TORN; kills here. */
-static int strike(const char *call, int ours) {
+static int decide(const char *call, int ours) {
     if (!ours || (which && strcmp(which, "any") && strcmp(which, call))) return NOTHING;
     long n = atomic_fetch_add(&count, 1) + 1;
     if (at <= 0 || n < at) return NOTHING;
@@ -76,6 +83,12 @@ static int strike(const char *call, int ours) {
     /* A full disk can still be renamed and removed on. */
     if (action == ENOSPC_ON && strcmp(call, "unlink") && strcmp(call, "rename")) return ENOSPC;
     return NOTHING;
+}
+
+static int strike(const char *call, int ours) {
+    int e = decide(call, ours);
+    if (e != NOTHING) mark();
+    return e;
 }
 
 #define REAL(name, type) \

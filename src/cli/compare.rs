@@ -12,27 +12,6 @@ use super::{losses, window};
 use crate::error::Result;
 use crate::report::than;
 
-/// Groups of layers on the command line.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub enum Group {
-    /// Layer >= L/2.
-    Upper,
-    /// Layer < L/2.
-    Lower,
-    /// Every layer.
-    All,
-}
-
-impl From<Group> for Layers {
-    fn from(g: Group) -> Self {
-        match g {
-            Group::Upper => Self::Upper,
-            Group::Lower => Self::Lower,
-            Group::All => Self::All,
-        }
-    }
-}
-
 /// Arguments of `growthpath compare`.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Args {
@@ -40,9 +19,9 @@ pub struct Args {
     run_a: PathBuf,
     /// The second run: what is explained against it
     run_b: PathBuf,
-    /// Layers to compare
-    #[arg(long, value_enum, default_value = "all")]
-    layers: Group,
+    /// Layers to compare: upper (layer >= L/2), lower (layer < L/2) or all
+    #[arg(long, default_value = "all")]
+    layers: Layers,
     /// Only steps A..B
     #[arg(long, value_parser = window, value_name = "A..B")]
     window: Option<Range<u32>>,
@@ -55,7 +34,7 @@ pub struct Args {
 pub fn run(args: &Args) -> Result<()> {
     let (a, b) = (whole_run(&args.run_a)?, whole_run(&args.run_b)?);
     let window = args.window.clone().unwrap_or(0..u32::MAX);
-    let mut c = compare(&a, &b, args.layers.into(), window)?;
+    let mut c = compare(&a, &b, args.layers, window)?;
     let names = told_apart(&a, &b);
     (c.labels.a, c.labels.b) = names.clone();
     if args.json {

@@ -52,6 +52,7 @@ pub const EXAMPLES: &[(&str, &[&str])] = &[
         "report",
         &["growthpath report runs/gpt runs/llama", "growthpath report runs/gpt runs/slow --out slow.html"],
     ),
+    ("columns", &["growthpath columns", "growthpath columns heads"]),
     ("import", &["growthpath import runs/rewritten --out runs/imported"]),
     (
         "inspect",

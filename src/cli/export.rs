@@ -14,6 +14,7 @@ use growthpath_trace::{
 use super::curves::{self, CurveTarget};
 use super::window;
 use crate::error::{Error, Result};
+use crate::live::with_rows;
 
 /// Tables by name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -144,7 +145,7 @@ fn export_to(args: &Args, to: &[String]) -> Result<()> {
 fn dataset(runs: &[PathBuf], dir: &Path) -> Result<()> {
     let mut opened = Vec::new();
     for path in runs {
-        let run = Run::open(path)?;
+        let run = with_rows(Run::open(path)?)?;
         let partition = Partition::of(&run);
         if let Some((other, ..)) = opened.iter().find(|(_, _, p)| *p == partition) {
             let other: &PathBuf = other;

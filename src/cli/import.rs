@@ -32,6 +32,9 @@ pub fn run(args: &Args) -> Result<()> {
         if !done.left_out.is_empty() {
             text += &format!("note: left out, for no table has them: {}\n", done.left_out.join(", "));
         }
+        if !done.undefined.is_empty() {
+            text += &format!("note: undefined, for some file lacks them: {}\n", done.undefined.join(", "));
+        }
         if !done.unvouched.is_empty() {
             text += &format!(
                 "note: not the bytes that the source's manifest lists: {}\n  a rewrite and damage look alike, and nothing vouches for their rows\n",

@@ -6,6 +6,7 @@ mod analyze;
 mod analyze_text;
 mod bench;
 mod check_device;
+mod columns;
 mod compare;
 mod completions;
 mod curves;
@@ -75,6 +76,8 @@ pub enum Command {
     Inspect(inspect::Args),
     /// Check a run's integrity and every identity that its rows must satisfy
     Verify(verify::Args),
+    /// Say what every column of a run's tables is
+    Columns(columns::Args),
     /// Write a table of a run as CSV or JSON lines, or runs as one Parquet dataset
     Export(export::Args),
     /// Take a run whose Parquet files another program wrote
@@ -100,6 +103,7 @@ fn dispatch(cli: Cli) -> Result<()> {
         Command::Report(a) => report::run(&a),
         Command::Inspect(a) => inspect::run(&a),
         Command::Verify(a) => verify::run(&a),
+        Command::Columns(a) => columns::run(&a),
         Command::Export(a) => export::run(&a),
         Command::Import(a) => import::run(&a),
         Command::Bench(a) => bench::run(&a),

@@ -11,6 +11,7 @@ use super::output;
 use super::progress::note;
 use crate::error::{Error, Result};
 use crate::hint::unknown;
+use crate::live::with_rows;
 use crate::report::{pictures, read, save};
 
 /// How wide figures are printed.
@@ -78,9 +79,10 @@ pub fn open(paths: &[PathBuf], asked: &[(usize, usize)]) -> Result<(Vec<Run>, Pa
     Ok((runs, pairs))
 }
 
-/// Open a run all of whose parts are what its manifest lists: damage in any table is an error, never an empty section.
+/// Open a run that has rows, all of whose parts are what its manifest lists: damage in any table is an error, never an
+/// empty section.
 pub fn whole_run(path: &Path) -> Result<Run> {
-    let run = Run::open(path)?;
+    let run = with_rows(Run::open(path)?)?;
     run.check_parts()?;
     Ok(run)
 }

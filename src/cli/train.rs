@@ -7,7 +7,7 @@ use growthpath_trace::{LONGEST_LABEL, Run, shown_path};
 
 use super::device::{DeviceArg, pick};
 use super::progress::{Progress, note};
-use super::train_args::{TrainArgs, data_source, tokenizer};
+use super::train_args::{TrainArgs, tokenizer};
 use super::words::shell;
 use super::{given, output};
 use crate::data::{Dataset, Stage};
@@ -75,7 +75,7 @@ pub fn load_data(config: &mut TrainConfig, quiet: bool) -> Result<Dataset> {
         }
     };
     let spec = tokenizer(&config.tokenizer)?;
-    let data = Dataset::load(&data_source(&config.data), &spec, config.model.context, &mut on)?;
+    let data = Dataset::load(&config.data, &spec, config.model.context, &mut on)?;
     let entries = data.info().vocab_size;
     if let Some(init) = config.init.as_ref().filter(|i| entries > i.vocab) {
         return Err(Error::usage(format!(
@@ -83,6 +83,9 @@ pub fn load_data(config: &mut TrainConfig, quiet: bool) -> Result<Dataset> {
             init.checkpoint.display(),
             init.vocab
         )));
+    }
+    if let Some(init) = &config.init {
+        init.same_tokenizer(&data)?;
     }
     settle_vocab(config, &data)?;
     Ok(data)

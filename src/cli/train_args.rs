@@ -12,10 +12,10 @@ use crate::model::ModelConfig;
 use crate::model::config::Positions;
 use crate::train::TrainConfig;
 use crate::train::cadence::like::like;
-use crate::train::config::{DataConfig, Optimizer, Precision, ProbeConfig, ProbeTimes};
+use crate::train::config::{Optimizer, Precision, ProbeConfig, ProbeTimes};
 use crate::train::init::Init;
 use crate::train::intervention::{Hold, Intervention, Target};
-use crate::train::schedule::{Schedule, Shape};
+use crate::train::schedule::{Schedule, ScheduleShape};
 
 /// Update rules on the command line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -24,17 +24,6 @@ pub enum Rule {
     Adamw,
     /// Gradient descent with momentum.
     Sgd,
-}
-
-/// Schedules on the command line.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum ScheduleArg {
-    /// Half a cosine.
-    Cosine,
-    /// Warm-up, stable, decay over the last fifth.
-    Wsd,
-    /// No decay.
-    Constant,
 }
 
 /// When to probe, on the command line.
@@ -91,7 +80,7 @@ pub struct TrainArgs {
     pub precision: Precision,
     /// Schedule after warm-up
     #[arg(long, value_enum, default_value = "cosine")]
-    pub schedule: ScheduleArg,
+    pub schedule: ScheduleShape,
     /// Steps of linear warm-up [default: 40, at most a tenth of the steps]
     #[arg(long)]
     pub warmup: Option<u32>,
@@ -229,10 +218,10 @@ impl TrainArgs {
     }
 
     /// The text source.
-    pub fn source(&self) -> DataConfig {
+    pub fn source(&self) -> Source {
         match &self.data {
-            Some(train) => DataConfig::Files { train: train.clone(), valid: self.valid.clone() },
-            None => DataConfig::BuiltIn { seed: 0, bytes: BUILT_IN_BYTES },
+            Some(train) => Source::Files { train: train.clone(), valid: self.valid.clone() },
+            None => Source::BuiltIn { seed: 0, bytes: BUILT_IN_BYTES },
         }
     }
 
@@ -300,11 +289,6 @@ impl TrainArgs {
             },
             Rule::Sgd => Optimizer::Sgd { momentum: self.momentum.unwrap_or(0.9) },
         };
-        let shape = match self.schedule {
-            ScheduleArg::Cosine => Shape::Cosine,
-            ScheduleArg::Wsd => Shape::Wsd,
-            ScheduleArg::Constant => Shape::Constant,
-        };
         let warmup = self.warmup.unwrap_or((self.steps / 10).clamp(1, 40));
         let probe = ProbeConfig {
             times: self.probe_times()?,
@@ -323,7 +307,12 @@ impl TrainArgs {
             seed: self.seed,
             precision: self.precision,
             optimizer,
-            schedule: Schedule { shape, lr, warmup, final_fraction: self.lr_final.unwrap_or(0.1) },
+            schedule: Schedule {
+                shape: self.schedule,
+                lr,
+                warmup,
+                final_fraction: self.lr_final.unwrap_or(0.1),
+            },
             weight_decay: self.weight_decay,
             clip: self.clip,
             intervention: self.intervention()?,
@@ -336,14 +325,6 @@ impl TrainArgs {
             checkpoint_probes: self.checkpoint_probes,
             dump_step: self.dump_step,
         })
-    }
-}
-
-/// The data module's words for a text source.
-pub fn data_source(data: &DataConfig) -> Source {
-    match data {
-        DataConfig::BuiltIn { seed, bytes } => Source::BuiltIn { seed: *seed, bytes: *bytes },
-        DataConfig::Files { train, valid } => Source::Files { train: train.clone(), valid: valid.clone() },
     }
 }
 

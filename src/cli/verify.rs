@@ -3,11 +3,12 @@
 use std::path::{Path, PathBuf};
 
 use growthpath_analysis::read::{Agreement, Place, Verification, agreement, verify};
-use growthpath_trace::{Problem, ProblemKind, Run, Table};
+use growthpath_trace::{Problem, ProblemKind, Run, Table, shown_path};
 use serde::Serialize;
 
 use super::output::{self, table};
 use crate::error::{Error, Result};
+use crate::live::with_rows;
 use crate::train::damage;
 use crate::verify::{Completeness, completeness};
 
@@ -46,7 +47,8 @@ pub fn run(args: &Args) -> Result<()> {
     }
     let run = Run::open(&args.run)?;
     let mut v = verify(&run)?;
-    let (complete, problems) = completeness(&run)?;
+    let (mut complete, problems) = completeness(&run)?;
+    complete.notes.extend(missing(&run)?);
     v.integrity.problems.extend(problems);
     let damage = damage(&run).into_iter();
     v.integrity.problems.extend(damage.map(|(file, message)| Problem {
@@ -71,7 +73,8 @@ pub fn run(args: &Args) -> Result<()> {
 
 /// Column by column: exit code 1 when a difference exceeds the tolerance.
 fn compare(args: &Args, other: &Path) -> Result<()> {
-    let all = agreement(&Run::open(&args.run)?, &Run::open(other)?)?;
+    let runs = [with_rows(Run::open(&args.run)?)?, with_rows(Run::open(other)?)?];
+    let all = agreement(&runs[0], &runs[1])?;
     let above = all.iter().filter(|a| a.worst.is_nan() || a.worst > args.tolerance).count();
     if args.json {
         output::json(&all)?;
@@ -86,6 +89,10 @@ fn compare(args: &Args, other: &Path) -> Result<()> {
             .collect();
         let mut text = table(&["table", "column", "rows", "largest difference", "at"], &rows);
         text += &format!("\ncompared: {}\n", compared(&all));
+        for run in &runs {
+            text +=
+                &missing(run)?.map_or(String::new(), |m| format!("note: {}: {m}\n", shown_path(run.dir())));
+        }
         text += &match above {
             0 => format!("every column agrees within {:.0e}\n", args.tolerance),
             n => format!("{n} columns differ by more than {:.0e}\n", args.tolerance),
@@ -96,6 +103,18 @@ fn compare(args: &Args, other: &Path) -> Result<()> {
         0 => Ok(()),
         n => Err(Error::format(other, format!("{n} columns differ by more than {:.0e}", args.tolerance))),
     }
+}
+
+/// A word on the columns that the run was recorded without.
+fn missing(run: &Run) -> Result<Option<String>> {
+    let mut names = Vec::new();
+    for t in Table::ALL {
+        names.extend(run.missing_columns(*t)?.into_iter().map(|c| format!("{t}.{c}")));
+    }
+    let names = (!names.is_empty()).then(|| names.join(", "));
+    Ok(names.map(|n| {
+        format!("recorded before there were the columns {n}: they are undefined and were not compared")
+    }))
 }
 
 /// Every table that there is, with the rows compared.
@@ -146,14 +165,14 @@ fn text(v: &Verification, complete: &Completeness) -> String {
     for u in &v.unread {
         out += &format!("unread: {u}\n");
     }
-    for s in &v.integrity.strays {
-        out += &format!(
-            "stray: {s}: left by a crash; the next writer removes it, other readers may trip over it\n"
-        );
-    }
     for n in &complete.notes {
         out += &format!("note: {n}\n");
     }
-    out += if v.ok() { "\nall checks hold\n" } else { "\nFAILED\n" };
+    let empty = v.integrity.rows.values().all(|n| *n == 0);
+    out += match v.ok() {
+        true if empty => "\nno rows yet: nothing but the files was checked, and they hold\n",
+        true => "\nall checks hold\n",
+        false => "\nFAILED\n",
+    };
     out
 }

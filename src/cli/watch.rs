@@ -13,7 +13,7 @@ use growthpath_trace::{Run, Status, StepRow, Table};
 use self::screen::View;
 use super::output;
 use crate::error::{Error, Result};
-use crate::live::{Growth, Tail, cut_off, cut_off_words};
+use crate::live::{Growth, Tail, cut_off, cut_off_words, no_rows_words};
 
 /// Arguments of `growthpath watch`.
 #[derive(Debug, Clone, clap::Args)]
@@ -53,7 +53,7 @@ pub fn run(args: &Args) -> Result<()> {
                     let end = if view.cut_off { cut_off_words(&run) + "\n" } else { String::new() };
                     return output::print(&(screen::frame(&view, width(&term)) + &end));
                 }
-                Ok(None) if args.once => return output::print(&nothing(&run)?),
+                Ok(None) if args.once => return output::print(&(no_rows_words(&run)? + "\n")),
                 Ok(Some(view)) => shown.show(&view, width(&term))?,
                 Ok(None) => {}
                 Err(e) if args.once => return Err(e),
@@ -66,22 +66,13 @@ pub fn run(args: &Args) -> Result<()> {
                 if let Some(view) = view(&run)?.filter(|_| !shown.ended) {
                     shown.show(&view, width(&term))?;
                 }
-                return output::print(&format!("{}\n", cut_off_words(&run)));
+                return output::print(&(cut_off_words(&run) + "\n"));
             }
             Growth::Same => {}
         }
         std::thread::sleep(started.elapsed() * SHARE);
         tail.wait();
     }
-}
-
-/// What is said of a run without rows.
-fn nothing(run: &Run) -> Result<String> {
-    Ok(match (cut_off(run)?, run.info().status) {
-        (Some(last), _) => format!("{}\n", cut_off_words(&last)),
-        (None, Status::Running) => "no rows yet: a run writes its first within 20 seconds\n".to_owned(),
-        (None, _) => "the run ended without rows\n".to_owned(),
-    })
 }
 
 fn width(term: &console::Term) -> usize {

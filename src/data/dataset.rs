@@ -15,7 +15,8 @@ use super::stream::TokenStream;
 use super::tokenizer::{Tokenizer, TokenizerSpec};
 
 /// Where the text comes from.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "source", rename_all = "kebab-case")]
 pub enum Source {
     /// The built-in corpus: `bytes` bytes to train on, a ninth as many (at least 20,000) to validate on,
     /// drawn independently.

@@ -6,4 +6,4 @@ mod tail;
 
 pub use records::{EventFile, RECORD_SUFFIX};
 pub use scalars::{Sample, Scalars};
-pub use tail::{Growth, Tail, cut_off, cut_off_words};
+pub use tail::{Growth, Tail, cut_off, cut_off_words, no_rows_words, with_rows};

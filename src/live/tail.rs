@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use growthpath_trace::{Run, RunLock, Status, Table, shown_path};
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::train::TrainConfig;
 
 /// Readings in a row that may fail while a run is being written: one that is resumed has its tables cut, and a reader can
@@ -46,6 +46,29 @@ pub fn cut_off(run: &Run) -> Result<Option<Run>> {
     // A process that ends well says so before it lets go: what is read after its lock was free is its last word.
     let last = Run::open(run.dir())?;
     Ok((last.info().status == Status::Running).then_some(last))
+}
+
+/// Refuses a run of which nothing was recorded.
+///
+/// # Errors
+/// A run without rows, with [`no_rows_words`]; one that can no longer be read.
+pub fn with_rows(run: Run) -> Result<Run> {
+    if Table::ALL.iter().any(|t| run.rows(*t) > 0) {
+        return Ok(run);
+    }
+    Err(Error::format(run.dir(), no_rows_words(&run)?))
+}
+
+/// Why a run has no rows.
+///
+/// # Errors
+/// A run that can no longer be read.
+pub fn no_rows_words(run: &Run) -> Result<String> {
+    Ok(match (cut_off(run)?, run.info().status) {
+        (Some(last), _) => format!("no rows: {}", cut_off_words(&last)),
+        (None, Status::Running) => "no rows yet: a run writes its first within 20 seconds".to_owned(),
+        (None, _) => "no rows: the run ended without any".to_owned(),
+    })
 }
 
 /// What is to be said of a run that was cut off.

@@ -62,7 +62,7 @@ fn pieces(config: &ModelConfig, spec: &Spec) -> Vec<Piece> {
                 Role::DownBias => one(h("mlp.c_proj.bias"), false),
                 Role::FinalNormGain => one("transformer.ln_f.weight".into(), false),
                 Role::FinalNormBias => one("transformer.ln_f.bias".into(), false),
-                Role::Head => one("lm_head.weight".into(), false),
+                Role::LmHead => one("lm_head.weight".into(), false),
             }
         }
         Family::Llama => {
@@ -97,7 +97,7 @@ fn pieces(config: &ModelConfig, spec: &Spec) -> Vec<Piece> {
                 Role::DownBias => one(h("mlp.down_proj.bias"), false),
                 Role::FinalNormGain => one("model.norm.weight".into(), false),
                 Role::FinalNormBias => one("model.norm.bias".into(), false),
-                Role::Head => one("lm_head.weight".into(), false),
+                Role::LmHead => one("lm_head.weight".into(), false),
             }
         }
     }

@@ -54,7 +54,7 @@ impl Index {
             wte,
             wpe: find(Role::PositionEmbedding, None),
             norm: affine(Role::FinalNormGain, Role::FinalNormBias, None)?,
-            head: find(Role::Head, None).unwrap_or(wte),
+            head: find(Role::LmHead, None).unwrap_or(wte),
         })
     }
 

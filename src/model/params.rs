@@ -51,7 +51,7 @@ pub enum Role {
     /// Its bias `[d]`.
     FinalNormBias,
     /// Untied output projection `[V, d]`.
-    Head,
+    LmHead,
 }
 
 /// One parameter's description.
@@ -123,7 +123,7 @@ pub fn specs(config: &ModelConfig) -> Vec<Spec> {
         push(Role::FinalNormBias, None, &[d]);
     }
     if !config.tied {
-        push(Role::Head, None, &[v, d]);
+        push(Role::LmHead, None, &[v, d]);
     }
     out
 }
@@ -133,7 +133,7 @@ pub fn count(config: &ModelConfig) -> (usize, usize) {
     let all = specs(config);
     let size = |s: &Spec| s.shape.iter().product::<usize>();
     let embeddings =
-        |s: &&Spec| matches!(s.role, Role::TokenEmbedding | Role::PositionEmbedding | Role::Head);
+        |s: &&Spec| matches!(s.role, Role::TokenEmbedding | Role::PositionEmbedding | Role::LmHead);
     (all.iter().map(size).sum(), all.iter().filter(|s| !embeddings(s)).map(size).sum())
 }
 
@@ -230,9 +230,18 @@ impl Group {
     }
 }
 
-/// Statistics slot of a head's W_Q (`key` false) or W_K.
-pub fn slot(config: &ModelConfig, layer: usize, head: usize, key: bool) -> usize {
-    2 * (layer * config.heads + head) + usize::from(key)
+/// A head's W_Q or its W_K.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Side {
+    /// W_Q.
+    Query,
+    /// W_K.
+    Key,
+}
+
+/// Statistics slot of one side of a head.
+pub fn slot(config: &ModelConfig, layer: usize, head: usize, side: Side) -> usize {
+    2 * (layer * config.heads + head) + side as usize
 }
 
 /// The runs of a parameter that the optimizer treats apart.
@@ -245,10 +254,10 @@ pub fn segments(config: &ModelConfig, spec: &Spec) -> Vec<Segment> {
             let block = config.width * row;
             let slice = config.head_dim() * row;
             let mut out = Vec::new();
-            for (b, key) in [(0, false), (1, true)] {
+            for (b, side) in [Side::Query, Side::Key].into_iter().enumerate() {
                 for h in 0..config.heads {
                     let start = b * block + h * slice;
-                    let slot = Some(slot(config, l, h, key));
+                    let slot = Some(slot(config, l, h, side));
                     out.push(Segment { start, len: slice, group: Group::Qk(l).index(), slot });
                 }
             }

@@ -50,7 +50,7 @@ pub(super) enum InputNorm {
 
 /// How positions reach the logits.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) enum Positions {
+pub(super) enum PositionScheme {
     /// Rotations in every layer.
     Rotary,
     /// Learned or no positions: nothing happens to queries and keys.
@@ -106,7 +106,7 @@ pub(super) struct Family {
     /// Modules and buffers under attention that have no part in the logits.
     pub(super) others: &'static [&'static str],
     pub(super) norm: InputNorm,
-    pub(super) positions: Positions,
+    pub(super) positions: PositionScheme,
     pub(super) scale: Scale,
     pub(super) qk_norm: QkNorm,
     /// Share of a head's width that is rotated where the configuration does not say.

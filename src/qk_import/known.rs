@@ -1,6 +1,6 @@
 //! Which family a `model_type` belongs to, and why some have none.
 
-use super::family::{Family, Positions};
+use super::family::{Family, PositionScheme};
 use super::table::{FAMILIES, GPT2, LLAMA};
 
 /// Our own arms that `transformers` has no class for.
@@ -8,7 +8,7 @@ pub(super) const OUR_TYPE: &str = "growthpath";
 
 /// The family of our own arms with GPT-2's names.
 pub(super) fn ours(gpt_names: bool, rotary: bool) -> Family {
-    let positions = if rotary { Positions::Rotary } else { Positions::Plain };
+    let positions = if rotary { PositionScheme::Rotary } else { PositionScheme::Plain };
     Family { types: &[OUR_TYPE], positions, ..(if gpt_names { GPT2 } else { LLAMA }) }
 }
 

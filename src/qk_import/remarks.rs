@@ -1,7 +1,7 @@
 //! What a reader of a checkpoint's numbers should know: why M is not the logits' matrix, and everything else that is odd.
 
 use super::checkpoint::Checkpoint;
-use super::family::{Positions, Projection, QkNorm, Scale};
+use super::family::{PositionScheme, Projection, QkNorm, Scale};
 use super::find::Found;
 use super::rope::rotation;
 use crate::error::Result;
@@ -78,8 +78,10 @@ impl Checkpoint {
             );
         }
         match self.family.positions {
-            Positions::Alibi => notes.push("a bias by distance (ALiBi) is added to the logits of M".into()),
-            Positions::AlibiIf(key, absent) if self.config.flag(&[key], absent)? => {
+            PositionScheme::Alibi => {
+                notes.push("a bias by distance (ALiBi) is added to the logits of M".into())
+            }
+            PositionScheme::AlibiIf(key, absent) if self.config.flag(&[key], absent)? => {
                 notes.push("a bias by distance (ALiBi) is added to the logits of M".into());
             }
             _ => {}

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::config::Config;
-use super::family::{Family, Positions};
+use super::family::{Family, PositionScheme};
 use crate::error::Result;
 
 /// What positions do to the queries and keys of one layer.
@@ -20,14 +20,14 @@ pub struct Rotation {
 /// Whether a layer rotates its queries and keys.
 fn rotates(config: &Config, family: &Family, layer: usize) -> Result<bool> {
     Ok(match family.positions {
-        Positions::Rotary => true,
-        Positions::Plain | Positions::Alibi => false,
-        Positions::AlibiIf(key, absent) => {
+        PositionScheme::Rotary => true,
+        PositionScheme::Plain | PositionScheme::Alibi => false,
+        PositionScheme::AlibiIf(key, absent) => {
             // MPT without ALiBi has learned positions, Falcon without it rotates.
             let alibi = config.flag(&[key], absent)?;
             !alibi && family.types.contains(&"falcon")
         }
-        Positions::Listed => match config.value(&["no_rope_layers"]) {
+        PositionScheme::Listed => match config.value(&["no_rope_layers"]) {
             // 1 means that the layer rotates, the key's name notwithstanding.
             Some(list) => match list.get(layer).and_then(|v| v.as_u64().or(v.as_bool().map(u64::from))) {
                 Some(v) => v != 0,
@@ -37,12 +37,12 @@ fn rotates(config: &Config, family: &Family, layer: usize) -> Result<bool> {
             None => by_interval(config, layer)?,
         },
         // EXAONE 4 without a window rotates everywhere.
-        Positions::SlidingOnly
+        PositionScheme::SlidingOnly
             if family.types.contains(&"exaone4") && config.value(&["sliding_window"]).is_none() =>
         {
             true
         }
-        Positions::SlidingOnly => match config.layer_type(layer) {
+        PositionScheme::SlidingOnly => match config.layer_type(layer) {
             Some(kind) => kind == "sliding_attention",
             None => {
                 let pattern = config.count(&["sliding_window_pattern"])?.unwrap_or(4);

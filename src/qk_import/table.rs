@@ -1,6 +1,6 @@
 //! The architectures whose attention is known, one entry a kind, after the model classes of the `transformers` library.
 
-use super::family::{Family, InputNorm, Order, Positions, Projection, QkNorm, Scale};
+use super::family::{Family, InputNorm, Order, PositionScheme, Projection, QkNorm, Scale};
 
 /// LLaMA and everything that shares its attention.
 pub(super) const LLAMA: Family = Family {
@@ -21,7 +21,7 @@ pub(super) const LLAMA: Family = Family {
     projection: Projection::Separate { q: "q_proj", k: "k_proj" },
     others: &["v_proj", "o_proj", "rotary_emb.inv_freq", "k_scale", "v_scale"],
     norm: InputNorm::Gain(&["input_layernorm"]),
-    positions: Positions::Rotary,
+    positions: PositionScheme::Rotary,
     scale: Scale::HeadWidth,
     qk_norm: QkNorm::Never,
     rotated: 1.0,
@@ -46,7 +46,7 @@ pub(super) const GPT2: Family = Family {
     projection: Projection::Fused { name: "c_attn", order: Order::Blocks },
     others: &["c_proj", "bias", "masked_bias"],
     norm: InputNorm::Gain(&["ln_1"]),
-    positions: Positions::Plain,
+    positions: PositionScheme::Plain,
     scale: Scale::Gpt2,
     conv1d: true,
     ..LLAMA
@@ -88,7 +88,7 @@ pub(super) const FAMILIES: &[Family] = &[
     Family {
         types: &["exaone4"],
         norm: InputNorm::None,
-        positions: Positions::SlidingOnly,
+        positions: PositionScheme::SlidingOnly,
         qk_norm: QkNorm::Always,
         ..LLAMA
     },
@@ -100,13 +100,13 @@ pub(super) const FAMILIES: &[Family] = &[
     },
     Family {
         types: &["llama4_text"],
-        positions: Positions::Listed,
+        positions: PositionScheme::Listed,
         qk_norm: QkNorm::If("use_qk_norm", true),
         ..LLAMA
     },
-    Family { types: &["smollm3"], positions: Positions::Listed, ..LLAMA },
+    Family { types: &["smollm3"], positions: PositionScheme::Listed, ..LLAMA },
     Family { types: &["cohere"], qk_norm: QkNorm::If("use_qk_norm", false), ..LLAMA },
-    Family { types: &["cohere2"], positions: Positions::SlidingOnly, ..LLAMA },
+    Family { types: &["cohere2"], positions: PositionScheme::SlidingOnly, ..LLAMA },
     Family { types: &["stablelm"], qk_norm: QkNorm::If("qk_layernorm", false), rotated: 0.25, ..LLAMA },
     Family {
         types: &["phi"],
@@ -129,7 +129,7 @@ pub(super) const FAMILIES: &[Family] = &[
         ..LLAMA
     },
     Family { types: &["gpt_oss"], others: &["v_proj", "o_proj", "sinks"], ..LLAMA },
-    Family { types: &["jamba"], positions: Positions::Plain, hybrid: true, ..LLAMA },
+    Family { types: &["jamba"], positions: PositionScheme::Plain, hybrid: true, ..LLAMA },
     Family {
         types: &["lfm2"],
         others: &["v_proj", "out_proj", "o_proj"],
@@ -142,7 +142,7 @@ pub(super) const FAMILIES: &[Family] = &[
         types: &["opt"],
         others: &["v_proj", "out_proj"],
         norm: InputNorm::Gain(&["self_attn_layer_norm"]),
-        positions: Positions::Plain,
+        positions: PositionScheme::Plain,
         ..LLAMA
     },
     GPT2,
@@ -165,7 +165,7 @@ pub(super) const FAMILIES: &[Family] = &[
         types: &["gptj"],
         projection: Projection::Separate { q: "q_proj", k: "k_proj" },
         others: &["v_proj", "out_proj", "bias", "masked_bias"],
-        positions: Positions::Rotary,
+        positions: PositionScheme::Rotary,
         scale: Scale::HeadWidth,
         conv1d: false,
         ..GPT2
@@ -177,7 +177,7 @@ pub(super) const FAMILIES: &[Family] = &[
         attention: "self_attention",
         projection: Projection::Fused { name: "query_key_value", order: Order::Falcon },
         norm: InputNorm::Gain(&["ln_attn", "input_layernorm"]),
-        positions: Positions::AlibiIf("alibi", false),
+        positions: PositionScheme::AlibiIf("alibi", false),
         rotated: 1.0,
         ..NEOX
     },
@@ -185,7 +185,7 @@ pub(super) const FAMILIES: &[Family] = &[
         types: &["bloom"],
         layers: "h",
         attention: "self_attention",
-        positions: Positions::Alibi,
+        positions: PositionScheme::Alibi,
         ..NEOX
     },
     Family {
@@ -195,7 +195,7 @@ pub(super) const FAMILIES: &[Family] = &[
         projection: Projection::Fused { name: "Wqkv", order: Order::Blocks },
         others: &["out_proj"],
         norm: InputNorm::Gain(&["norm_1"]),
-        positions: Positions::AlibiIf("attn_config.alibi", true),
+        positions: PositionScheme::AlibiIf("attn_config.alibi", true),
         scale: Scale::Softmax,
         qk_norm: QkNorm::If("attn_config.qk_ln", false),
         ..LLAMA
@@ -207,7 +207,7 @@ pub(super) const FAMILIES: &[Family] = &[
         projection: Projection::Separate { q: "self.query", k: "self.key" },
         others: &["self.value", "output.dense", "output.LayerNorm"],
         norm: InputNorm::None,
-        positions: Positions::Plain,
+        positions: PositionScheme::Plain,
         ..LLAMA
     },
 ];

@@ -39,6 +39,9 @@ pub(super) fn not_weights(start: &[u8], length: u64) -> Option<&'static str> {
 const PICKLE: &str = "is a PyTorch pickle, which can run code when opened and is not read here: save the weights as safetensors \
                       (`model.save_pretrained(DIR)`, or `safetensors.torch.save_file(state_dict, \"model.safetensors\")`)";
 
+/// What programs that download call GPT-2 by one word.
+const HUB_NAMES: [&str; 4] = ["gpt2", "gpt2-medium", "gpt2-large", "gpt2-xl"];
+
 /// The first bytes of a file, and its length.
 pub(super) fn start(path: &Path) -> Result<(Vec<u8>, u64)> {
     // Looked at before it is opened: opening a pipe waits for its other end.
@@ -65,6 +68,12 @@ pub(super) fn check(path: &Path) -> Result<()> {
             return say(format!(
                 "no such folder; growthpath does not download: for a model of the Hugging Face hub run \
                  `hf download {text} --local-dir DIR` and give DIR"
+            ));
+        }
+        if HUB_NAMES.contains(&text.as_str()) {
+            return say(format!(
+                "no such checkpoint folder; growthpath does not download: run `hf download openai-community/{text} --local-dir DIR` \
+                 and give DIR"
             ));
         }
         return say("no such checkpoint folder".into());

@@ -4,9 +4,10 @@ use std::path::{Path, PathBuf};
 
 use growthpath_trace::{Run, Status, is_unborn, shown_path};
 
+use crate::data::Source;
 use crate::error::{Error, Result};
 use crate::train::cadence::like::like;
-use crate::train::config::{DataConfig, ProbeTimes};
+use crate::train::config::ProbeTimes;
 use crate::train::{Resume, TrainConfig};
 
 /// One run of a study.
@@ -49,7 +50,7 @@ impl Job {
             Error::Usage(m) => Error::usage(format!("arm `{}`: {m}", self.label)),
             e => e,
         })?;
-        if let DataConfig::Files { train, valid } = &self.config.data {
+        if let Source::Files { train, valid } = &self.config.data {
             for path in std::iter::once(train).chain(valid) {
                 std::fs::metadata(path).map_err(Error::io(path))?;
             }

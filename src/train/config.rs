@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::intervention::Intervention;
 use super::schedule::Schedule;
+use crate::data::Source;
 use crate::model::ModelConfig;
 
 /// Update rule and its constants.
@@ -35,26 +36,6 @@ pub enum Precision {
     F32,
     /// The upper half of a 32-bit float; on a device only.
     Bf16,
-}
-
-/// Where the text comes from.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "source", rename_all = "kebab-case")]
-pub enum DataConfig {
-    /// The built-in formal language.
-    BuiltIn {
-        /// Generator seed.
-        seed: u64,
-        /// Bytes generated.
-        bytes: usize,
-    },
-    /// Text files.
-    Files {
-        /// Training text.
-        train: std::path::PathBuf,
-        /// Validation text; none = the last tenth of the training text.
-        valid: Option<std::path::PathBuf>,
-    },
 }
 
 /// When to probe.
@@ -130,7 +111,7 @@ pub struct TrainConfig {
     /// The decoder.
     pub model: ModelConfig,
     /// The text.
-    pub data: DataConfig,
+    pub data: Source,
     /// `bytes`, `gpt2`, `bpe:N` or a tokenizer file.
     pub tokenizer: String,
     /// The checkpoint whose weights the run begins with; none = random weights.

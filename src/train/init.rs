@@ -7,6 +7,7 @@ use candle_core::Device;
 use serde::{Deserialize, Serialize};
 
 use super::TrainConfig;
+use crate::data::{Dataset, Tokenizer};
 use crate::error::{Error, Result};
 use crate::model::config::Positions;
 use crate::model::hf::{Named, from_hf, names};
@@ -25,6 +26,9 @@ pub struct Init {
 
 /// Parts of names that may stand in a checkpoint beside what is trained: buffers, no parameters.
 const BUFFERS: [&str; 4] = [".attn.bias", ".attn.masked_bias", "rotary_emb.inv_freq", "position_ids"];
+
+/// Held-out tokens that two tokenizers are compared on.
+const COMPARED: usize = 4096;
 
 /// The model that a run begins with: of a checkpoint where the configuration names one, else random.
 ///
@@ -52,6 +56,34 @@ impl Init {
     /// The checkpoint's tokenizer file, where it has one.
     pub fn tokenizer(&self) -> Option<PathBuf> {
         Some(self.checkpoint.join("tokenizer.json")).filter(|p| p.is_file())
+    }
+
+    /// Whether a dataset's tokens mean what the checkpoint's weights were trained on: its tokenizer cuts a stretch of the
+    /// held-out text into the same ids. A checkpoint without a tokenizer file, or with one that is not read here, cannot be asked.
+    ///
+    /// # Errors
+    /// The first token that differs.
+    pub fn same_tokenizer(&self, data: &Dataset) -> Result<()> {
+        let Some(own) = self.tokenizer().and_then(|path| Tokenizer::from_file(&path).ok()) else { return Ok(()) };
+        let given = data.tokenizer();
+        if own.fingerprint()? == given.fingerprint()? {
+            return Ok(());
+        }
+        let mut ids = Vec::new();
+        data.valid().extend_into(&mut ids, 0, data.valid().len().min(COMPARED));
+        // Cut again from the text: the stretch may begin or end within a word.
+        let text = given.decode(&ids)?;
+        let (ours, theirs) = (given.encode(&text)?, own.encode(&text)?);
+        let Some(at) = (0..ours.len().max(theirs.len())).find(|i| ours.get(*i) != theirs.get(*i)) else { return Ok(()) };
+        let shown = |ids: &[u32]| ids.get(at).map_or("the end".into(), |id| format!("id {id}"));
+        Err(Error::usage(format!(
+            "--tokenizer {}: the weights of {} were trained on another one: token {at} of the held-out text is {} here and {} there; \
+             leave --tokenizer out to take the checkpoint's own",
+            given.name(),
+            self.checkpoint.display(),
+            shown(&ours),
+            shown(&theirs)
+        )))
     }
 
     /// The decoder with the checkpoint's weights; `config` is its arm, with a context that may be shorter.

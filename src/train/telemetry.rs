@@ -4,7 +4,7 @@ use growthpath_analysis::increment::Increment;
 use growthpath_kernels::optimizer::HeadUpdateStats;
 use growthpath_trace::{HeadRow, WriteRow};
 
-use crate::model::params::slot;
+use crate::model::params::{Side, slot};
 use crate::model::{LayerStats, ModelConfig, StepStats};
 
 /// Rows of `heads` for one step, in (layer, head) order; `qk_lr` is each layer's effective learning rate of W_Q, W_K;
@@ -20,9 +20,9 @@ pub fn head_rows(
     for (l, (m, grads)) in stats.layers.iter().zip(&stats.logit_grads).enumerate() {
         let lr = qk_lr[l];
         for (h, (s, g)) in m.logits.iter().zip(grads).enumerate() {
-            let (q, k) = (&stats.slots[slot(config, l, h, false)], &stats.slots[slot(config, l, h, true)]);
+            let [q, k] = [Side::Query, Side::Key].map(|side| &stats.slots[slot(config, l, h, side)]);
             let dm = increments.get(rows.len());
-            rows.push(HeadRow {
+            let mut row = HeadRow {
                 step,
                 layer: l as u16,
                 head: h as u16,
@@ -41,39 +41,24 @@ pub fn head_rows(
                 gd_q: q.gd as f32,
                 gd_k: k.gd as f32,
                 lr,
-                s_max: s.s_max as f32,
-                s_min: s.s_min as f32,
-                s_ms: s.s_ms as f32,
-                spread: s.spread as f32,
-                entropy: s.entropy as f32,
-                sharpness: s.sharpness as f32,
-                top1: s.top1 as f32,
-                max_distance: s.max_distance as f32,
-                q_rms: s.q_rms as f32,
-                k_rms: s.k_rms as f32,
-                qk_cos: cosine(s.qk_cos),
-                gs2: g.gs2 as f32,
-                sgs: g.sgs as f32,
-                lse_gap: s.lse_gap as f32,
                 pressure_q: pressure(q),
                 pressure_k: pressure(k),
                 dm_f: dm.map_or(f32::NAN, |m| m.frobenius as f32),
                 dm_top: dm.map_or(f32::NAN, |m| m.top as f32),
                 dm_entropy: dm.map_or(f32::NAN, |m| m.entropy as f32),
-            });
+                ..HeadRow::undefined()
+            };
+            row.set_statistics(s, g);
+            rows.push(row);
         }
     }
     rows
 }
 
-/// A cosine whose denominator may have underflowed to zero: then it is undefined.
-fn cosine(v: f64) -> f32 {
-    if v.is_infinite() { f32::NAN } else { v as f32 }
-}
-
 /// Cosine of a head's weights and minus their gradient; NaN where the square of one of them is zero, or underflows.
 fn pressure(s: &HeadUpdateStats) -> f32 {
-    cosine(-s.wg / (s.w2.sqrt() * s.g2.sqrt()))
+    let cosine = -s.wg / (s.w2.sqrt() * s.g2.sqrt());
+    if cosine.is_infinite() { f32::NAN } else { cosine as f32 }
 }
 
 /// Rows of `writes` for one step, in (layer, site) order.

@@ -6,9 +6,9 @@ use candle_core::Device;
 use faer::Mat;
 use growthpath::data::{Dataset, Source, TokenizerSpec};
 use growthpath::model::{Decoder, ModelConfig, Options};
-use growthpath::train::config::{DataConfig, Optimizer, Precision, ProbeConfig, ProbeTimes};
+use growthpath::train::config::{Optimizer, Precision, ProbeConfig, ProbeTimes};
 use growthpath::train::intervention::{Hold, Intervention, Target};
-use growthpath::train::schedule::{Schedule, Shape};
+use growthpath::train::schedule::{Schedule, ScheduleShape};
 use growthpath::train::{TrainConfig, checkpoint, train};
 use growthpath_analysis::{Geometry, LayerState, Positions, account};
 use growthpath_trace::{ProbeRow, Run, StepRow};
@@ -77,14 +77,14 @@ fn one_step(
     model.vocab = data.info().vocab_size;
     let config = TrainConfig {
         model,
-        data: DataConfig::BuiltIn { seed: 0, bytes: 1 << 16 },
+        data: Source::BuiltIn { seed: 0, bytes: 1 << 16 },
         tokenizer: "bytes".into(),
         batch,
         steps: 1,
         seed: 11,
         precision: Precision::F32,
         optimizer: Optimizer::AdamW { beta1: 0.9, beta2: 0.95, eps: 1e-8 },
-        schedule: Schedule { shape: Shape::Constant, lr: 3e-3, warmup: 0, final_fraction: 1.0 },
+        schedule: Schedule { shape: ScheduleShape::Constant, lr: 3e-3, warmup: 0, final_fraction: 1.0 },
         weight_decay,
         clip: 1.0,
         intervention: multiplier.map(|multiplier| Intervention {

@@ -43,7 +43,7 @@ fn strays_are_named_in_words() {
     std::fs::copy(d.path("run/heads/part-000000.parquet"), d.path("run/heads/part-000001.parquet")).unwrap();
     std::fs::write(d.path("run/heads/.part-000002.parquet.7-1.tmp"), "x").unwrap();
     let text = d.ok(&["verify", "run"]);
-    for stray in ["stray: heads/part-000001.parquet", "stray: heads/.part-000002.parquet.7-1.tmp"] {
+    for stray in ["leftover: heads/part-000001.parquet", "leftover: heads/.part-000002.parquet.7-1.tmp"] {
         assert!(text.contains(stray), "{text}");
     }
 }

@@ -30,6 +30,15 @@ impl CellType {
         matches!(self, Self::F32 | Self::F64)
     }
 
+    /// [`Cell::UNDEFINED`] of this type.
+    pub const fn undefined(self) -> u64 {
+        match self {
+            Self::F32 => f32::UNDEFINED,
+            Self::F64 => f64::UNDEFINED,
+            _ => 0,
+        }
+    }
+
     /// The arrow type.
     pub const fn arrow(self) -> DataType {
         match self {
@@ -67,6 +76,14 @@ pub struct Column {
     pub role: Role,
     /// One line about it.
     pub doc: &'static str,
+}
+
+impl Column {
+    /// Whether a file may do without it: its numbers are undefined then. So a column can be added without a new schema
+    /// version, and runs recorded before stay readable.
+    pub const fn may_be_missing(&self) -> bool {
+        matches!(self.role, Role::Optional) && self.cell.is_float()
+    }
 }
 
 /// A number that a cell can hold.

@@ -12,7 +12,8 @@ use crate::seal;
 use crate::shown::shown_label;
 use crate::version::Versioned;
 
-/// Version of the tables and of the JSON files; a reader takes this one only.
+/// Version of the tables and of the JSON files; a reader takes this one only. It is raised when something recorded comes to
+/// mean something else. A column that may be undefined is added without: where a file lacks it, it is undefined.
 pub const SCHEMA_VERSION: u32 = 2;
 
 /// File name of [`RunInfo`] in a run directory.

@@ -35,6 +35,7 @@
 //! # }
 //! ```
 
+mod arrange;
 mod column;
 mod dataset;
 pub mod disk;

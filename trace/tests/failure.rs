@@ -118,7 +118,11 @@ fn a_write_that_fails_gives_one_clear_error_and_leaves_the_parts() {
 fn temporary_files_do_not_outlive_the_run() {
     let (dir, writer) = started();
     let run = dir.path().join("run");
-    let files = [".manifest.json.1-0.tmp", "checkpoints/.step-2.1-1.tmp/part", "heads/.part-000000.parquet.1-2.tmp/x"];
+    let files = [
+        ".manifest.json.1-0.tmp",
+        "checkpoints/.step-2.1-1.tmp/part",
+        "heads/.part-000000.parquet.1-2.tmp/x",
+    ];
     for file in files {
         std::fs::create_dir_all(run.join(file).parent().unwrap()).unwrap();
         std::fs::write(run.join(file), "cut short").unwrap();

@@ -102,6 +102,7 @@ fn rows_come_back_bit_for_bit() {
     for &t in Table::ALL.iter().filter(|t| run.join(t.name()).is_dir()) {
         let mut other = as_others_do(&table(&run.join(t.name())));
         if t == Table::Heads {
+            other.retain(|c| c.0 != "qk_cos");
             let n = other[0].1.len();
             other.push(("arm".into(), Arc::new(Float32Array::from(vec![0.0; n]))));
             other.push(("__index_level_0__".into(), Arc::new(Float32Array::from(vec![0.0; n]))));
@@ -114,9 +115,17 @@ fn rows_come_back_bit_for_bit() {
     let done = import(&copy, &out).unwrap();
     assert!(done.integrity.is_ok(), "{:?}", done.integrity.problems);
     assert_eq!(done.left_out, ["heads.arm"]);
+    assert_eq!(done.undefined, ["heads.qk_cos"]);
     let (before, after) = (Run::open(&run).unwrap(), Run::open(&out).unwrap());
     for_all_tables!(R => {
-        let (a, b) = (before.read::<R>(..).unwrap(), after.read::<R>(..).unwrap());
+        let (mut a, b) = (before.read::<R>(..).unwrap(), after.read::<R>(..).unwrap());
+        if let Some(cut) = R::TABLE.column_index("qk_cos") {
+            for row in &mut a {
+                let mut bits = row.bits();
+                bits[cut] = u64::from(f32::NAN.to_bits());
+                *row = R::from_bits(&bits).unwrap();
+            }
+        }
         assert!(a.len() == b.len() && a.iter().zip(&b).all(|(a, b)| a.same_bits(b)), "{}", R::TABLE);
     });
     assert!(after.info().extra.contains_key(IMPORTED));
@@ -134,7 +143,7 @@ fn what_is_wrong_is_named_and_nothing_is_left() {
         column.1 = array(column.1.len());
     }
     let cases: [(&str, Change, &[&str]); 6] = [
-        ("missing", |c| c.retain(|c| c.0 != "spread"), &["no column spread", "Float32"]),
+        ("missing", |c| c.retain(|c| c.0 != "w_q2"), &["no column w_q2", "Float32"]),
         ("twice", |c| c.push(c[3].clone()), &["twice"]),
         (
             "text",

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 
+use growthpath_statistics::{Scale, logits};
 use growthpath_trace::{Role, Row, RowStream, Run, Table, TableVisitor, shown_path};
 use serde::Serialize;
 
@@ -34,15 +35,23 @@ fn bound<R: Row>(row: &R, column: &str) -> Option<f64> {
         "wd_k" => product("w_k2", "d_k2"),
         "gd_q" => product("g_q2", "d_q2"),
         "gd_k" => product("g_k2", "d_k2"),
-        "sgs" => product("w_q2", "g_q2"), // equal to wg_q (2.1)
         "dot" => product("energy", "h2_before"),
-        // Cosines, and one minus an entropy: rounding is that of what they are made of, which reaches 1.
-        "qk_cos" | "pressure_q" | "pressure_k" | "sharpness" | "maturity" | "final_cosine" => Some(1.0),
+        // Cosines: rounding is that of what they are made of, which reaches 1.
+        "pressure_q" | "pressure_k" | "maturity" | "final_cosine" => Some(1.0),
         // Shares of one.
         "stream_share" | "energy_share" => Some(1.0),
         "delta" | "stderr" => row.value("base_loss"), // differences of losses
-        _ => None,
+        _ => match declared(column)? {
+            Scale::One => Some(1.0),
+            Scale::Product => product("w_q2", "g_q2"), // bounds <W_Q, G_WQ>, which <S, G_S> is equal to (2.1)
+            Scale::Own | Scale::Logit | Scale::Choice => None,
+        },
     }
+}
+
+/// What the rounding of a statistic of the logits is relative to, as its declaration says.
+fn declared(column: &str) -> Option<Scale> {
+    logits::all().find(|s| s.name == column).map(|s| s.scale)
 }
 
 /// Columns that are compared: measured numbers, not keys and not the clock.
@@ -60,12 +69,9 @@ fn value<R: Row>(row: &R, column: &str) -> f64 {
     row.value(column).unwrap_or(f64::NAN)
 }
 
-/// Bracket violations and accounting residuals are rounding about zero: their scale is that of what they come from.
+/// RMS of a column, or of the largest logit where rounding about zero has its size.
 fn scale<R: Row>(rows: &[R], column: &str) -> f64 {
-    let column = match column {
-        "lse_gap" => "s_max",
-        other => other,
-    };
+    let column = if declared(column) == Some(Scale::Logit) { "s_max" } else { column };
     let squares: f64 = rows.iter().map(|r| value(r, column).powi(2)).filter(|v| v.is_finite()).sum();
     (squares / rows.len().max(1) as f64).sqrt()
 }
@@ -149,7 +155,10 @@ fn table<R: Row>(a: &Run, b: &Run, out: &mut Vec<Agreement>) -> Result<()> {
         }
         step(&p, &q, &mut out[start..]);
     }
-    out.retain(|o| recorded(a, o.column) && recorded(b, o.column));
+    let missing = [a.missing_columns(R::TABLE)?, b.missing_columns(R::TABLE)?].concat();
+    out.retain(|o| {
+        o.table != name || !missing.contains(&o.column) && recorded(a, o.column) && recorded(b, o.column)
+    });
     Ok(())
 }
 

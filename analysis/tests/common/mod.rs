@@ -223,15 +223,18 @@ pub fn head(w: &Mat<f64>, g: &Geometry, h: usize) -> Mat<f64> {
     Mat::from_fn(w.nrows(), g.head_dim, |i, j| w[(i, h * g.head_dim + j)])
 }
 
-/// Query moment, key moment about each row's own mean, mean key and global key covariance, by loops
+/// Query moment, key moment about each row's own mean and about each sequence's mean key, and those means, by loops
 /// over pairs.
+#[derive(Clone)]
 pub struct Reference {
     pub sq: Mat<f64>,
     pub sk: Mat<f64>,
-    pub sk_global: Mat<f64>,
-    pub mu: Vec<f64>,
-    /// Mean key of the second factor.
-    pub mu_y: Vec<f64>,
+    /// About the sequence's mean, times what makes it the scatter about row means for independent keys.
+    pub sk_sequence: Mat<f64>,
+    /// Mean key of every sequence; empty for none.
+    pub means: Vec<Vec<f64>>,
+    /// Mean keys of the second factor.
+    pub means_y: Vec<Vec<f64>>,
 }
 
 pub fn moments(x: &[Mat<f64>]) -> Reference {
@@ -242,24 +245,28 @@ pub fn moments(x: &[Mat<f64>]) -> Reference {
 pub fn cross_moments(x: &[Mat<f64>], y: &[Mat<f64>]) -> Reference {
     let d = x[0].ncols();
     let zero = || Mat::<f64>::zeros(d, d);
-    let (mut sq, mut sk, mut skg) = (zero(), zero(), zero());
-    let mean = |x: &[Mat<f64>]| {
-        let mut mu = vec![0.0; d];
-        let mut pairs = 0.0;
-        for x in x {
-            for i in 0..x.nrows() {
-                for j in 0..=i {
-                    pairs += 1.0;
-                    (0..d).for_each(|a| mu[a] += x[(j, a)]);
-                }
+    let (mut sq, mut sk, mut sks) = (zero(), zero(), zero());
+    let pairs: f64 = x.iter().map(|x| (x.nrows() * (x.nrows() + 1) / 2) as f64).sum();
+    let mean = |x: &Mat<f64>| {
+        let (mut mu, mut pairs) = (vec![0.0; d], 0.0);
+        for i in 0..x.nrows() {
+            for j in 0..=i {
+                pairs += 1.0;
+                (0..d).for_each(|a| mu[a] += x[(j, a)]);
             }
         }
-        (mu.iter().map(|m| m / pairs).collect::<Vec<f64>>(), pairs)
+        mu.iter().map(|m| m / pairs).collect::<Vec<f64>>()
     };
-    let (mu, pairs) = mean(x);
-    let (mu_y, _) = mean(y);
-    for (x, y) in x.iter().zip(y) {
-        for i in 0..x.nrows() {
+    let (means, means_y): (Vec<_>, Vec<_>) = (x.iter().map(mean).collect(), y.iter().map(mean).collect());
+    for ((x, y), (mu, mu_y)) in x.iter().zip(y).zip(means.iter().zip(&means_y)) {
+        // Independent keys of variance 1: row i's n keys scatter by n - 1 about their mean; the same keys, pair by
+        // pair, by 1 - sum w_j^2 about the sequence's, w_j a key's part of all pairs.
+        let t = x.nrows();
+        let own = (t * (t + 1) / 2) as f64;
+        let about_rows: f64 = (0..t).map(|i| i as f64).sum();
+        let about_mean = own * (1.0 - (0..t).map(|j| ((t - j) as f64 / own).powi(2)).sum::<f64>());
+        let factor = if t > 1 { about_rows / about_mean } else { 0.0 };
+        for i in 0..t {
             let n = i as f64 + 1.0;
             let row_mean = |x: &Mat<f64>| {
                 (0..d).map(|a| (0..=i).map(|j| x[(j, a)]).sum::<f64>() / n).collect::<Vec<f64>>()
@@ -270,13 +277,13 @@ pub fn cross_moments(x: &[Mat<f64>], y: &[Mat<f64>]) -> Reference {
                     for b in 0..d {
                         sq[(a, b)] += x[(i, a)] * y[(i, b)] / pairs;
                         sk[(a, b)] += (x[(j, a)] - m[a]) * (y[(j, b)] - m_y[b]) / pairs;
-                        skg[(a, b)] += (x[(j, a)] - mu[a]) * (y[(j, b)] - mu_y[b]) / pairs;
+                        sks[(a, b)] += factor * (x[(j, a)] - mu[a]) * (y[(j, b)] - mu_y[b]) / pairs;
                     }
                 }
             }
         }
     }
-    Reference { sq, sk, sk_global: skg, mu, mu_y }
+    Reference { sq, sk, sk_sequence: sks, means, means_y }
 }
 
 /// `<U V^T, U' V'^T>_S / d_h` from the definitions.
@@ -295,7 +302,7 @@ pub fn metric(
         return trace(&times(&times(&times(&m, &r.sk), &transposed(&m2)), &r.sq)) / scale;
     }
     let a = times(&times(&transposed(u), &r.sq), u2);
-    let b = times(&times(&transposed(v), &r.sk_global), v2);
+    let b = times(&times(&transposed(v), &r.sk_sequence), v2);
     let rotation = |delta: f64| {
         let columns: Vec<Vec<f64>> = (0..width)
             .map(|c| turn(&(0..width).map(|i| f64::from(u8::from(i == c))).collect::<Vec<_>>(), g, delta))
@@ -305,10 +312,11 @@ pub fn metric(
     let key = |v: &Mat<f64>, mu: &[f64]| -> Vec<f64> {
         (0..width).map(|c| (0..mu.len()).map(|k| v[(k, c)] * mu[k]).sum()).collect()
     };
-    let (k, k2) = (key(v, &r.mu), key(v2, &r.mu_y));
     let mut sum = 0.0;
     let mut pairs = 0.0;
-    for &t in lengths {
+    for (s, &t) in lengths.iter().enumerate() {
+        let of = |v: &Mat<f64>, means: &[Vec<f64>]| means.get(s).map_or(vec![0.0; width], |mu| key(v, mu));
+        let (k, k2) = (of(v, &r.means), of(v2, &r.means_y));
         for i in 0..t {
             let n = i as f64 + 1.0;
             pairs += n;

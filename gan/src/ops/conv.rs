@@ -94,13 +94,7 @@ impl Plan {
 }
 
 /// `c = a b` or `c += a b`, on every thread or on this one.
-fn product<T: Element>(
-    c: MatMut<'_, T>,
-    accum: Accum,
-    a: MatRef<'_, T>,
-    b: MatRef<'_, T>,
-    parallel: bool,
-) {
+fn product<T: Element>(c: MatMut<'_, T>, accum: Accum, a: MatRef<'_, T>, b: MatRef<'_, T>, parallel: bool) {
     if parallel { gemm(c, accum, a, b) } else { matmul(c, accum, a, b, T::one(), Par::Seq) }
 }
 

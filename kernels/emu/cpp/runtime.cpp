@@ -126,6 +126,7 @@ static void entry() {
     __sanitizer_finish_switch_fiber(nullptr, &active->scheduler_bottom, &active->scheduler_size);
 #endif
     active->body();
+    if (!active->current->open.empty() || !active->current->groups.empty()) fail("a thread ends with asynchronous copies under way");
     active->current->state = State::done;
     to_scheduler(active->current, true);
     std::abort(); // a finished fiber is never resumed
@@ -147,18 +148,83 @@ void fail(const std::string& message) {
     std::abort(); // the scheduler gives the launch up
 }
 
+// Most shared memory that a device of compute capability 9.0 gives a block.
+static const size_t most_shared = 227 * 1024;
+
+// Its own allocation, filled with a NaN in every floating type: reading before writing shows.
+static void* allocate(int id, size_t offset, size_t size) {
+    void* memory = nullptr;
+    if (posix_memalign(&memory, 16, size) != 0) fail("no memory for a shared variable");
+    std::memset(memory, 0xff, size);
+    active->shared.push_back({id, offset, size, memory});
+    size_t total = active->dynamic;
+    for (const Shared& s : active->shared) total += s.id == -1 ? 0 : s.size;
+    if (total > most_shared) fail("a block's shared memory is " + std::to_string(total) + " bytes, of " + std::to_string(most_shared));
+    return memory;
+}
+
 void* shared_memory(int id, size_t size) {
-    Block& b = *active;
-    for (const Shared& s : b.shared)
+    for (const Shared& s : active->shared)
         if (s.id == id) {
             if (s.size != size) fail("one shared variable is declared with two sizes");
             return s.memory;
         }
-    void* memory = nullptr;
-    if (posix_memalign(&memory, 16, size) != 0) fail("no memory for a shared variable");
-    std::memset(memory, 0xff, size); // a NaN in every floating type: reading before writing shows
-    b.shared.push_back({id, size, memory});
-    return memory;
+    return allocate(id, 0, size);
+}
+
+void* dynamic_shared_memory(size_t offset, size_t size) {
+    if (offset % 16 != 0) fail("a part of dynamic shared memory does not start at a multiple of 16 bytes");
+    if (offset + size > active->dynamic)
+        fail("a part of dynamic shared memory ends at " + std::to_string(offset + size) + " bytes, the launch gave " + std::to_string(active->dynamic));
+    for (const Shared& s : active->shared) {
+        if (s.id != -1) continue;
+        if (s.offset == offset && s.size == size) return s.memory;
+        if (s.offset < offset + size && offset < s.offset + s.size) fail("parts of dynamic shared memory overlap");
+    }
+    return allocate(-1, offset, size);
+}
+
+// --- asynchronous copies -------------------------------------------------------------------------------------------
+
+static void move(const Copy& c) {
+    if (c.from) {
+        std::memcpy(c.to, c.from, c.bytes);
+    } else {
+        std::memset(c.to, 0, c.bytes);
+    }
+}
+
+void copy_async(void* to, const void* from, size_t bytes, bool present) {
+    Block& b = *active;
+    if (reinterpret_cast<uintptr_t>(to) % bytes != 0 || (present && reinterpret_cast<uintptr_t>(from) % bytes != 0)) fail("copy_async: an end that is not aligned to the bytes it copies");
+    const char* begin = static_cast<const char*>(to);
+    bool inside = false;
+    for (const Shared& s : b.shared) {
+        const char* memory = static_cast<const char*>(s.memory);
+        inside |= begin >= memory && begin + bytes <= memory + s.size;
+    }
+    if (!inside) fail("copy_async: a target outside shared memory");
+    const Copy copy{to, present ? from : nullptr, bytes};
+    // Forward: as late as allowed. Reverse: at once. Permuted: some so, some so.
+    const bool now = b.schedule == 1 || (b.schedule > 1 && (++b.copies * 2654435761u + b.schedule) >> 31);
+    if (now) move(copy);
+    // Still to be waited for: nobody may count on its being early.
+    b.current->open.push_back(now ? Copy{to, nullptr, 0} : copy);
+}
+
+void copy_commit() {
+    Fiber& me = *active->current;
+    me.groups.push_back(std::move(me.open));
+    me.open.clear();
+}
+
+void copy_wait(size_t pending) {
+    Fiber& me = *active->current;
+    while (me.groups.size() > pending) {
+        for (const Copy& c : me.groups.front())
+            if (c.bytes > 0) move(c);
+        me.groups.pop_front();
+    }
 }
 
 // --- matrix instructions -------------------------------------------------------------------------------------------
@@ -291,8 +357,10 @@ struct Stacks {
     }
 };
 
-static std::string launch(dim3 grid, dim3 block, unsigned schedule, std::function<void()> body) {
+static std::string launch(dim3 grid, dim3 block, size_t dynamic, unsigned schedule, std::function<void()> body) {
     Block b{};
+    b.dynamic = dynamic, b.schedule = schedule;
+    if (dynamic > most_shared) return "a block gets at most " + std::to_string(most_shared) + " bytes of dynamic shared memory, not " + std::to_string(dynamic);
     b.grid = grid, b.block = block, b.threads = block.x * block.y * block.z, b.body = std::move(body);
     if (b.threads == 0 || b.threads > 1024) return "a block needs 1 to 1024 threads, not " + std::to_string(b.threads);
     if (grid.x == 0 || grid.y == 0 || grid.z == 0 || grid.y > 65535 || grid.z > 65535) return "a grid that no GPU launches: " + at("grid", grid);
@@ -352,15 +420,15 @@ extern "C" long emu_argument_size(const char* name, size_t i) {
     return -1;
 }
 
-// Runs a kernel to its end; 0, or 1 with a message of at most `capacity` bytes, its end included.
-extern "C" int emu_launch(const char* name, const unsigned* grid, const unsigned* block, unsigned schedule, const emu::Argument* arguments, size_t count, char* message, size_t capacity) {
+// Runs a kernel, with `dynamic` bytes of dynamic shared memory, to its end; 0, or 1 with a message of at most `capacity` bytes, its end included.
+extern "C" int emu_launch(const char* name, const unsigned* grid, const unsigned* block, size_t dynamic, unsigned schedule, const emu::Argument* arguments, size_t count, char* message, size_t capacity) {
     std::string error = "no such kernel";
     for (const emu::Kernel& k : emu::table().kernels) {
         if (std::strcmp(k.name, name) != 0) continue;
         error = "takes " + std::to_string(k.arguments.size()) + " arguments, not " + std::to_string(count);
         if (k.arguments.size() != count) break;
         auto body = k.bind(arguments);
-        error = body ? emu::launch(dim3{grid[0], grid[1], grid[2]}, dim3{block[0], block[1], block[2]}, schedule, std::move(body)) : "an argument has the wrong size";
+        error = body ? emu::launch(dim3{grid[0], grid[1], grid[2]}, dim3{block[0], block[1], block[2]}, dynamic, schedule, std::move(body)) : "an argument has the wrong size";
         break;
     }
     if (error.empty()) return 0;

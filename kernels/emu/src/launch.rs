@@ -131,6 +131,7 @@ unsafe extern "C" {
         name: *const c_char,
         grid: *const u32,
         block: *const u32,
+        dynamic: usize,
         schedule: u32,
         arguments: *const RawArg,
         count: usize,
@@ -169,6 +170,8 @@ pub struct Launch {
     pub grid: [u32; 3],
     /// Threads of a block along x, y, z; at most 1024 in all.
     pub block: [u32; 3],
+    /// Bytes of dynamic shared memory of a block.
+    pub shared: usize,
     /// Order of the threads.
     pub schedule: Schedule,
 }
@@ -237,6 +240,7 @@ impl Launch {
                 name.as_ptr(),
                 self.grid.as_ptr(),
                 self.block.as_ptr(),
+                self.shared,
                 self.schedule.code(),
                 raw.as_ptr(),
                 raw.len(),

@@ -6,9 +6,9 @@ use growthpath_emu::{Arg, Bf16, Schedule};
 use support::*;
 
 const EPS: f32 = 1e-5;
-/// Additions on the way of one value into a row's total: eight in the thread, five in each of two trees; the rest
-/// are the handful of operations around it.
-const DEPTH: f64 = 32.0;
+/// Additions on the way of one value into a row's total: up to 32 in the thread, five in each of at most two trees; the
+/// rest are the handful of operations around it.
+const DEPTH: f64 = 48.0;
 
 struct Case {
     n: usize,
@@ -18,25 +18,39 @@ struct Case {
     write: bool,
     bias: bool,
     mean: f64,
+    /// A warp takes a row, in place of a block.
+    warps: bool,
+}
+
+impl Case {
+    /// Kernel and threads of a block, as the launchers choose them.
+    fn kernel(&self, direction: &str, storage: &str) -> (String, [u32; 3]) {
+        if self.warps {
+            let width = self.d.next_multiple_of(256);
+            return (format!("add_norm_{direction}_w{width}_{storage}"), [128, 1, 1]);
+        }
+        let threads = self.d.div_ceil(8).next_multiple_of(32) as u32;
+        (format!("add_norm_{direction}_{storage}"), [threads, 1, 1])
+    }
 }
 
 fn cases() -> Vec<Case> {
     let mut all = Vec::new();
     for (n, d, parts) in
-        [(1, 4, 1), (3, 8, 2), (5, 72, 5), (7, 264, 3), (4, 768, 4), (2, 1024, 1), (2, 8192, 2)]
+        [(1, 4, 1), (3, 8, 2), (5, 72, 5), (13, 264, 2), (4, 768, 4), (9, 768, 1), (2, 1024, 1), (2, 8192, 2)]
     {
         for kind in [0, 1] {
             // an offset of 50 deviations: the variance has to survive it
             for (write, bias, mean) in [(true, true, 0.0), (false, false, 0.3), (true, false, 50.0)] {
-                all.push(Case { n, d, parts, kind, write, bias, mean });
+                let case = |warps| Case { n, d, parts, kind, write, bias, mean, warps };
+                all.push(case(false));
+                if d % 8 == 0 && d <= 1024 {
+                    all.push(case(true));
+                }
             }
         }
     }
     all
-}
-
-fn block(d: usize) -> [u32; 3] {
-    [(d.div_ceil(8).div_ceil(32) * 32) as u32, 1, 1]
 }
 
 fn forward<S: Storage>(c: &Case, schedule: Schedule) {
@@ -50,10 +64,11 @@ fn forward<S: Storage>(c: &Case, schedule: Schedule) {
     let (mut hout, mut x) = (unwritten::<S>(n * d), unwritten::<S>(n * d));
     let (mut mean, mut rstd) = (unwritten::<f32>(n), unwritten::<f32>(n));
     let (mut energy, mut wsum) = (unwritten::<f32>(c.parts * 4), unwritten::<f32>(c.parts * d));
+    let (kernel, threads) = c.kernel("fwd", S::NAME);
     launch(
-        &format!("add_norm_fwd_{}", S::NAME),
+        &kernel,
         [c.parts as u32, 1, 1],
-        block(d),
+        threads,
         schedule,
         &[
             (&h).into(),
@@ -113,8 +128,8 @@ fn forward<S: Storage>(c: &Case, schedule: Schedule) {
             close("x", x[r * d + i].get(), y, tolerance);
         }
     }
-    // Eight values a row in one thread, ten additions in the trees, the products.
-    let steps = 8.0 * n.div_ceil(c.parts) as f64 + 13.0;
+    // Up to 32 values a row in one thread, ten additions in the trees, the products.
+    let steps = 32.0 * n.div_ceil(c.parts) as f64 + 13.0;
     for (k, got) in reduce(&energy, 1, c.parts, 4, 0).iter().enumerate() {
         close(&format!("energy {k}"), got.get(), want[k], steps * U32 * size[k]);
     }
@@ -146,10 +161,11 @@ fn backward<S: Storage>(c: &Case, schedule: Schedule) {
     let mut dh = unwritten::<S>(n * d);
     let mut dgain = unwritten::<f32>(c.parts * d);
     let mut dbias = c.bias.then(|| unwritten::<f32>(c.parts * d));
+    let (kernel, threads) = c.kernel("bwd", S::NAME);
     launch(
-        &format!("add_norm_bwd_{}", S::NAME),
+        &kernel,
         [c.parts as u32, 1, 1],
-        block(d),
+        threads,
         schedule,
         &[
             (&dx).into(),
@@ -189,7 +205,7 @@ fn backward<S: Storage>(c: &Case, schedule: Schedule) {
             bias_size[i] += dx[r * d + i].get().abs();
         }
     }
-    let steps = n as f64 + 6.0;
+    let steps = n as f64 + 6.0; // the rows of all threads, and the roundings of a term
     let got = reduce(&dgain, 1, c.parts, d, 0);
     for i in 0..d {
         close("dgain", got[i].get(), to_gain[i], steps * U32 * gain_size[i]);

@@ -80,13 +80,7 @@ fn check(rule: Rule, max_norm: f32, schedule: Schedule) {
     let (mut norms, mut clip) = (unwritten::<f32>(count), unwritten::<f32>(2));
     let whole = [count as u32, 1, 1];
     let threads = [256, 1, 1];
-    launch(
-        "grad_norm_partials",
-        whole,
-        threads,
-        schedule,
-        &[(&chunks).into(), (&mut norms).into()],
-    );
+    launch("grad_norm_partials", whole, threads, schedule, &[(&chunks).into(), (&mut norms).into()]);
     launch(
         "grad_norm_finish",
         [1, 1, 1],

@@ -101,7 +101,7 @@ fn columns<S: Storage>() {
             let mut partial = unwritten::<f32>(parts * c);
             launch(
                 &format!("column_sum_{}", S::NAME),
-                [blocks(c, 512), parts as u32, 1],
+                [blocks(c, columns_a_block(c)), parts as u32, 1],
                 [128, 1, 1],
                 schedule,
                 &[(&x).into(), (&mut partial).into(), (rows as i32).into(), (c as i32).into()],
@@ -124,7 +124,7 @@ fn bias<S: Storage>() {
         let mut y = x.clone();
         launch(
             &format!("bias_add_{}", S::NAME),
-            [blocks(c, 512), 2, 1],
+            [blocks(c, columns_a_block(c)), 2, 1],
             [128, 1, 1],
             Schedule::Reverse,
             &[(&mut y).into(), (&b).into(), (rows as i32).into(), (c as i32).into()],

@@ -2,26 +2,12 @@
 
 use super::Activation;
 use crate::error::{Result, shape_error};
-use crate::gpu::reduce::{float, partial_blocks};
+use crate::gpu::reduce::{columns_a_block, float, partial_blocks};
 use crate::gpu::{Arg, Elem, Grid, Slice, int};
-
-/// Columns that a block covers.
-const COLUMNS: usize = 512;
 
 /// Floats of energy that [`forward`] leaves for each partial row.
 pub fn energy_width(f: usize) -> usize {
-    f.div_ceil(COLUMNS)
-}
-
-fn codes(act: Activation) -> [Arg; 2] {
-    let kind = match act {
-        Activation::Gelu | Activation::Geglu => 1,
-        Activation::Relu | Activation::Reglu => 2,
-        Activation::Relu2 => 3,
-        Activation::Silu | Activation::Swiglu => 4,
-        Activation::Bilinear => 5,
-    };
-    [Arg::Int(kind), Arg::Int(i32::from(act.gated()))]
+    f.div_ceil(columns_a_block(f))
 }
 
 fn sizes(op: &'static str, act: Activation, up: Slice<'_>, f: usize) -> Result<usize> {
@@ -57,7 +43,6 @@ pub fn forward(
     out.check(OP, "out", up.elem(), n * f)?;
     let blocks = partial_blocks(OP, columns, f)?;
     energy.check(OP, "energy", Elem::F32, blocks * energy_width(f))?;
-    let [kind, gated] = codes(act);
     let args = [
         up.into(),
         bias.into(),
@@ -66,8 +51,8 @@ pub fn forward(
         columns.into(),
         int(OP, n)?.into(),
         int(OP, f)?.into(),
-        kind,
-        gated,
+        Arg::Int(act.code()),
+        Arg::Int(i32::from(act.gated())),
     ];
     let kernel = format!("activation_fwd_{}", up.elem().suffix());
     // SAFETY: every length was checked against the kernel's documentation.
@@ -100,7 +85,6 @@ pub fn backward(
         Some(c) => partial_blocks(OP, c, up.len() / n)?,
         None => crate::gpu::reduce::partial_rows(up.gpu(), n),
     };
-    let [kind, gated] = codes(act);
     let args = [
         d_out.into(),
         up.into(),
@@ -109,8 +93,8 @@ pub fn backward(
         columns.into(),
         int(OP, n)?.into(),
         int(OP, f)?.into(),
-        kind,
-        gated,
+        Arg::Int(act.code()),
+        Arg::Int(i32::from(act.gated())),
     ];
     let kernel = format!("activation_bwd_{}", up.elem().suffix());
     // SAFETY: every length was checked against the kernel's documentation.

@@ -2,12 +2,11 @@
 
 use rayon::prelude::*;
 
-use super::Shape;
 use super::accumulators::{backward as backward_row, forward as forward_row};
 use super::head::{QUERIES, Scratch, add_norms, load, load_output, rope_inverse, scale};
 use super::row::{Block, grad_block, softmax_block};
-use super::stats::{LogitGradStats, LogitStats};
 use super::tile::{Left, Right, over_keys, over_queries, scores};
+use super::{LogitGradStats, LogitStats, Shape};
 use crate::rope::Rope;
 use crate::simd::copy;
 use crate::tensor::SharedMut;
@@ -53,7 +52,7 @@ pub fn forward(
     let partials = forward_rows(shape, qkv, rope, out, lse);
     stats.then(|| {
         per_head(shape, &partials, forward_row::EMPTY, forward_row::merge)
-            .map(|totals| LogitStats::finish(shape, &totals))
+            .map(|totals| LogitStats::finish(shape.counted(), &totals))
             .collect()
     })
 }
@@ -76,7 +75,7 @@ pub fn backward(
 ) -> Vec<LogitGradStats> {
     let partials = backward_rows(shape, qkv, out, lse, rope, d_out, dqkv);
     per_head(shape, &partials, backward_row::EMPTY, backward_row::merge)
-        .map(|totals| LogitGradStats::finish(&totals))
+        .map(|totals| LogitGradStats::finish(shape.counted(), &totals))
         .collect()
 }
 

@@ -2,8 +2,9 @@
 
 use super::Shape;
 use super::accumulators::{backward as backward_row, forward as forward_row};
+use super::tiles::{Tiles, tiles};
 use crate::error::{Error, Result};
-use crate::gpu::{Elem, Grid, Slice, int};
+use crate::gpu::{Arg, Elem, Grid, Slice, int};
 
 /// Rotary tables `[T, d_h / 2]`, float32.
 #[derive(Clone, Copy)]
@@ -14,28 +15,27 @@ pub struct Tables<'a> {
     pub sin: Slice<'a>,
 }
 
-/// Queries (or keys) that one block owns.
-fn rows(elem: Elem, head_dim: usize) -> usize {
-    if elem == Elem::F32 && head_dim == 128 { 32 } else { 64 }
+fn tiles_of(shape: Shape, elem: Elem) -> Tiles {
+    tiles(elem == Elem::Bf16, shape.head_dim)
 }
 
 /// Partial rows of statistics a head leaves: one for every sequence and tile of queries.
 pub fn partials(shape: Shape, elem: Elem) -> usize {
-    shape.batch * shape.seq_len.div_ceil(rows(elem, shape.head_dim))
+    shape.batch * shape.seq_len.div_ceil(tiles_of(shape, elem).rows)
 }
 
 /// Whether there are kernels for this head width.
 ///
 /// # Errors
-/// Another width than 32, 64 or 128.
+/// Another width than 16, 32, 64 or 128.
 pub fn supported(head_dim: usize) -> Result<()> {
-    if matches!(head_dim, 32 | 64 | 128) {
+    if matches!(head_dim, 16 | 32 | 64 | 128) {
         return Ok(());
     }
     Err(Error::Unsupported {
         op: "attention",
         message: format!(
-            "heads of width {head_dim} on a device: it takes 32, 64 and 128 (width over heads: --set heads=N)"
+            "heads of width {head_dim} on a device: it takes 16, 32, 64 and 128 (width over heads: --set heads=N)"
         ),
     })
 }
@@ -51,8 +51,8 @@ fn check(op: &'static str, shape: Shape, qkv: Slice<'_>, tables: Option<Tables<'
             s.check(op, what, Elem::F32, s.len().max(most))?;
         }
     }
-    let rows = rows(qkv.elem(), shape.head_dim);
-    Ok(Grid::new([shape.seq_len.div_ceil(rows), shape.heads, shape.batch], 2 * rows))
+    let tiles = tiles_of(shape, qkv.elem());
+    Ok(Grid::new([shape.seq_len.div_ceil(tiles.rows), shape.heads, shape.batch], tiles.threads))
 }
 
 /// Forward.
@@ -89,6 +89,7 @@ pub fn forward(
         int(OP, shape.seq_len)?.into(),
     ];
     let kernel = format!("attention_fwd_d{}_{}", shape.head_dim, elem.suffix());
+    let grid = grid.with_shared(tiles_of(shape, elem).forward_bytes);
     // SAFETY: every length was checked against the kernel's documentation.
     unsafe { qkv.gpu().launch(&kernel, grid, &args) }
 }
@@ -154,19 +155,25 @@ pub fn backward(shape: Shape, tables: Option<Tables<'_>>, a: &Backward<'_>) -> R
     a.stats.check(OP, "stats", Elem::F32, shape.heads * partials(shape, elem) * backward_row::COUNT)?;
     let (b, h) = (int(OP, shape.batch)?, int(OP, shape.heads)?);
     let (t, dh) = (int(OP, shape.seq_len)?, int(OP, shape.head_dim)?);
+    let grid = grid.with_shared(tiles_of(shape, elem).backward_bytes);
+    let (cos, sin) = (tables.map(|t| t.cos), tables.map(|t| t.sin));
+    let launch = |part: &str, grid: Grid, args: &[Arg]| {
+        // SAFETY: every length was checked against the kernel's documentation.
+        unsafe { gpu.launch(&format!("attention_{part}_{}", elem.suffix()), grid, args) }
+    };
+    let (query_part, key_part) = (format!("bwd_q_d{dh}"), format!("bwd_kv_d{dh}"));
+    let shared = [a.qkv.into(), cos.into(), sin.into(), a.lse.into(), a.delta.into()];
+    let keys = [&[a.d_out.into()], &shared[..], &[a.d_qkv.into(), h.into(), t.into()]].concat();
+    let rest = [a.d_qkv.into(), a.stats.into(), b.into(), h.into(), t.into()];
+    if elem == Elem::Bf16 {
+        // The kernel over queries reads the gradient and the output's rows anyway: it leaves delta behind.
+        let first = [a.d_out.into(), a.qkv.into(), a.out.into()];
+        launch(&query_part, grid, &[&first[..], &shared[1..], &rest[..]].concat())?;
+        return launch(&key_part, grid, &keys);
+    }
     let blocks = rows.div_ceil(1024 / shape.head_dim).clamp(1, 16 * gpu.processors());
     let args = [a.d_out.into(), a.out.into(), a.delta.into(), b.into(), h.into(), t.into(), dh.into()];
-    let kernel = format!("attention_delta_{}", elem.suffix());
-    // SAFETY: every length was checked against the kernel's documentation.
-    unsafe { gpu.launch(&kernel, Grid::new([blocks, 1, 1], 256), &args)? };
-    let (cos, sin) = (tables.map(|t| t.cos), tables.map(|t| t.sin));
-    let shared = [a.d_out.into(), a.qkv.into(), cos.into(), sin.into(), a.lse.into(), a.delta.into()];
-    let keys = [&shared[..], &[a.d_qkv.into(), h.into(), t.into()]].concat();
-    let kernel = format!("attention_bwd_kv_d{}_{}", shape.head_dim, elem.suffix());
-    // SAFETY: as above.
-    unsafe { gpu.launch(&kernel, grid, &keys)? };
-    let queries = [&shared[..], &[a.d_qkv.into(), a.stats.into(), b.into(), h.into(), t.into()]].concat();
-    let kernel = format!("attention_bwd_q_d{}_{}", shape.head_dim, elem.suffix());
-    // SAFETY: as above.
-    unsafe { gpu.launch(&kernel, grid, &queries) }
+    launch("delta", Grid::new([blocks, 1, 1], 256), &args)?;
+    launch(&key_part, grid, &keys)?;
+    launch(&query_part, grid, &[&[a.d_out.into()], &shared[..], &rest[..]].concat())
 }

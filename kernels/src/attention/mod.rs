@@ -3,26 +3,27 @@
 //! No `T x T` matrix outlives a block of query rows: the backward recomputes probabilities from the saved
 //! log-sum-exp.
 
-pub mod accumulators;
 pub mod autograd;
 pub mod cpu;
 #[cfg(feature = "cuda")]
 pub mod gpu;
 mod head;
 mod row;
-mod stats;
 mod tile;
+#[cfg(feature = "cuda")]
+pub mod tiles;
 mod transpose;
 mod uniform;
 
 use candle_core::Tensor;
+use growthpath_statistics::Counted;
 
 use crate::error::{Error, Result, shape_error};
 use crate::rope::Rope;
 use crate::tensor::{expect_dims, read_as, scratch, wrap};
 
-pub use stats::{LogitGradStats, LogitStats};
-pub use uniform::{average, uniform};
+pub use growthpath_statistics::logits::{self as accumulators, LogitGradStats, LogitStats};
+pub use uniform::average;
 
 /// Sizes of one call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,6 +47,11 @@ impl Shape {
     /// `B * T`.
     pub fn tokens(&self) -> usize {
         self.batch * self.seq_len
+    }
+
+    /// What a head's statistics run over.
+    pub fn counted(&self) -> Counted {
+        Counted { sequences: self.batch, seq_len: self.seq_len, head_dim: self.head_dim }
     }
 
     /// Every size is at least one and the largest product, `3 B T H d_h`, fits a usize.

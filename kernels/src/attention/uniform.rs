@@ -1,34 +1,11 @@
 //! Attention replaced by the uniform causal average, head by head: the ablation behind "reliance".
 
-use candle_core::Tensor;
-
 use super::Shape;
-use crate::error::{Error, Result};
-use crate::tensor::{edit_from, expect_dims};
 
 /// Overwrite the outputs of `heads` by the mean of the values that each query may see.
 ///
 /// # Shapes
-/// `qkv [N, 3 D]`, `out [N, D]` (changed in place).
-///
-/// # Errors
-/// A head that does not exist, shapes that do not fit, storage that is not contiguous float32.
-pub fn uniform(shape: Shape, qkv: &Tensor, out: &Tensor, heads: &[usize]) -> Result<()> {
-    const OP: &str = "uniform";
-    shape.check(OP)?;
-    let width = shape.width();
-    expect_dims(OP, "out", out, &[shape.tokens(), width])?;
-    expect_dims(OP, "qkv", qkv, &[shape.tokens(), 3 * width])?;
-    if let Some(h) = heads.iter().find(|h| **h >= shape.heads) {
-        return Err(Error::Unsupported {
-            op: OP,
-            message: format!("no head {h}: there are {}", shape.heads),
-        });
-    }
-    edit_from(OP, ("out", out), ("qkv", qkv), |o, x| average(shape, x, o, heads))
-}
-
-/// [`uniform`] over slices.
+/// `qkv [N, 3 D]`, `out [N, D]`.
 ///
 /// # Panics
 /// Slices of other lengths, a head that does not exist.

@@ -2,7 +2,23 @@
 
 use crate::error::{Result, shape_error};
 use crate::gpu::reduce::{float, partial_blocks};
-use crate::gpu::{Elem, Grid, Slice, int};
+use crate::gpu::{Elem, Gpu, Grid, Slice, int};
+
+/// Threads of a block.
+const THREADS: usize = 512;
+/// Shared memory that a block needs beside the row, bytes: its scratch, and what the driver keeps.
+const BESIDE: usize = 2048;
+
+/// Whether a block can keep a row of `pitch` logits in shared memory: one read of the logits in place of two.
+fn held(gpu: &Gpu, elem: Elem, pitch: usize) -> bool {
+    pitch * elem.bytes() + BESIDE <= gpu.shared_memory()
+}
+
+/// Partial rows for `n` rows of `pitch` logits: the blocks that are on the device at a time.
+pub fn partial_rows(gpu: &Gpu, elem: Elem, n: usize, pitch: usize) -> usize {
+    let blocks = if held(gpu, elem, pitch) { 2 } else { 8 };
+    n.min(blocks * gpu.processors()).max(1)
+}
 
 /// Columns of the partial statistics: sum of the losses, largest logit.
 pub const STATS: usize = 2;
@@ -49,7 +65,10 @@ pub fn rows(
         int(OP, pitch)?.into(),
         scale.into(),
     ];
-    let kernel = format!("cross_entropy_{}", logits.elem().suffix());
+    let elem = logits.elem();
+    let held = held(logits.gpu(), elem, pitch);
+    let kernel = format!("cross_entropy_{}{}", if held { "held_" } else { "" }, elem.suffix());
+    let grid = Grid::new([blocks, 1, 1], THREADS).with_shared(if held { pitch * elem.bytes() } else { 0 });
     // SAFETY: every length was checked against the kernel's documentation.
-    unsafe { logits.gpu().launch(&kernel, Grid::new([blocks, 1, 1], 512), &args) }
+    unsafe { logits.gpu().launch(&kernel, grid, &args) }
 }

@@ -190,7 +190,7 @@ pub fn backward(batch: &TokenBatch, d_out: Slice<'_>, d_wte: Slice<'_>) -> Resul
     d_out.check(OP, "d_out", d_out.elem(), n * d)?;
     d_wte.check(OP, "d_wte", Elem::F32, batch.vocabulary * d)?;
     let args = [d_out.into(), order.into(), token.into(), start.into(), d_wte.into(), int(OP, d)?.into()];
-    let grid = Grid { blocks: [segments, d.div_ceil(SEGMENT_COLUMNS), 1], threads: [32, 8] };
+    let grid = Grid::flat([segments, d.div_ceil(SEGMENT_COLUMNS), 1], [32, 8]);
     let kernel = format!("embedding_bwd_{}", d_out.elem().suffix());
     // SAFETY: as above; the segments were made of the same tokens.
     unsafe { d_out.gpu().launch(&kernel, grid, &args) }

@@ -25,6 +25,7 @@ pub(super) struct Inner {
     name: String,
     capability: (i32, i32),
     processors: usize,
+    shared_memory: usize,
 }
 
 // SAFETY: the driver's handles may be used from any thread that has made the context current (`enter` does); cuBLAS
@@ -90,6 +91,8 @@ impl Gpu {
             ));
         }
         let processors = attribute(A::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT)?.max(1) as usize;
+        let shared_memory =
+            attribute(A::CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN)?.max(0) as usize;
         // SAFETY: `device` is valid; the context is released in `Inner::drop`.
         let context = unsafe { driver::primary_ctx::retain(device) }.map_err(|e| failed(what(), e))?;
         // SAFETY: the context was just retained.
@@ -109,6 +112,7 @@ impl Gpu {
             name,
             capability,
             processors,
+            shared_memory,
         })))
     }
 
@@ -120,6 +124,11 @@ impl Gpu {
     /// Number of multiprocessors: what launches of free size follow.
     pub fn processors(&self) -> usize {
         self.0.processors
+    }
+
+    /// Most shared memory that a block can ask for, bytes.
+    pub fn shared_memory(&self) -> usize {
+        self.0.shared_memory
     }
 
     /// Free and total memory, bytes.

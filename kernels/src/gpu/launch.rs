@@ -12,11 +12,23 @@ use crate::error::Result;
 pub(crate) struct Grid {
     pub blocks: [usize; 3],
     pub threads: [usize; 2],
+    /// Bytes of dynamic shared memory of a block.
+    pub shared: usize,
 }
 
 impl Grid {
     pub(crate) fn new(blocks: [usize; 3], threads: usize) -> Self {
-        Self { blocks, threads: [threads, 1] }
+        Self::flat(blocks, [threads, 1])
+    }
+
+    /// Blocks of two dimensions.
+    pub(crate) fn flat(blocks: [usize; 3], threads: [usize; 2]) -> Self {
+        Self { blocks, threads, shared: 0 }
+    }
+
+    /// The same with `bytes` of dynamic shared memory a block.
+    pub(crate) fn with_shared(self, bytes: usize) -> Self {
+        Self { shared: bytes, ..self }
     }
 }
 
@@ -75,7 +87,7 @@ impl Gpu {
     /// The arguments fit the kernel's signature, and every address holds as much as its documentation says.
     pub(crate) unsafe fn launch(&self, kernel: &str, grid: Grid, args: &[Arg]) -> Result<()> {
         self.enter()?;
-        let function = self.inner().kernels.lock().function(kernel)?;
+        let function = self.inner().kernels.lock().function(kernel, grid.shared)?;
         let bits: Vec<u64> = args.iter().map(|a| a.bits()).collect();
         let mut pointers: Vec<*mut c_void> =
             bits.iter().map(|b| std::ptr::from_ref(b).cast_mut().cast()).collect();
@@ -85,8 +97,17 @@ impl Gpu {
         let mut profile = inner.profile.lock();
         let mark = profile.before(inner.stream)?;
         // SAFETY: the function belongs to a loaded module; the arguments are the caller's promise.
-        unsafe { driver::launch_kernel(function, (x, y, z), (tx, ty, 1), 0, inner.stream, &mut pointers) }
-            .map_err(|e| failed(format!("launching {kernel}"), e))?;
+        unsafe {
+            driver::launch_kernel(
+                function,
+                (x, y, z),
+                (tx, ty, 1),
+                grid.shared as u32,
+                inner.stream,
+                &mut pointers,
+            )
+        }
+        .map_err(|e| failed(format!("launching {kernel}"), e))?;
         profile.after(kernel, mark, inner.stream)
     }
 }

@@ -18,10 +18,12 @@ struct Source {
 
 include!(concat!(env!("OUT_DIR"), "/sources.rs"));
 
-/// File that defines a kernel: the longest file name or family that begins the kernel's name.
+/// File that defines a kernel: the first family that begins the kernel's name; tensor-core kernels by their type.
 fn file_of(kernel: &str) -> &'static str {
-    const FAMILIES: [(&str, &str); 15] = [
+    const FAMILIES: [(&str, &str); 17] = [
         ("activation", "activation"),
+        ("add_norm_fwd_w", "add_norm_warp"),
+        ("add_norm_bwd_w", "add_norm_warp"),
         ("add_norm", "add_norm"),
         ("attention_fwd", "attention_fwd"),
         ("attention_uniform", "attention_uniform"),
@@ -37,6 +39,15 @@ fn file_of(kernel: &str) -> &'static str {
         ("grad_norm", "optimizer"),
         ("slice", "optimizer"),
     ];
+    if kernel.ends_with("_bf16") {
+        for (family, file) in
+            [("attention_fwd", "attention_fwd_tensor"), ("attention_bwd", "attention_bwd_tensor")]
+        {
+            if kernel.starts_with(family) {
+                return file;
+            }
+        }
+    }
     FAMILIES.iter().find(|f| kernel.starts_with(f.0)).map_or("optimizer", |f| f.1)
 }
 
@@ -44,7 +55,8 @@ fn file_of(kernel: &str) -> &'static str {
 pub(super) struct Kernels {
     capability: (i32, i32),
     modules: HashMap<&'static str, sys::CUmodule>,
-    functions: HashMap<String, sys::CUfunction>,
+    /// Functions, each with the dynamic shared memory that it was granted so far.
+    functions: HashMap<String, (sys::CUfunction, usize)>,
 }
 
 impl Kernels {
@@ -52,18 +64,37 @@ impl Kernels {
         Self { capability, modules: HashMap::new(), functions: HashMap::new() }
     }
 
-    /// The function of a kernel; the device's context is current.
-    pub(super) fn function(&mut self, kernel: &str) -> Result<sys::CUfunction> {
-        if let Some(f) = self.functions.get(kernel) {
-            return Ok(*f);
+    /// The function of a kernel, granted `shared` bytes of dynamic shared memory; the device's context is current.
+    pub(super) fn function(&mut self, kernel: &str, shared: usize) -> Result<sys::CUfunction> {
+        let known = self.functions.get(kernel).copied();
+        let (function, granted) = match known {
+            Some(f) => f,
+            None => (self.look_up(kernel)?, 0),
+        };
+        if shared > granted {
+            // More than 48 KiB have to be asked for; less may be.
+            // SAFETY: the function belongs to a loaded module.
+            unsafe {
+                driver::function::set_function_attribute(
+                    function,
+                    sys::CUfunction_attribute::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES,
+                    shared as i32,
+                )
+            }
+            .map_err(|e| failed(format!("giving the kernel {kernel} {shared} bytes of shared memory"), e))?;
         }
+        if known.is_none() || shared > granted {
+            self.functions.insert(kernel.to_owned(), (function, shared.max(granted)));
+        }
+        Ok(function)
+    }
+
+    fn look_up(&mut self, kernel: &str) -> Result<sys::CUfunction> {
         let module = self.module(file_of(kernel))?;
         let name = CString::new(kernel).map_err(|e| failed("looking a kernel up", e))?;
         // SAFETY: the module is loaded.
-        let function = unsafe { driver::module::get_function(module, name) }
-            .map_err(|e| failed(format!("looking up the kernel {kernel}"), e))?;
-        self.functions.insert(kernel.to_owned(), function);
-        Ok(function)
+        unsafe { driver::module::get_function(module, name) }
+            .map_err(|e| failed(format!("looking up the kernel {kernel}"), e))
     }
 
     fn module(&mut self, file: &'static str) -> Result<sys::CUmodule> {

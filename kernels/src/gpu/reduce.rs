@@ -16,6 +16,16 @@ pub fn column_partials(gpu: &Gpu, rows: usize) -> usize {
     rows.div_ceil(ROWS_A_BLOCK).min(4 * gpu.processors()).max(1)
 }
 
+/// Partial rows of the norms over `rows` rows: as many blocks as are on the device at a time, three a multiprocessor.
+pub fn norm_partials(gpu: &Gpu, rows: usize) -> usize {
+    rows.div_ceil(16).min(3 * gpu.processors()).max(1)
+}
+
+/// Columns that a block of 128 threads covers: eight a thread (sixteen bytes of bf16) where `columns` allows, else four.
+pub(crate) fn columns_a_block(columns: usize) -> usize {
+    if columns.is_multiple_of(8) { 1024 } else { 512 }
+}
+
 /// `out[s, c]` = sum over p of `partials[s, p, c]`, in float64 and in a fixed order; columns of `max_mask` (the first
 /// 32 can be marked) take the largest value instead.
 ///
@@ -39,7 +49,7 @@ pub fn totals(
     }
     let rows = partials.len() / each;
     partials.check(OP, "partials", Elem::F32, each * rows)?;
-    let grid = Grid { blocks: [columns.div_ceil(32), slices, 1], threads: [32, 32] };
+    let grid = Grid::flat([columns.div_ceil(32), slices, 1], [32, 32]);
     let args = [
         partials.into(),
         out.into(),
@@ -98,7 +108,13 @@ pub fn column_sums(x: Slice<'_>, columns: usize, partials: Slice<'_>) -> Result<
     let kernel = format!("column_sum_{}", x.elem().suffix());
     let args = [x.into(), partials.into(), int(OP, rows)?.into(), int(OP, columns)?.into()];
     // SAFETY: lengths checked above.
-    unsafe { x.gpu().launch(&kernel, Grid::new([columns.div_ceil(512), blocks, 1], 128), &args) }
+    unsafe {
+        x.gpu().launch(
+            &kernel,
+            Grid::new([columns.div_ceil(columns_a_block(columns)), blocks, 1], 128),
+            &args,
+        )
+    }
 }
 
 /// Number of partial rows of `width` floats each.
@@ -124,7 +140,9 @@ pub fn bias_add(x: Slice<'_>, bias: Slice<'_>) -> Result<()> {
     let kernel = format!("bias_add_{}", x.elem().suffix());
     let args = [x.into(), bias.into(), int(OP, rows)?.into(), int(OP, columns)?.into()];
     // SAFETY: lengths checked above.
-    unsafe { gpu.launch(&kernel, Grid::new([columns.div_ceil(512), blocks, 1], 128), &args) }
+    unsafe {
+        gpu.launch(&kernel, Grid::new([columns.div_ceil(columns_a_block(columns)), blocks, 1], 128), &args)
+    }
 }
 
 /// `to = from`, rounded to bf16.

@@ -7,6 +7,8 @@ use crate::gpu::{Arg, Elem, Grid, Slice, int};
 
 /// Widest row that one block holds in registers.
 const MAX_WIDTH: usize = 8192;
+/// Widest row that one warp holds in registers, eight columns a lane at a time.
+const MAX_WARP_WIDTH: usize = 1024;
 
 /// What [`forward`] reads and writes, `[N, d]` unless said otherwise.
 #[derive(Clone, Copy)]
@@ -67,7 +69,7 @@ pub fn forward(kind: Norm, eps: f32, a: &Forward<'_>) -> Result<()> {
         code(kind),
     ];
     // SAFETY: every length was checked against the kernel's documentation.
-    unsafe { gpu.launch(&format!("add_norm_fwd_{}", elem.suffix()), grid(blocks, d), &args) }
+    unsafe { gpu.launch(&kernel("fwd", elem, d), grid(blocks, d), &args) }
 }
 
 /// What [`backward`] reads and writes, `[N, d]` unless said otherwise.
@@ -120,7 +122,7 @@ pub fn backward(kind: Norm, a: &Backward<'_>) -> Result<()> {
         code(kind),
     ];
     // SAFETY: every length was checked against the kernel's documentation.
-    unsafe { gpu.launch(&format!("add_norm_bwd_{}", elem.suffix()), grid(blocks, d), &args) }
+    unsafe { gpu.launch(&kernel("bwd", elem, d), grid(blocks, d), &args) }
 }
 
 fn code(kind: Norm) -> Arg {
@@ -130,8 +132,21 @@ fn code(kind: Norm) -> Arg {
     })
 }
 
+/// Whether a warp takes a row; otherwise a block does.
+fn by_warps(d: usize) -> bool {
+    d.is_multiple_of(8) && d <= MAX_WARP_WIDTH
+}
+
+fn kernel(direction: &str, elem: Elem, d: usize) -> String {
+    if by_warps(d) {
+        return format!("add_norm_{direction}_w{}_{}", d.next_multiple_of(256), elem.suffix());
+    }
+    format!("add_norm_{direction}_{}", elem.suffix())
+}
+
 fn grid(blocks: usize, d: usize) -> Grid {
-    Grid::new([blocks, 1, 1], d.div_ceil(8).next_multiple_of(32))
+    let threads = if by_warps(d) { 128 } else { d.div_ceil(8).next_multiple_of(32) };
+    Grid::new([blocks, 1, 1], threads)
 }
 
 fn sizes(op: &'static str, h: Slice<'_>, gain: Slice<'_>) -> Result<(usize, usize)> {

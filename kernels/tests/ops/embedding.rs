@@ -1,7 +1,6 @@
 //! Token and position embedding.
 
-use growthpath_kernels::embedding::{backward, forward};
-
+use crate::forms::embedding::{backward, forward};
 use crate::support::{Bounded, Draw, U, assert_all, tensor, values};
 
 /// (sequences, length, width, vocabulary)
@@ -18,7 +17,7 @@ fn gather_is_exact_and_scatter_matches_float64() {
         let (tokens, dh, before) = (draw.tokens(n, v), draw.normal(n * d, 1.0), draw.normal(v * d, 1.0));
         let (te, tp) = (tensor(&wte, &[v, d]), tensor(&wpe, &[positions, d]));
         for learned in [false, true] {
-            let h = values(&forward(&tokens, t, &te, learned.then_some(&tp)).unwrap());
+            let h = values(&forward(&tokens, t, &te, learned.then_some(&tp)));
             for (e, got) in h.iter().enumerate() {
                 let (i, c) = (e / d, e % d);
                 let p = if learned { wpe[i % t * d + c] } else { 0.0 };
@@ -26,7 +25,7 @@ fn gather_is_exact_and_scatter_matches_float64() {
                 assert_eq!(*got, wte[tokens[i] as usize * d + c] + p, "{name}[{e}]");
             }
             let dw = tensor(&before, &[v, d]);
-            let dp = backward(&tokens, t, &tensor(&dh, &[n, d]), &dw, learned.then_some(positions)).unwrap();
+            let dp = backward(&tokens, t, &tensor(&dh, &[n, d]), &dw, learned.then_some(positions));
             let add = |start: f64, rows: &dyn Fn(usize) -> bool, c: usize| {
                 let terms: Vec<f64> = (0..n).filter(|i| rows(*i)).map(|i| f64::from(dh[i * d + c])).collect();
                 let magnitude = terms.iter().map(|v| v.abs()).sum::<f64>() + start.abs();

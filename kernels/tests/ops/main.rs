@@ -1,6 +1,5 @@
 //! Every CPU operation against plain float64 references on fresh random inputs and odd shapes.
 
-mod accumulators;
 mod activation;
 mod attention;
 mod attention_reference;
@@ -8,6 +7,7 @@ mod autograd;
 mod embedding;
 mod errors;
 mod extremes;
+mod forms;
 mod head_loss;
 mod linear;
 mod memory;

@@ -1,8 +1,8 @@
 //! RMS normalization of queries and keys head by head.
 
 use growthpath_kernels::attention::Shape;
-use growthpath_kernels::qk_norm::{backward, forward};
 
+use crate::forms::qk_norm::{backward, forward};
 use crate::support::{Bounded, Draw, U, assert_all, finite_differences, tensor, values, wide};
 
 const EPS: f64 = 1e-6;
@@ -25,8 +25,8 @@ fn forward_and_backward_match_float64() {
         x.iter_mut().skip(dh - 1).step_by(dh).for_each(|v| *v += 3.0 * v.signum());
         let (qg, kg, d) = (draw.normal(dh, 1.0), draw.normal(dh, 1.0), draw.normal(n * 3 * width, 0.3));
         let (tx, tq, tk) = (tensor(&x, &[n, 3 * width]), tensor(&qg, &[dh]), tensor(&kg, &[dh]));
-        let y = forward(s, &tx, &tq, &tk).unwrap();
-        let (dx, dqg, dkg) = backward(s, &tx, &y, &tq, &tk, &tensor(&d, &[n, 3 * width])).unwrap();
+        let y = forward(s, &tx, &tq, &tk);
+        let (dx, dqg, dkg) = backward(s, &tx, &y, &tq, &tk, &tensor(&d, &[n, 3 * width]));
         let (x, d) = (wide(&x), wide(&d));
         let gains = [wide(&qg), wide(&kg)];
         let (mut y_want, mut dx_want) = (Vec::new(), Vec::new());

@@ -105,8 +105,6 @@ def _attention(name: str, a: nn.Module) -> tuple[str, Layer] | None:
         return "nn.MultiheadAttention", Layer(name, a, of(0), of(a.embed_dim))
     c_attn = getattr(a, "c_attn", None)
     if _is_conv1d(c_attn) or _is_linear(c_attn):
-        if hasattr(a, "q_attn"):
-            return None  # cross attention of an encoder-decoder GPT-2
         heads = _number(a, "num_heads", "n_head", "num_attention_heads")
         transposed = _is_conv1d(c_attn)
         width = c_attn.weight.shape[0 if transposed else 1]
@@ -175,6 +173,17 @@ def _surroundings(layer: Layer, block: nn.Module | None, notes: list[str]) -> No
     layer.softcap = cap is not None
 
 
+def _one_write_a_block(layers: list[Layer], notes: list[str]) -> None:
+    """A block with self-attention and cross attention has three writes, and the trace's two a layer do not hold them."""
+    blocks = [id(l.block) for l in layers]
+    for layer in layers:
+        if layer.block is not None and blocks.count(id(layer.block)) > 1:
+            notes.append(f"{layer.name}: several attention modules share its block: their residual writes are not recorded")
+    for layer, block in zip(layers, blocks):
+        if blocks.count(block) > 1:
+            layer.block = layer.norm = None
+
+
 def _rotary(model: nn.Module, layers: list[Layer]) -> tuple[Rotary | None, str | None]:
     """Base and width from the frequencies that the model holds."""
     found = [(n, m) for n, m in model.named_modules() if isinstance(getattr(m, "inv_freq", None), torch.Tensor)]
@@ -217,8 +226,8 @@ def resolve(model: nn.Module, mapping: Sequence[Mapping[str, Any]] | None = None
         modules = dict(model.named_modules())
         families, layers, notes = [], [], []
         for name, module in modules.items():
-            if type(module).__name__.endswith("CrossAttention"):
-                notes.append(f"{name}: cross attention is not recorded")
+            if type(module).__name__.endswith("CrossAttention") or hasattr(module, "q_attn"):
+                notes.append(f"{name}: cross attention is not recorded; name its layers with mapping=[...] to record them")
                 continue
             found = _attention(name, module)
             if found is None:
@@ -231,6 +240,7 @@ def resolve(model: nn.Module, mapping: Sequence[Mapping[str, Any]] | None = None
             like = sorted({type(m).__name__ for m in modules.values() if "attn" in type(m).__name__.lower() or "attention" in type(m).__name__.lower()})
             seen = f"it has {', '.join(like)}" if like else "no module of it is named like attention"
             raise UnknownModel(f"{type(model).__name__}: no attention that is known ({seen}). Known: {KNOWN}. Give mapping=[...] for others")
+        _one_write_a_block(layers, notes)
         structure = Structure(" + ".join(sorted(set(families))), layers, notes=notes)
     _check(structure.layers)
     structure.rotary, structure.rotary_problem = _rotary(model, structure.layers)

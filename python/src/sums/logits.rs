@@ -8,8 +8,24 @@ use super::lanes::{ends, exp, first, sum, sum2};
 
 /// Names of the totals, in order.
 pub const TOTALS: [&str; 18] = [
-    "pairs", "rows", "squares", "centred", "logits", "entropy", "entropy_rows", "sharp", "sharp_rows", "top1",
-    "distance", "q_tokens", "k_tokens", "q2", "k2", "paired_q", "paired_k", "gs2",
+    "pairs",
+    "rows",
+    "squares",
+    "centred",
+    "logits",
+    "entropy",
+    "entropy_rows",
+    "sharp",
+    "sharp_rows",
+    "top1",
+    "distance",
+    "q_tokens",
+    "k_tokens",
+    "q2",
+    "k2",
+    "paired_q",
+    "paired_k",
+    "gs2",
 ];
 /// Names of the maxima, in order.
 pub const MAXIMA: [&str; 3] = ["s_max", "s_low", "bracket"];
@@ -229,5 +245,15 @@ fn row(logits: &[f32], gradient: &[f32], weights: &mut [f32]) -> Row {
         });
     }
     let unless = |v: f32| if total.is_nan() { f64::NAN } else { f64::from(v) };
-    Row { low: unless(low), top: unless(high), at: first(logits, high), total, squares, centred, z, below, gradient2 }
+    Row {
+        low: unless(low),
+        top: unless(high),
+        at: first(logits, high),
+        total,
+        squares,
+        centred,
+        z,
+        below,
+        gradient2,
+    }
 }

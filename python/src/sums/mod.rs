@@ -7,9 +7,7 @@ mod products;
 mod streams;
 
 use numpy::ndarray::{Array1, Array2, ArrayView4};
-use numpy::{
-    IntoPyArray, PyArray1, PyArray2, PyReadonlyArray2, PyReadonlyArray3, PyReadonlyArray4,
-};
+use numpy::{IntoPyArray, PyArray1, PyArray2, PyReadonlyArray2, PyReadonlyArray3, PyReadonlyArray4};
 use pyo3::prelude::*;
 
 use crate::error::value;
@@ -62,7 +60,9 @@ fn logit_sums<'py>(
         (Some(q), Some(k)) => Some((q.as_array(), k.as_array())),
         _ => None,
     };
-    let wrong = |what: &str, found: &dyn std::fmt::Debug| value(format!("{what} of shape {found:?} beside logits {:?}", s.dim()));
+    let wrong = |what: &str, found: &dyn std::fmt::Debug| {
+        value(format!("{what} of shape {found:?} beside logits {:?}", s.dim()))
+    };
     inner("logits", &s)?;
     if let Some(g) = &gradient {
         inner("weights_gradient", g)?;
@@ -95,7 +95,8 @@ fn logit_sums<'py>(
 }
 
 /// Weights before, gradient and weights after a step, `[heads, rows, columns]` each.
-type Given<'py> = (PyReadonlyArray3<'py, f32>, Option<PyReadonlyArray3<'py, f32>>, PyReadonlyArray3<'py, f32>);
+type Given<'py> =
+    (PyReadonlyArray3<'py, f32>, Option<PyReadonlyArray3<'py, f32>>, PyReadonlyArray3<'py, f32>);
 
 /// `[heads, PRODUCTS]` of every matrix, its gradient taken `unscale` times.
 #[pyfunction]

@@ -11,7 +11,16 @@ use super::lanes::{FOLD, LANES};
 
 /// Names of the scalar totals, in order: both writes (attention's 0, the FFN's 1), then the hidden activation.
 pub const SCALARS: [&str; 11] = [
-    "energy0", "dot0", "before0", "after0", "energy1", "dot1", "before1", "after1", "tokens", "hidden",
+    "energy0",
+    "dot0",
+    "before0",
+    "after0",
+    "energy1",
+    "dot1",
+    "before1",
+    "after1",
+    "tokens",
+    "hidden",
     "hidden_tokens",
 ];
 /// Numbers that are worth a thread of their own.
@@ -103,7 +112,8 @@ fn token(block: &mut Block, before: &[f32], write: &[f32], after: &[f32]) {
         let whole = h.len() / LANES * LANES;
         let lanes = h[..whole].as_chunks::<LANES>().0.iter();
         let lanes = lanes.zip(w[..whole].as_chunks::<LANES>().0).zip(n[..whole].as_chunks::<LANES>().0);
-        let both = s0[..whole].as_chunks_mut::<LANES>().0.iter_mut().zip(s1[..whole].as_chunks_mut::<LANES>().0);
+        let both =
+            s0[..whole].as_chunks_mut::<LANES>().0.iter_mut().zip(s1[..whole].as_chunks_mut::<LANES>().0);
         for (((h, w), n), (s0, s1)) in lanes.zip(both) {
             for l in 0..LANES {
                 let values = terms(h[l], w[l], n[l]);
@@ -122,7 +132,8 @@ fn token(block: &mut Block, before: &[f32], write: &[f32], after: &[f32]) {
             s0[i] += f64::from(w[i]);
             s1[i] += f64::from(n[i] - (h[i] + w[i]));
         }
-        let [energy0, dot0, before0, middle, energy1, dot1, after1] = acc.map(|a| f64::from(a.iter().sum::<f32>()));
+        let [energy0, dot0, before0, middle, energy1, dot1, after1] =
+            acc.map(|a| f64::from(a.iter().sum::<f32>()));
         let values = [energy0, dot0, before0, middle, energy1, dot1, middle, after1];
         block.scalars.iter_mut().zip(values).for_each(|(a, v)| *a += v);
     }

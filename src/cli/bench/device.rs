@@ -91,9 +91,8 @@ pub fn measure(
     let all: f64 = uses.iter().map(|u| u.milliseconds).sum();
     let row = |u: &KernelUse| {
         let ms = u.milliseconds / steps as f64;
-        let base = u.kernel.strip_suffix("_f32").or(u.kernel.strip_suffix("_bf16")).unwrap_or(&u.kernel);
-        // `round_bf16` keeps its ending: it is no type.
-        let named = |t: &&(&str, f64)| t.0 == base || t.0 == u.kernel;
+        // A name goes on with the variant, if any, and the type: `add_norm_fwd_w768_bf16`.
+        let named = |t: &&(&str, f64)| u.kernel.starts_with(t.0);
         let rate = roofline.iter().find(named).filter(|t| t.1 > 0.0 && ms > 0.0).map(|t| t.1 / (ms / 1e3));
         KernelRow {
             kernel: u.kernel.clone(),

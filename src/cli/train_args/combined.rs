@@ -1,10 +1,11 @@
 //! Flags that say nothing beside others: refused with the mend, for what is silently ignored is taken for done.
 
-use super::{Rule, ScheduleArg, TrainArgs};
+use super::{Rule, TrainArgs};
 use crate::error::{Error, Result};
 use crate::model::ModelConfig;
 use crate::model::config::Positions;
 use crate::train::intervention::Target;
+use crate::train::schedule::ScheduleShape;
 
 /// The first flag that has no effect beside the others.
 ///
@@ -27,7 +28,7 @@ pub fn check(a: &TrainArgs) -> Result<()> {
         (
             a.lr_final.is_some(),
             "lr-final",
-            a.schedule == ScheduleArg::Constant,
+            a.schedule == ScheduleShape::Constant,
             "--schedule constant does not decay; choose cosine or wsd, or leave it out",
         ),
         (a.multiplier.is_some(), "multiplier", !slowed, NEEDS_INTERVENE),

@@ -1,7 +1,8 @@
 use super::*;
+use crate::data::Source;
 use crate::model::ModelConfig;
-use crate::train::config::{DataConfig, Optimizer, Precision, ProbeConfig};
-use crate::train::schedule::{Schedule, Shape};
+use crate::train::config::{Optimizer, Precision, ProbeConfig};
+use crate::train::schedule::{Schedule, ScheduleShape};
 use proptest::prelude::*;
 
 /// A micro run with `--probe auto`.
@@ -10,14 +11,14 @@ pub fn config(steps: u32, budget: f64) -> TrainConfig {
     model.vocab = 8192;
     TrainConfig {
         model,
-        data: DataConfig::BuiltIn { seed: 0, bytes: 1 << 16 },
+        data: Source::BuiltIn { seed: 0, bytes: 1 << 16 },
         tokenizer: "bytes".into(),
         batch,
         steps,
         seed: 1,
         precision: Precision::F32,
         optimizer: Optimizer::Sgd { momentum: 0.9 },
-        schedule: Schedule { shape: Shape::Constant, lr: 0.1, warmup: 0, final_fraction: 1.0 },
+        schedule: Schedule { shape: ScheduleShape::Constant, lr: 0.1, warmup: 0, final_fraction: 1.0 },
         weight_decay: 0.0,
         clip: 1.0,
         intervention: None,

@@ -6,7 +6,7 @@ use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{ArrowReaderOptions, ParquetRecordBatchReaderBuilder};
 use parquet::file::metadata::{PageIndexPolicy, ParquetMetaData};
 
-use super::cast;
+use super::{OddColumns, cast};
 use crate::disk;
 use crate::error::{Error, Result};
 use crate::guard;
@@ -20,15 +20,16 @@ const MAX_PAGE_BYTES: i64 = 256 << 20;
 /// Columns that pandas adds for its index.
 const INDEX: &str = "__index_level_";
 
-/// Adds the rows of a file to `rows`, and the names of its columns that the table lacks to `left_out`.
-pub(super) fn read<R: Row>(path: &Path, rows: &mut Vec<R>, left_out: &mut Vec<String>) -> Result<()> {
+/// Adds the rows of a file to `rows`, and to `columns` the names of its columns that the table lacks, and of the table's
+/// that it lacks.
+pub(super) fn read<R: Row>(path: &Path, rows: &mut Vec<R>, columns: &mut OddColumns) -> Result<()> {
     let bytes = disk::read_whole(path, MAX_BYTES)?;
-    let read = || decode::<R>(bytes.into(), rows, left_out);
+    let read = || decode::<R>(bytes.into(), rows, columns);
     guard::guarded(read, || "its pages confuse the decoder".to_owned())
         .map_err(|what| Error::Foreign { path: path.to_owned(), what })
 }
 
-fn decode<R: Row>(bytes: bytes::Bytes, rows: &mut Vec<R>, left_out: &mut Vec<String>) -> Result<(), String> {
+fn decode<R: Row>(bytes: bytes::Bytes, rows: &mut Vec<R>, odd: &mut OddColumns) -> Result<(), String> {
     // Without the embedded arrow schema strings, dictionaries and numbers are what Parquet itself says of them.
     let options = ArrowReaderOptions::new()
         .with_skip_arrow_metadata(true)
@@ -40,6 +41,7 @@ fn decode<R: Row>(bytes: bytes::Bytes, rows: &mut Vec<R>, left_out: &mut Vec<Str
     for column in R::COLUMNS {
         match found.iter().filter(|f| *f == column.name).count() {
             1 => {}
+            0 if column.may_be_missing() => odd.undefined.push(format!("{}.{}", R::TABLE, column.name)),
             0 => {
                 return Err(format!(
                     "it has no column {}: {} was expected ({}); it has {}",
@@ -54,7 +56,7 @@ fn decode<R: Row>(bytes: bytes::Bytes, rows: &mut Vec<R>, left_out: &mut Vec<Str
     }
     let ours = |name: &String| R::COLUMNS.iter().any(|c| c.name == name);
     let others = found.iter().filter(|f| !ours(f) && !f.starts_with(INDEX));
-    left_out.extend(others.map(|f| format!("{}.{f}", R::TABLE)));
+    odd.left_out.extend(others.map(|f| format!("{}.{f}", R::TABLE)));
     let roots = found.iter().enumerate().filter(|(_, f)| ours(f)).map(|(i, _)| i);
     let mask = ProjectionMask::roots(builder.parquet_schema(), roots);
     let reader = builder.with_projection(mask).build().map_err(|e| e.to_string())?;
@@ -62,8 +64,10 @@ fn decode<R: Row>(bytes: bytes::Bytes, rows: &mut Vec<R>, left_out: &mut Vec<Str
         let batch = batch.map_err(|e| compression(&e.to_string()))?;
         let mut columns = Vec::with_capacity(R::COLUMNS.len());
         for column in R::COLUMNS {
-            let array = batch.column_by_name(column.name).ok_or("a column is lost in decoding")?;
-            columns.push(cast::bits(column, array)?);
+            columns.push(match batch.column_by_name(column.name) {
+                Some(array) => cast::bits(column, array)?,
+                None => vec![column.cell.undefined(); batch.num_rows()],
+            });
         }
         let mut cells = vec![0; columns.len()];
         for row in 0..batch.num_rows() {

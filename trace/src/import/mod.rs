@@ -32,6 +32,8 @@ pub struct Imported {
     pub files: usize,
     /// Columns that no table has, as `table.column`: left out.
     pub left_out: Vec<String>,
+    /// Columns that some file lacks and that may be undefined, as `table.column`: they are, in its rows.
+    pub undefined: Vec<String>,
     /// Files of the source that are not those that its manifest lists. A rewrite and damage look alike: nothing vouches
     /// for the rows in them.
     pub unvouched: Vec<String>,
@@ -47,7 +49,7 @@ pub struct Imported {
 ///
 /// # Errors
 ///
-/// A column that is missing, that has another type, or holds a value that its type cannot: named with the file and what was
+/// A column that is always defined and missing, one that has another type, or holds a value that its type cannot: named with the file and what was
 /// expected. A key that comes twice. The errors of [`RunWriter::create`].
 pub fn import(source: &Path, out: &Path) -> Result<Imported> {
     let info = RunInfo::read(source)?;
@@ -62,7 +64,7 @@ pub fn import(source: &Path, out: &Path) -> Result<Imported> {
     let status = info.status;
     let mut writer = RunWriter::create(out, &marked(&info, source, count))?;
     let outcome = fill(&mut writer, &files);
-    let (rows, left_out) = match outcome {
+    let (rows, columns) = match outcome {
         Ok(done) => done,
         Err(e) => {
             drop(writer);
@@ -76,7 +78,8 @@ pub fn import(source: &Path, out: &Path) -> Result<Imported> {
     let status = if status == Status::Running { Status::Interrupted } else { status };
     writer.finish(status)?;
     let integrity = Run::open(out)?.check_integrity();
-    Ok(Imported { rows, files: count, left_out, unvouched: unvouched(source), integrity })
+    let OddColumns { left_out, undefined } = columns;
+    Ok(Imported { rows, files: count, left_out, undefined, unvouched: unvouched(source), integrity })
 }
 
 /// Files whose contents the source's own manifest does not list.
@@ -96,23 +99,34 @@ fn marked(info: &RunInfo, source: &Path, files: usize) -> RunInfo {
     info
 }
 
-type Done = (Vec<(Table, u64)>, Vec<String>);
-
-fn fill(writer: &mut RunWriter, files: &[(Table, Vec<PathBuf>)]) -> Result<Done> {
-    let (mut rows, mut left_out) = (Vec::new(), Vec::new());
-    for (table, files) in files.iter().filter(|(_, f)| !f.is_empty()) {
-        let n = dispatch!(*table, R => one_table::<R>(writer, files, &mut left_out))?;
-        rows.push((*table, n));
-    }
-    left_out.sort();
-    left_out.dedup();
-    Ok((rows, left_out))
+/// Columns that files and tables do not have in common, as `table.column`.
+#[derive(Default)]
+struct OddColumns {
+    /// In a file, but in no table.
+    left_out: Vec<String>,
+    /// In a table, but not in some file.
+    undefined: Vec<String>,
 }
 
-fn one_table<R: Row>(writer: &mut RunWriter, files: &[PathBuf], left_out: &mut Vec<String>) -> Result<u64> {
+type Done = (Vec<(Table, u64)>, OddColumns);
+
+fn fill(writer: &mut RunWriter, files: &[(Table, Vec<PathBuf>)]) -> Result<Done> {
+    let (mut rows, mut columns) = (Vec::new(), OddColumns::default());
+    for (table, files) in files.iter().filter(|(_, f)| !f.is_empty()) {
+        let n = dispatch!(*table, R => one_table::<R>(writer, files, &mut columns))?;
+        rows.push((*table, n));
+    }
+    for names in [&mut columns.left_out, &mut columns.undefined] {
+        names.sort();
+        names.dedup();
+    }
+    Ok((rows, columns))
+}
+
+fn one_table<R: Row>(writer: &mut RunWriter, files: &[PathBuf], columns: &mut OddColumns) -> Result<u64> {
     let mut rows: Vec<R> = Vec::new();
     for path in files {
-        file::read(path, &mut rows, left_out)?;
+        file::read(path, &mut rows, columns)?;
     }
     // Stable, so that rows of one key stay side by side for the error that names them.
     rows.sort_by_key(Row::key);

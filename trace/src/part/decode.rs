@@ -11,12 +11,15 @@ use parquet::file::metadata::{PageIndexPolicy, ParquetMetaData};
 
 use super::nulls::null_to_nan;
 use super::{MAX_ROWS, TABLE_KEY, VERSION_KEY, pages};
-use crate::column::{Column, Role, values};
+use crate::arrange::arrange;
+use crate::column::{Role, values};
 use crate::disk;
 use crate::error::{Error, Result};
 use crate::guard;
 use crate::info::SCHEMA_VERSION;
 use crate::manifest::PartEntry;
+use crate::shown::shown_label;
+use crate::table::Table;
 
 /// Rows of a batch at most.
 const BATCH_ROWS: usize = 8192;
@@ -32,6 +35,9 @@ const REWRITTEN: &str =
 pub struct Part {
     path: PathBuf,
     reader: ParquetRecordBatchReader,
+    table: Table,
+    /// Places in the table of the columns to be decoded.
+    columns: Vec<usize>,
     rows_left: u64,
     /// Step that the next row must at least have; `None` before the first row.
     step: Option<u32>,
@@ -49,10 +55,26 @@ impl Part {
     pub fn open(dir: &Path, entry: &PartEntry, columns: Option<&[usize]>) -> Result<Self> {
         let path = entry.path(dir);
         let bytes = listed_bytes(&path, entry)?;
+        let table = entry.table;
+        let columns = columns.map_or_else(|| (0..table.columns().len()).collect(), <[usize]>::to_vec);
         let reader =
-            guarded(|| reader(bytes.into(), entry, columns)).map_err(|what| Error::corrupt(&path, what))?;
+            guarded(|| reader(bytes.into(), entry, &columns)).map_err(|what| Error::corrupt(&path, what))?;
         let (first_step, last_step) = (entry.first_step, entry.last_step);
-        Ok(Self { path, reader, rows_left: entry.rows, step: None, first_step, last_step })
+        Ok(Self { path, reader, table, columns, rows_left: entry.rows, step: None, first_step, last_step })
+    }
+
+    /// Columns of the table that the part was recorded without.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::open`].
+    pub fn missing_columns(dir: &Path, entry: &PartEntry) -> Result<Vec<&'static str>> {
+        let path = entry.path(dir);
+        let bytes = listed_bytes(&path, entry)?;
+        let found = guarded(|| Ok(builder(bytes.into(), entry)?.schema().clone()))
+            .map_err(|what| Error::corrupt(&path, what))?;
+        let names = entry.table.columns().iter().map(|c| c.name);
+        Ok(names.filter(|name| found.index_of(name).is_err()).collect())
     }
 
     /// The bytes of a part, of the size and hash that the manifest lists.
@@ -92,8 +114,12 @@ impl Part {
         }
         self.rows_left -= rows;
         let Some(batch) = batch else { return Ok(None) };
+        let batch = null_to_nan(&batch)
+            .map_err(|e| e.to_string())
+            .and_then(|batch| arrange(self.table, &self.columns, &batch))
+            .map_err(|what| Error::corrupt(&self.path, what))?;
         self.check_steps(&batch).map_err(|what| Error::corrupt(&self.path, what))?;
-        null_to_nan(&batch).map(Some).map_err(|e| Error::corrupt(&self.path, e.to_string()))
+        Ok(Some(batch))
     }
 
     /// Steps do not decrease, and begin and end where the manifest says: readers find windows by both.
@@ -136,31 +162,52 @@ fn guarded<T>(decode: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
 fn reader(
     bytes: bytes::Bytes,
     entry: &PartEntry,
-    columns: Option<&[usize]>,
+    columns: &[usize],
 ) -> Result<ParquetRecordBatchReader, String> {
+    let builder = builder(bytes.clone(), entry)?;
+    check_footer(builder.metadata(), entry)?;
+    check_pages(builder.metadata(), &bytes)?;
+    let found = columns.iter().filter_map(|i| builder.schema().index_of(entry.table.columns()[*i].name).ok());
+    let mask = ProjectionMask::leaves(builder.parquet_schema(), found);
+    builder.with_batch_size(BATCH_ROWS).with_projection(mask).build().map_err(|e| e.to_string())
+}
+
+/// A reader to be, of a file whose columns are the table's.
+fn builder(
+    bytes: bytes::Bytes,
+    entry: &PartEntry,
+) -> Result<ParquetRecordBatchReaderBuilder<bytes::Bytes>, String> {
     // The embedded arrow schema and the page indexes repeat what the footer says: fewer claims to check.
     let options = ArrowReaderOptions::new()
         .with_skip_arrow_metadata(true)
         .with_page_index_policy(PageIndexPolicy::Skip);
-    let builder = ParquetRecordBatchReaderBuilder::try_new_with_options(bytes.clone(), options)
-        .map_err(|e| e.to_string())?;
-    let wanted = entry.table.columns();
-    let found = builder.schema().fields();
-    let same = |(f, c): (&arrow_schema::FieldRef, &Column)| {
+    let builder =
+        ParquetRecordBatchReaderBuilder::try_new_with_options(bytes, options).map_err(|e| e.to_string())?;
+    check_columns(entry.table, builder.schema().fields())?;
+    Ok(builder)
+}
+
+/// Every column is one of the table, once, of its type; what is always defined is there.
+fn check_columns(table: Table, found: &arrow_schema::Fields) -> Result<(), String> {
+    let mut seen = vec![false; table.columns().len()];
+    for f in found {
+        let name = shown_label(f.name());
+        let at = table.column_index(f.name()).ok_or_else(|| {
+            format!("its columns are not those of table {table}: {name} is unknown (a newer growthpath may have recorded it)")
+        })?;
+        let c = &table.columns()[at];
         // Runs of earlier versions wrote NaN for what is undefined, into columns without nulls.
         let nulls = !f.is_nullable() || c.role == Role::Optional;
-        f.name() == c.name && *f.data_type() == c.cell.arrow() && nulls
-    };
-    if found.len() != wanted.len() || !found.iter().zip(wanted).all(same) {
-        return Err(format!("its columns are not those of table {}", entry.table));
+        if *f.data_type() != c.cell.arrow() || !nulls || std::mem::replace(&mut seen[at], true) {
+            return Err(format!(
+                "its columns are not those of table {table}: {name} is of another type, or there twice"
+            ));
+        }
     }
-    check_footer(builder.metadata(), entry)?;
-    check_pages(builder.metadata(), &bytes)?;
-    let mask = match columns {
-        Some(columns) => ProjectionMask::leaves(builder.parquet_schema(), columns.iter().copied()),
-        None => ProjectionMask::all(),
-    };
-    builder.with_batch_size(BATCH_ROWS).with_projection(mask).build().map_err(|e| e.to_string())
+    match table.columns().iter().zip(seen).find(|(c, seen)| !seen && !c.may_be_missing()) {
+        Some((c, _)) => Err(format!("its columns are not those of table {table}: {} is missing", c.name)),
+        None => Ok(()),
+    }
 }
 
 /// Schema version, table and number of rows in the footer against the manifest.

@@ -53,6 +53,21 @@ impl Run {
         &self.manifest.parts
     }
 
+    /// Columns that some part of the table lacks, since the program that recorded it did not have them yet: NaN in rows.
+    ///
+    /// # Errors
+    ///
+    /// As the items of [`Run::stream`].
+    pub fn missing_columns(&self, table: Table) -> Result<Vec<&'static str>> {
+        let mut missing = Vec::new();
+        for entry in self.manifest.of(table) {
+            missing.extend(Part::missing_columns(&self.dir, entry)?);
+        }
+        missing.sort_unstable();
+        missing.dedup();
+        Ok(missing)
+    }
+
     /// Number of rows of a table.
     pub fn rows(&self, table: Table) -> u64 {
         self.manifest.of(table).fold(0, |n, part| n.saturating_add(part.rows))

@@ -1,5 +1,7 @@
 //! What is recorded while the model trains: steps, heads, residual writes, evaluations.
 
+use growthpath_statistics::logits::{LogitGradStats, LogitStats};
+
 use super::table;
 
 table! {
@@ -16,47 +18,71 @@ table! {
     }
 }
 
-table! {
-    /// One attention head at one optimizer step. Gradients are those before clipping, weights those before the
-    /// update, inner products run over the head's slice of W_Q or W_K, biases included.
-    HeadRow = Heads {
-        key step: u32 ["step"] "Optimizer step, counted from 0.";
-        key layer: u16 ["1"] "Layer, counted from the bottom.";
-        key head: u16 ["1"] "Head in its layer.";
-        num g_q2: f32 ["nat^2"] "Squared Frobenius norm of the gradient of W_Q, before clipping.";
-        num g_k2: f32 ["nat^2"] "Squared Frobenius norm of the gradient of W_K, before clipping.";
-        num g_qmax: f32 ["nat"] "Largest absolute entry of the gradient of W_Q.";
-        num g_kmax: f32 ["nat"] "Largest absolute entry of the gradient of W_K.";
-        num w_q2: f32 ["1"] "Squared Frobenius norm of W_Q before the update.";
-        num w_k2: f32 ["1"] "Squared Frobenius norm of W_K before the update.";
-        num d_q2: f32 ["1"] "Squared Frobenius norm of the update of W_Q as applied, weight decay included.";
-        num d_k2: f32 ["1"] "Squared Frobenius norm of the update of W_K as applied, weight decay included.";
-        num wg_q: f32 ["nat"] "Inner product of W_Q and its gradient: minus the sharpening pressure (2.1).";
-        num wg_k: f32 ["nat"] "Inner product of W_K and its gradient: equal to wg_q by (2.1).";
-        num wd_q: f32 ["1"] "Inner product of W_Q and its update (2.4).";
-        num wd_k: f32 ["1"] "Inner product of W_K and its update (2.4).";
-        num gd_q: f32 ["nat"] "Inner product of the gradient of W_Q and its update.";
-        num gd_k: f32 ["nat"] "Inner product of the gradient of W_K and its update.";
-        num lr: f32 ["1"] "Effective learning rate of this head's W_Q and W_K.";
-        opt s_max: f32 ["1"] "Largest logit over causal pairs of the training batch.";
-        opt s_min: f32 ["1"] "Smallest logit over causal pairs.";
-        opt s_ms: f32 ["1"] "Mean square of the logits over causal pairs.";
-        opt spread: f32 ["1"] "RMS of the row-centred logits over causal pairs: the spread a.";
-        opt entropy: f32 ["1"] "Attention entropy over ln(row length), mean over rows with at least 2 keys.";
-        opt sharpness: f32 ["1"] "1 - entropy over ln(row length), mean over rows with at least 8 keys; NaN without such.";
-        opt top1: f32 ["1"] "Mean over rows of the largest attention weight.";
-        opt max_distance: f32 ["token"] "Mean over rows of the distance back to the key of the largest logit, the earliest of several.";
-        opt q_rms: f32 ["1"] "RMS norm of the queries, sqrt(mean |q|^2) over tokens, as attention sees them.";
-        opt k_rms: f32 ["1"] "RMS norm of the keys, as q_rms.";
-        opt qk_cos: f32 ["1"] "Cosine between queries and keys: sum q.k / sqrt(sum |q|^2 sum |k|^2), sums over causal pairs.";
-        opt gs2: f32 ["nat^2"] "Squared norm of the gradient with respect to the logits.";
-        opt sgs: f32 ["nat"] "Inner product of row-centred logits and their gradient: equal to wg_q by (2.1).";
-        opt lse_gap: f32 ["1"] "Worst violation of the bracket (2.5); at most 0 when it holds.";
-        opt pressure_q: f32 ["1"] "Normalized sharpening pressure: cosine of W_Q and minus its gradient; NaN where one is zero.";
-        opt pressure_k: f32 ["1"] "Cosine of W_K and minus its gradient; NaN where one is zero.";
-        opt dm_f: f32 ["1"] "Frobenius norm of the first-order increment of M of the step's update; NaN between steps of --spectra-every.";
-        opt dm_top: f32 ["1"] "Largest singular value of that increment, (dQ W_K^T + W_Q dK^T) / sqrt(d_h), biases included.";
-        opt dm_entropy: f32 ["1"] "Entropy of its squared singular values over their sum, over ln(2 d_h).";
+/// The rows of `heads`, with the columns of the logits' statistics as they are declared.
+macro_rules! head_table {
+    (
+        {
+            $(#[$about:meta])* $name:ident = $table:ident { $($before:tt)* } { $($after:tt)* }
+        }
+        forward {
+            sums $sums:tt maxima $maxima:tt
+            statistics { $($logit:ident [$unit:literal] $scale:ident $doc:literal = $finish:expr;)+ }
+        }
+        backward {
+            sums $gradient_sums:tt maxima $gradient_maxima:tt
+            statistics { $($gradient:ident [$gunit:literal] $gscale:ident $gdoc:literal = $gfinish:expr;)+ }
+        }
+    ) => {
+        table! {
+            $(#[$about])*
+            $name = $table {
+                $($before)*
+                $(opt $logit: f32 [$unit] $doc;)+
+                $(opt $gradient: f32 [$gunit] $gdoc;)+
+                $($after)*
+            }
+        }
+
+        impl $name {
+            /// Takes a head's statistics over.
+            pub fn set_statistics(&mut self, logits: &LogitStats, gradients: &LogitGradStats) {
+                $(self.$logit = logits.$logit as f32;)+
+                $(self.$gradient = gradients.$gradient as f32;)+
+            }
+        }
+    };
+}
+
+growthpath_statistics::logit_statistics! {
+    head_table {
+        /// One attention head at one optimizer step. Gradients are those before clipping, weights those before the
+        /// update, inner products run over the head's slice of W_Q or W_K, biases included.
+        HeadRow = Heads {
+            key step: u32 ["step"] "Optimizer step, counted from 0.";
+            key layer: u16 ["1"] "Layer, counted from the bottom.";
+            key head: u16 ["1"] "Head in its layer.";
+            num g_q2: f32 ["nat^2"] "Squared Frobenius norm of the gradient of W_Q, before clipping.";
+            num g_k2: f32 ["nat^2"] "Squared Frobenius norm of the gradient of W_K, before clipping.";
+            num g_qmax: f32 ["nat"] "Largest absolute entry of the gradient of W_Q.";
+            num g_kmax: f32 ["nat"] "Largest absolute entry of the gradient of W_K.";
+            num w_q2: f32 ["1"] "Squared Frobenius norm of W_Q before the update.";
+            num w_k2: f32 ["1"] "Squared Frobenius norm of W_K before the update.";
+            num d_q2: f32 ["1"] "Squared Frobenius norm of the update of W_Q as applied, weight decay included.";
+            num d_k2: f32 ["1"] "Squared Frobenius norm of the update of W_K as applied, weight decay included.";
+            num wg_q: f32 ["nat"] "Inner product of W_Q and its gradient: minus the sharpening pressure (2.1).";
+            num wg_k: f32 ["nat"] "Inner product of W_K and its gradient: equal to wg_q by (2.1).";
+            num wd_q: f32 ["1"] "Inner product of W_Q and its update (2.4).";
+            num wd_k: f32 ["1"] "Inner product of W_K and its update (2.4).";
+            num gd_q: f32 ["nat"] "Inner product of the gradient of W_Q and its update.";
+            num gd_k: f32 ["nat"] "Inner product of the gradient of W_K and its update.";
+            num lr: f32 ["1"] "Effective learning rate of this head's W_Q and W_K.";
+        } {
+            opt pressure_q: f32 ["1"] "Normalized sharpening pressure: cosine of W_Q and minus its gradient; NaN where one is zero.";
+            opt pressure_k: f32 ["1"] "Cosine of W_K and minus its gradient; NaN where one is zero.";
+            opt dm_f: f32 ["1"] "Frobenius norm of the first-order increment of M of the step's update; NaN between steps of --spectra-every.";
+            opt dm_top: f32 ["1"] "Largest singular value of that increment, (dQ W_K^T + W_Q dK^T) / sqrt(d_h), biases included.";
+            opt dm_entropy: f32 ["1"] "Entropy of its squared singular values over their sum, over ln(2 d_h).";
+        }
     }
 }
 

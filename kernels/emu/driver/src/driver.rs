@@ -1,7 +1,8 @@
 //! The driver's entry points.
 
+use std::collections::HashMap;
 use std::ffi::{CStr, c_char, c_int, c_uint, c_void};
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 use growthpath_emu::{Launch, Schedule, argument_sizes, kernels};
 
@@ -15,6 +16,7 @@ const PROCESSORS: c_int = 2;
 const ATTRIBUTE_PROCESSORS: c_uint = 16;
 const ATTRIBUTE_MAJOR: c_uint = 75;
 const ATTRIBUTE_MINOR: c_uint = 76;
+const ATTRIBUTE_SHARED_MOST: c_uint = 97;
 /// What handles that nobody looks into are made of.
 const HANDLE: usize = 0x1000;
 
@@ -66,6 +68,7 @@ unsafe extern "C" fn cuDeviceGetAttribute(value: *mut c_int, attribute: c_uint, 
         ATTRIBUTE_PROCESSORS => PROCESSORS,
         ATTRIBUTE_MAJOR => CAPABILITY.0,
         ATTRIBUTE_MINOR => CAPABILITY.1,
+        ATTRIBUTE_SHARED_MOST => SHARED_MOST,
         _ => return INVALID_VALUE,
     };
     // SAFETY: the interface asks for a place to write the answer to.
@@ -236,6 +239,34 @@ unsafe extern "C" fn cuModuleGetFunction(function: *mut usize, _module: usize, n
     }
 }
 
+/// Dynamic shared memory that a block gets unasked, and the most it can be given (compute capability 9.0), bytes.
+const SHARED_UNASKED: c_int = 48 * 1024;
+const SHARED_MOST: c_int = 227 * 1024;
+const ATTRIBUTE_DYNAMIC_SHARED: c_uint = 8;
+
+/// Dynamic shared memory that functions were granted beyond what comes unasked.
+static GRANTED: Mutex<Option<HashMap<usize, c_int>>> = Mutex::new(None);
+
+#[unsafe(no_mangle)]
+extern "C" fn cuFuncSetAttribute(function: usize, attribute: c_uint, value: c_int) -> c_int {
+    in_context(|| {
+        let known = function.checked_sub(1).is_some_and(|i| i < names().len());
+        if !known || attribute != ATTRIBUTE_DYNAMIC_SHARED || !(0..=SHARED_MOST).contains(&value) {
+            return INVALID_VALUE;
+        }
+        let mut granted = GRANTED.lock().unwrap_or_else(PoisonError::into_inner);
+        granted.get_or_insert_default().insert(function, value);
+        SUCCESS
+    })
+}
+
+/// Dynamic shared memory that a launch of this function may ask for.
+fn allowed_shared(function: usize) -> usize {
+    let granted = GRANTED.lock().unwrap_or_else(PoisonError::into_inner);
+    let most = granted.as_ref().and_then(|g| g.get(&function).copied()).unwrap_or(SHARED_UNASKED);
+    most.max(0) as usize
+}
+
 fn schedule() -> Schedule {
     match std::env::var("GROWTHPATH_EMU_SCHEDULE").as_deref() {
         Ok("reverse") => Schedule::Reverse,
@@ -261,7 +292,7 @@ unsafe extern "C" fn cuLaunchKernel(
     in_context(|| {
         let Some(name) = function.checked_sub(1).and_then(|i| names().get(i)) else { return INVALID_VALUE };
         let Some(sizes) = argument_sizes(name) else { return INVALID_VALUE };
-        if shared != 0 || !extra.is_null() {
+        if shared as usize > allowed_shared(function) || !extra.is_null() {
             return INVALID_VALUE;
         }
         // Read now: the caller's arguments are gone when the launch runs.
@@ -276,6 +307,7 @@ unsafe extern "C" fn cuLaunchKernel(
         let launch = Launch {
             grid: [grid_x, grid_y, grid_z],
             block: [block_x, block_y, block_z],
+            shared: shared as usize,
             schedule: schedule(),
         };
         queue::push(Box::new(move || {

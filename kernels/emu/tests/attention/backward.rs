@@ -2,9 +2,9 @@
 
 use growthpath_emu::{Arg, Schedule};
 
-use crate::accumulators::backward as partial_row;
 use crate::case::*;
 use crate::support::*;
+use growthpath_statistics::logits::backward as partial_row;
 
 /// Sum and sum of sizes along a product that ends in one gradient element.
 #[derive(Clone, Copy, Default)]
@@ -34,42 +34,29 @@ pub fn check_backward<S: Storage>(c: &Case, schedule: Schedule) {
     }
     let sizes: [Arg<'_>; 3] = [(c.batch as i32).into(), (c.heads as i32).into(), (c.seq as i32).into()];
     let mut delta = unwritten::<f32>(n * c.heads);
-    launch(
-        &format!("attention_delta_{}", S::NAME),
-        [3, 1, 1],
-        [256, 1, 1],
-        schedule,
-        &[
-            (&dout).into(),
-            (&o).into(),
-            (&mut delta).into(),
-            sizes[0],
-            sizes[1],
-            sizes[2],
-            (c.dh as i32).into(),
-        ],
-    );
-    let tiles = c.seq.div_ceil(rows::<S>(c.dh));
-    let (grid, block) = ([tiles as u32, c.heads as u32, c.batch as u32], [2 * rows::<S>(c.dh) as u32, 1, 1]);
+    let cut = cut::<S>(c.dh);
+    let tiles = c.seq.div_ceil(cut.rows);
+    let (grid, block) = ([tiles as u32, c.heads as u32, c.batch as u32], [cut.threads as u32, 1, 1]);
     let mut dqkv = unwritten::<S>(n * 3 * width);
     let mut partial = unwritten::<f32>(c.heads * c.batch * tiles * partial_row::COUNT);
     let [cosine, sine] = x.tables();
-    let common: [Arg<'_>; 6] =
-        [(&dout).into(), (&x.qkv).into(), cosine, sine, (&lse).into(), (&delta).into()];
-    let q_name = format!("attention_bwd_q_d{}_{}", c.dh, S::NAME);
-    launch(&q_name, grid, block, schedule, &{
-        let mut args = common.to_vec();
-        args.extend([Arg::from(&mut dqkv), (&mut partial).into()]);
-        args.extend(sizes);
-        args
-    });
-    let kv_name = format!("attention_bwd_kv_d{}_{}", c.dh, S::NAME);
-    launch(&kv_name, grid, block, schedule, &{
-        let mut args = common.to_vec();
-        args.push((&mut dqkv).into());
-        args.extend(&sizes[1..]);
-        args
-    });
+    // On tensor cores the kernel over queries leaves delta behind; otherwise a kernel of its own does.
+    let fused = S::NAME == "bf16";
+    if !fused {
+        let args = [(&dout).into(), (&o).into(), (&mut delta).into(), sizes[0], sizes[1], sizes[2]];
+        let args = [&args[..], &[(c.dh as i32).into()]].concat();
+        launch("attention_delta_f32", [3, 1, 1], [256, 1, 1], schedule, &args);
+    }
+    let read: [Arg<'_>; 2] = [(&dout).into(), (&x.qkv).into()];
+    let rows: [Arg<'_>; 4] = [cosine, sine, (&lse).into(), (&mut delta).into()];
+    let kept: &[Arg<'_>] = if fused { &[(&o).into()] } else { &[] };
+    let written: [Arg<'_>; 2] = [(&mut dqkv).into(), (&mut partial).into()];
+    let run = |kernel: &str, args: &[Arg<'_>]| {
+        let name = format!("attention_bwd_{kernel}_d{}_{}", c.dh, S::NAME);
+        launch_shared(&name, grid, block, cut.backward_bytes, schedule, args);
+    };
+    run("q", &[&read[..], kept, &rows, &written, &sizes].concat());
+    run("kv", &[&read[..], &rows, &written[..1], &sizes[1..]].concat());
 
     let stats = reduce(&partial, c.heads * c.batch, tiles, partial_row::COUNT, partial_row::MAXIMA);
     let scale = 1.0 / (c.dh as f64).sqrt();

@@ -2,8 +2,9 @@
 
 use growthpath_emu::{Arg, Schedule};
 
-use crate::accumulators::forward as row;
 use crate::support::*;
+use crate::tiles::{Tiles, tiles};
+use growthpath_statistics::logits::forward as row;
 
 #[derive(Debug)]
 pub struct Case {
@@ -45,11 +46,15 @@ pub const CASES: &[Case] = &[
     case(1, 1, 1, 128, false, 1.0, 0.0),
     case(1, 2, 33, 128, true, 1.0, 0.0),
     case(1, 1, 70, 128, false, 1.0, 4.0),
+    case(2, 2, 21, 16, true, 1.0, 0.0),
+    case(1, 1, 133, 16, false, 2.0, 0.0),
+    case(1, 1, 260, 64, true, 1.5, 0.0),
+    case(1, 1, 135, 128, true, 1.0, 0.0),
 ];
 
-/// Rows a block owns: `Shape::rows` of attention.cuh.
-pub fn rows<S: Storage>(dh: usize) -> usize {
-    if dh == 128 && S::NAME == "f32" { 32 } else { 64 }
+/// How the launchers cut this head width.
+pub fn cut<S: Storage>(dh: usize) -> Tiles {
+    tiles(S::NAME == "bf16", dh)
 }
 
 pub struct Inputs<S> {
@@ -165,17 +170,19 @@ pub struct Forward<S> {
 
 pub fn forward<S: Storage>(c: &Case, x: &Inputs<S>, schedule: Schedule) -> Forward<S> {
     let n = c.batch * c.seq;
-    let tiles = c.seq.div_ceil(rows::<S>(c.dh));
+    let t = cut::<S>(c.dh);
+    let tiles = c.seq.div_ceil(t.rows);
     let mut f = Forward {
         o: unwritten::<S>(n * c.heads * c.dh),
         lse: unwritten::<f32>(n * c.heads),
         stats: unwritten::<f32>(c.heads * c.batch * tiles * row::COUNT),
     };
     let [cosine, sine] = x.tables();
-    launch(
+    launch_shared(
         &format!("attention_fwd_d{}_{}", c.dh, S::NAME),
         [tiles as u32, c.heads as u32, c.batch as u32],
-        [2 * rows::<S>(c.dh) as u32, 1, 1],
+        [t.threads as u32, 1, 1],
+        t.forward_bytes,
         schedule,
         &[
             (&x.qkv).into(),

@@ -100,8 +100,21 @@ pub fn close(what: &str, got: f64, want: f64, tolerance: f64) {
 /// Runs a kernel that the tests expect to succeed.
 #[track_caller]
 pub fn launch(kernel: &str, grid: [u32; 3], block: [u32; 3], schedule: Schedule, args: &[Arg<'_>]) {
+    launch_shared(kernel, grid, block, 0, schedule, args);
+}
+
+/// The same with dynamic shared memory.
+#[track_caller]
+pub fn launch_shared(
+    kernel: &str,
+    grid: [u32; 3],
+    block: [u32; 3],
+    shared: usize,
+    schedule: Schedule,
+    args: &[Arg<'_>],
+) {
     // SAFETY: each test allocates what the kernel's comment says; the sanitized run checks that it did.
-    if let Err(e) = unsafe { Launch { grid, block, schedule }.run(kernel, args) } {
+    if let Err(e) = unsafe { Launch { grid, block, shared, schedule }.run(kernel, args) } {
         panic!("{e}");
     }
 }
@@ -109,6 +122,11 @@ pub fn launch(kernel: &str, grid: [u32; 3], block: [u32; 3], schedule: Schedule,
 /// `ceil(a / b)` as a grid size.
 pub fn blocks(a: usize, b: usize) -> u32 {
     a.div_ceil(b) as u32
+}
+
+/// Columns that a block of the column kernels covers: `columns_a_block` of ../../src/gpu/reduce.rs.
+pub fn columns_a_block(columns: usize) -> usize {
+    if columns.is_multiple_of(8) { 1024 } else { 512 }
 }
 
 /// The second pass, checked on its own in reduce.rs.

@@ -1,9 +1,11 @@
 //! Attention and the normalization of queries and keys.
 
-use super::{Case, matrix, vector};
+use growthpath_statistics::{Scale, Statistic};
+
+use super::{BF16, Case, matrix, written};
 use crate::attention::accumulators::{backward, forward};
 use crate::attention::gpu::{Tables, partials};
-use crate::attention::{self as att, Shape};
+use crate::attention::{self as att, LogitGradStats, LogitStats, Shape};
 use crate::error::Result;
 use crate::gpu::reduce;
 use crate::qk_norm as qk;
@@ -13,9 +15,67 @@ use crate::tensor::read;
 fn shapes(quick: bool) -> Vec<Shape> {
     let shape = |batch, seq_len, heads, head_dim| Shape { batch, seq_len, heads, head_dim };
     if quick {
-        return vec![shape(1, 70, 2, 32), shape(2, 33, 1, 64), shape(1, 40, 1, 128)];
+        return vec![shape(1, 70, 2, 32), shape(2, 33, 1, 64), shape(1, 40, 1, 128), shape(1, 20, 2, 16)];
     }
-    vec![shape(2, 77, 3, 32), shape(2, 300, 4, 64), shape(1, 1024, 2, 64), shape(2, 130, 2, 128)]
+    vec![
+        shape(2, 77, 3, 32),
+        shape(2, 300, 4, 64),
+        shape(1, 1024, 2, 64),
+        shape(2, 130, 2, 128),
+        shape(2, 150, 3, 16),
+    ]
+}
+
+/// What the rounding of one head's statistics is relative to.
+struct Sizes {
+    logit: f64,
+    product: f64,
+    keys: f64,
+}
+
+impl Sizes {
+    fn of(shape: Shape, logits: &LogitStats, gradient: &LogitGradStats) -> Self {
+        Self {
+            logit: 1.0 + logits.s_max.abs().max(logits.s_min.abs()),
+            // <S, G_S> cancels: |S| |G_S| bounds it.
+            product: (logits.s_ms * shape.counted().pairs() * gradient.gs2).sqrt(),
+            keys: shape.seq_len as f64,
+        }
+    }
+
+    fn get(&self, scale: Scale) -> Option<f64> {
+        match scale {
+            Scale::Own => None,
+            Scale::One => Some(1.0),
+            Scale::Logit => Some(self.logit),
+            Scale::Product => Some(self.product),
+            Scale::Choice => Some(self.keys),
+        }
+    }
+}
+
+/// Every declared statistic of a pass, head by head, at the scale that its declaration says.
+fn statistics<const N: usize>(
+    c: &mut Case<'_>,
+    shape: &str,
+    declared: &[Statistic],
+    sizes: &[Sizes],
+    got: &[[f64; N]],
+    want: &[[f64; N]],
+) {
+    for (i, s) in declared.iter().enumerate() {
+        let list = |v: &[[f64; N]]| {
+            // A one beside each value: what it is compared to where it has a scale.
+            let scaled = |(v, size): (&[f64; N], &Sizes)| match size.get(s.scale) {
+                None => vec![v[i] as f32],
+                Some(scale) => vec![(v[i] / scale) as f32, 1.0],
+            };
+            v.iter().zip(sizes).flat_map(scaled).collect::<Vec<_>>()
+        };
+        // One row in some hundred may choose another of two level keys.
+        let limit = if s.scale == Scale::Choice { BF16 } else { c.limit() };
+        c.compare_within(&format!("heads.{}", s.name), shape, &list(got), &list(want), limit);
+    }
 }
 
 pub(super) fn attention(c: &mut Case<'_>, quick: bool) -> Result<()> {
@@ -47,7 +107,7 @@ pub(super) fn attention(c: &mut Case<'_>, quick: bool) -> Result<()> {
         let (stats, grad_stats) =
             (c.float_room(each * forward::COUNT)?, c.float_room(each * backward::COUNT)?);
         att::gpu::forward(s, gx.all(), tables, out.all(), lse.all(), stats.all())?;
-        c.compare_slice("attention", &name, out.all(), &want.out)?;
+        c.compare_slice("attention", &name, out.all(), &read(&want.out)?)?;
         let got = lse.all().read()?;
         c.compare("attention log-sum-exp", &name, &got, &want.lse);
         let totals = c.totals(&stats, s.heads, forward::COUNT, forward::MAXIMA)?;
@@ -55,23 +115,12 @@ pub(super) fn attention(c: &mut Case<'_>, quick: bool) -> Result<()> {
             .as_chunks::<{ forward::COUNT }>()
             .0
             .iter()
-            .map(|t| att::LogitStats::finish(s, &t.map(f64::from)))
+            .map(|t| LogitStats::finish(s.counted(), &t.map(f64::from)))
             .collect();
         let want_stats = want.stats.clone().unwrap_or_default();
-        for (what, pick) in [
-            ("logit maximum", (|l| l.s_max) as fn(&att::LogitStats) -> f64),
-            ("logit mean square", |l| l.s_ms),
-            ("logit spread", |l| l.spread),
-            ("attention entropy", |l| l.entropy),
-            ("attention sharpness", |l| 1.0 - l.sharpness),
-            ("attention top-1", |l| l.top1),
-            ("logit minimum", |l| l.s_min),
-            ("query norm", |l| l.q_rms),
-            ("key norm", |l| l.k_rms),
-        ] {
-            let list = |v: &[att::LogitStats]| v.iter().map(|l| pick(l) as f32).collect::<Vec<_>>();
-            c.compare(what, &name, &list(&got), &list(&want_stats));
-        }
+        let sizes: Vec<Sizes> = want_stats.iter().zip(&g_want).map(|(l, g)| Sizes::of(s, l, g)).collect();
+        let values = |v: &[LogitStats]| v.iter().map(LogitStats::values).collect::<Vec<_>>();
+        statistics(c, &name, LogitStats::ALL, &sizes, &values(&got), &values(&want_stats));
         let args = att::gpu::Backward {
             qkv: gx.all(),
             out: out.all(),
@@ -82,31 +131,23 @@ pub(super) fn attention(c: &mut Case<'_>, quick: bool) -> Result<()> {
             stats: grad_stats.all(),
         };
         att::gpu::backward(s, tables, &args)?;
-        c.compare_slice("attention backward", &name, d_qkv.all(), &d_want)?;
+        c.compare_slice("attention backward", &name, d_qkv.all(), &read(&d_want)?)?;
         let totals = c.totals(&grad_stats, s.heads, backward::COUNT, backward::MAXIMA)?;
         let got: Vec<_> = totals
             .as_chunks::<{ backward::COUNT }>()
             .0
             .iter()
-            .map(|t| att::LogitGradStats::finish(&t.map(f64::from)))
+            .map(|t| LogitGradStats::finish(s.counted(), &t.map(f64::from)))
             .collect();
-        let list = |v: &[att::LogitGradStats]| v.iter().map(|g| g.gs2 as f32).collect::<Vec<_>>();
-        c.compare("logit gradient square", &name, &list(&got), &list(&g_want));
+        let values = |v: &[LogitGradStats]| v.iter().map(LogitGradStats::values).collect::<Vec<_>>();
+        statistics(c, &name, LogitGradStats::ALL, &sizes, &values(&got), &values(&g_want));
         // Every other head loses its preference.
         let flags: Vec<u32> = (0..s.heads as u32).map(|h| 1 - h % 2).collect();
         let flat: Vec<usize> = (0..s.heads).step_by(2).collect();
-        att::uniform(s, &x, &want.out, &flat)?;
+        let mut averaged = read(&want.out)?.to_vec();
+        att::average(s, &qkv, &mut averaged, &flat);
         att::gpu::uniform(s, gx.all(), c.gpu.upload_u32(&flags)?.all(), out.all())?;
-        c.compare_slice("uniform attention", &name, out.all(), &want.out)?;
-        // <S, G_S> cancels: held against its bound |S| |G_S|.
-        let pairs = (s.batch * s.seq_len * (s.seq_len + 1) / 2) as f64;
-        let (mut left, mut right) = (Vec::new(), Vec::new());
-        for ((g, w), l) in got.iter().zip(&g_want).zip(&want_stats) {
-            let bound = (l.s_ms * pairs * w.gs2).sqrt();
-            left.extend([(g.sgs / bound) as f32, 1.0]);
-            right.extend([(w.sgs / bound) as f32, 1.0]);
-        }
-        c.compare("logit and gradient product", &name, &left, &right);
+        c.compare_slice("uniform attention", &name, out.all(), &averaged)?;
     }
     Ok(())
 }
@@ -117,13 +158,16 @@ pub(super) fn qk_norm(c: &mut Case<'_>, quick: bool) -> Result<()> {
         let name = format!("N {n}, H {}, dh {}", s.heads, s.head_dim);
         let (qkv, dy) = (c.normals(n * 3 * d, 0.0, 1.5)?, c.normals(n * 3 * d, 0.0, 1.0)?);
         let (q, k) = (c.floats(s.head_dim, 1.0, 0.2)?, c.floats(s.head_dim, 1.0, 0.2)?);
-        let (x, tq, tk) = (matrix(&qkv, n)?, vector(&q)?, vector(&k)?);
-        let want = qk::forward(s, &x, &tq, &tk)?;
-        let (dx, dq, dk) = qk::backward(s, &x, &want, &tq, &tk, &matrix(&dy, n)?)?;
+        let mut rrms = vec![0f32; 2 * n * s.heads];
+        let want = written(n * 3 * d, |y| qk::cpu::forward(s, &qkv, [&q, &k], y, &mut rrms));
+        let (mut dq, mut dk) = (vec![0f32; s.head_dim], vec![0f32; s.head_dim]);
+        let dx = written(n * 3 * d, |dx| {
+            qk::cpu::backward(s, &qkv, &rrms, [&q, &k], &dy, dx, [&mut dq, &mut dk]);
+        });
         let (gx, gy, gq, gk) = (c.up(&qkv)?, c.up(&dy)?, c.gpu.upload(&q)?, c.gpu.upload(&k)?);
         let (out, d_in, rrms) = (c.room(n * 3 * d)?, c.room(n * 3 * d)?, c.float_room(2 * n * s.heads)?);
         qk::gpu::forward(s, gx.all(), [gq.all(), gk.all()], out.all(), rrms.all())?;
-        c.compare_slice("qk_norm", &name, out.all(), &want.qkv)?;
+        c.compare_slice("qk_norm", &name, out.all(), &want)?;
         let partial = c.float_room(reduce::partial_rows(c.gpu, n) * 2 * s.head_dim)?;
         qk::gpu::backward(
             s,
@@ -136,7 +180,7 @@ pub(super) fn qk_norm(c: &mut Case<'_>, quick: bool) -> Result<()> {
         )?;
         c.compare_slice("qk_norm backward", &name, d_in.all(), &dx)?;
         let got = c.totals(&partial, 1, 2 * s.head_dim, 0)?;
-        let want = [read(&dq)?.to_vec(), read(&dk)?.to_vec()].concat();
+        let want = [dq, dk].concat();
         c.compare("qk_norm gain gradients", &name, &got, &want);
     }
     Ok(())

@@ -2,7 +2,7 @@
 
 use rand::Rng;
 
-use super::{Case, matrix, vector};
+use super::{Case, matrix, vector, written};
 use crate::activation::{self, Activation};
 use crate::embedding::gpu::TokenBatch;
 use crate::error::Result;
@@ -49,20 +49,16 @@ pub(super) fn norms(c: &mut Case<'_>, quick: bool) -> Result<()> {
                 columns: Some(columns.all()),
             },
         )?;
-        c.compare_slice("add_norm stream", &shape, out.all(), &want.h)?;
-        c.compare_slice("add_norm x", &shape, x.all(), &want.x)?;
+        c.compare_slice("add_norm stream", &shape, out.all(), &crate::tensor::read(&want.h)?)?;
+        c.compare_slice("add_norm x", &shape, x.all(), &crate::tensor::read(&want.x)?)?;
         let totals = c.totals(&energy, 1, 4, 0)?;
         let column_totals = c.totals(&columns, 1, d, 0)?;
         let common: f64 = column_totals.iter().map(|v| (f64::from(*v) / n as f64).powi(2)).sum();
         if let Some(s) = want.stats {
             let means: Vec<f32> = totals.iter().map(|v| v / n as f32).collect();
             // `dot` cancels: held against the energies beside it.
-            c.compare(
-                "add_norm energies",
-                &shape,
-                &means,
-                &[s.energy, s.dot, s.h2_before, s.h2_after].map(|v| v as f32),
-            );
+            let want = [s.energy, s.dot, s.h2_before, s.h2_after].map(|v| v as f32);
+            c.compare("add_norm energies", &shape, &means, &want);
             c.compare("add_norm common mode", &shape, &[common as f32], &[s.common as f32]);
         }
         // The backward of the stream as the device stored it.
@@ -84,7 +80,7 @@ pub(super) fn norms(c: &mut Case<'_>, quick: bool) -> Result<()> {
                 d_bias: Some(db.all()),
             },
         )?;
-        c.compare_slice("add_norm backward", &shape, dh.all(), &want.h)?;
+        c.compare_slice("add_norm backward", &shape, dh.all(), &crate::tensor::read(&want.h)?)?;
         let got = c.totals(&dg, 1, d, 0)?;
         c.compare("add_norm gain gradient", &shape, &got, &crate::tensor::read(&want.gain)?);
         if let Some(b) = &want.bias {
@@ -96,9 +92,8 @@ pub(super) fn norms(c: &mut Case<'_>, quick: bool) -> Result<()> {
 }
 
 pub(super) fn activations(c: &mut Case<'_>, quick: bool) -> Result<()> {
-    use Activation::{Bilinear, Geglu, Gelu, Reglu, Relu, Relu2, Silu, Swiglu};
     let shapes: &[(usize, usize)] = if quick { &[(9, 520)] } else { &[(9, 520), (1000, 3072), (333, 2048)] };
-    for act in [Gelu, Relu, Relu2, Silu, Geglu, Swiglu, Reglu, Bilinear] {
+    for &act in Activation::ALL {
         for &(n, f) in shapes {
             let shape = format!("{act:?} [{n}, {f}]");
             let wide = if act.gated() { 2 * f } else { f };
@@ -106,7 +101,8 @@ pub(super) fn activations(c: &mut Case<'_>, quick: bool) -> Result<()> {
             let bias = c.floats(wide, 0.0, 0.5)?;
             let shifted: Vec<f32> = u.iter().enumerate().map(|(i, u)| u + bias[i % wide]).collect();
             let gb = c.gpu.upload(&bias)?;
-            let (want, stats) = activation::forward(act, &matrix(&shifted, n)?, true)?;
+            let mut stats = None;
+            let want = written(n * f, |a| stats = activation::cpu::forward(act, f, &shifted, a, true));
             let rows = reduce::column_partials(c.gpu, n);
             let (gu, a) = (c.up(&u)?, c.room(n * f)?);
             let (energy, columns) =
@@ -117,7 +113,7 @@ pub(super) fn activations(c: &mut Case<'_>, quick: bool) -> Result<()> {
             if let Some(s) = stats {
                 c.compare("activation energy", &shape, &[square], &[s.hidden_ms as f32]);
             }
-            let want = activation::backward(act, &matrix(&shifted, n)?, &matrix(&d, n)?)?;
+            let want = written(n * wide, |du| activation::cpu::backward(act, f, &shifted, &d, du));
             let (gd, du, partial) = (c.up(&d)?, c.room(n * wide)?, c.float_room(rows * wide)?);
             activation::gpu::backward(
                 act,
@@ -153,25 +149,24 @@ pub(super) fn linear(c: &mut Case<'_>, quick: bool) -> Result<()> {
         let (x, w, dy) =
             (c.normals(n * k, 0.0, 1.0)?, c.normals(m * k, 0.0, 0.1)?, c.normals(n * m, 0.0, 1.0)?);
         let b = c.floats(m, 0.0, 1.0)?;
-        let want = lin::forward(&matrix(&x, n)?, &matrix(&w, m)?, Some(&vector(&b)?))?;
+        let want = written(n * m, |y| lin::cpu::forward(y, &x, &w, Some(&b), k, m));
         let (gx, gw, gdy, gb) = (c.up(&x)?, c.up(&w)?, c.up(&dy)?, c.gpu.upload(&b)?);
         let (y, dx, dw) = (c.room(n * m)?, c.room(n * k)?, c.float_room(m * k)?);
         lin::gpu::forward(n, gx.all(), gw.all(), Some(gb.all()), y.all())?;
         c.compare_slice("linear", &shape, y.all(), &want)?;
-        let want = lin::backward(&matrix(&dy, n)?, &matrix(&x, n)?, &matrix(&w, m)?, true)?;
+        let (mut want_x, mut want_w, mut want_b) = (vec![0f32; n * k], vec![0f32; m * k], vec![0f32; m]);
+        lin::cpu::backward(&mut want_x, &mut want_w, Some(&mut want_b), &dy, &x, &w, k, m);
         lin::gpu::backward_input(n, gdy.all(), gw.all(), dx.all())?;
         lin::gpu::backward_weight(n, gdy.all(), gx.all(), dw.all(), false)?;
-        c.compare_slice("linear input gradient", &shape, dx.all(), &want.x)?;
-        c.compare_slice("linear weight gradient", &shape, dw.all(), &want.weight)?;
+        c.compare_slice("linear input gradient", &shape, dx.all(), &want_x)?;
+        c.compare_slice("linear weight gradient", &shape, dw.all(), &want_w)?;
         lin::gpu::backward_weight(n, gdy.all(), gx.all(), dw.all(), true)?;
-        let twice = (want.weight * 2.0)?;
+        let twice: Vec<f32> = want_w.iter().map(|w| 2.0 * w).collect();
         c.compare_slice("linear weight gradient, added", &shape, dw.all(), &twice)?;
         let partial = c.float_room(reduce::column_partials(c.gpu, n) * m)?;
         reduce::column_sums(gdy.all(), m, partial.all())?;
         let got = c.totals(&partial, 1, m, 0)?;
-        if let Some(b) = &want.bias {
-            c.compare("linear bias gradient", &shape, &got, &crate::tensor::read(b)?);
-        }
+        c.compare("linear bias gradient", &shape, &got, &want_b);
     }
     Ok(())
 }
@@ -187,12 +182,10 @@ pub(super) fn cross_entropy(c: &mut Case<'_>, quick: bool) -> Result<()> {
         let mut want = Vec::with_capacity(n * pitch);
         let mut losses = Vec::with_capacity(n);
         for (row, t) in logits.chunks_exact(pitch).zip(&targets) {
-            let (one, weight) = (matrix(&[1.0], 1)?, matrix(&row[..v], v)?);
-            let h = head::head_loss(&one, &weight, &[*t], true)?;
-            losses.push(h.losses[0]);
-            if let Some((_, dw)) = h.grads {
-                want.extend(crate::tensor::read(&dw)?.iter().map(|g| g / n as f32));
-            }
+            let (mut room, mut loss, mut dx, mut dw) = (vec![0f32; v], [0f32], [0f32], vec![0f32; v]);
+            head::cpu::head_loss(&[1.0], &row[..v], v, &[*t], &mut room, &mut loss, Some((&mut dx, &mut dw)));
+            losses.push(loss[0]);
+            want.extend(dw.iter().map(|g| g / n as f32));
             want.extend(std::iter::repeat_n(0.0, pitch - v));
         }
         let (gl, gt) = (c.up(&logits)?, c.gpu.upload_u32(&targets)?);
@@ -218,22 +211,21 @@ pub(super) fn embedding(c: &mut Case<'_>, quick: bool) -> Result<()> {
         let tokens: Vec<u32> = (0..n).map(|_| c.rng.random_range(0..v as u32)).collect();
         let (wte, wpe) = (c.floats(v * d, 0.0, 1.0)?, c.floats(t * d, 0.0, 1.0)?);
         let d_h = c.normals(n * d, 0.0, 1.0)?;
-        let want = emb::forward(&tokens, t, &matrix(&wte, v)?, Some(&matrix(&wpe, t)?))?;
+        let want = written(n * d, |h| emb::cpu::forward(&tokens, t, &wte, Some(&wpe), h));
         let mut batch = TokenBatch::new(c.gpu, n, v)?;
         batch.send(&tokens, &tokens, t)?;
         let (gte, gpe, h) = (c.gpu.upload(&wte)?, c.gpu.upload(&wpe)?, c.room(n * d)?);
         emb::gpu::forward(&batch, gte.all(), Some(gpe.all()), h.all())?;
         c.compare_slice("embedding", &shape, h.all(), &want)?;
         // Into what a tied head has written already.
-        let d_wte = matrix(&wte, v)?;
-        let want = emb::backward(&tokens, t, &matrix(&d_h, n)?, &d_wte, Some(t))?;
+        let mut d_wte = wte.clone();
+        emb::cpu::backward(&tokens, &d_h, &mut d_wte);
+        let want = written(t * d, |p| emb::cpu::positions(&d_h, t, d, p));
         let (gd, d_wpe) = (c.up(&d_h)?, c.gpu.zeros(Elem::F32, t * d)?);
         emb::gpu::backward(&batch, gd.all(), gte.all())?;
         emb::gpu::positions(gd.all(), t, d, d_wpe.all())?;
         c.compare_slice("embedding gradient", &shape, gte.all(), &d_wte)?;
-        if let Some(p) = &want {
-            c.compare_slice("position gradient", &shape, d_wpe.all(), p)?;
-        }
+        c.compare_slice("position gradient", &shape, d_wpe.all(), &want)?;
     }
     Ok(())
 }

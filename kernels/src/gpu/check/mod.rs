@@ -16,7 +16,7 @@ use rand_distr::{Distribution, Normal};
 
 use super::{Buffer, Elem, Gpu, Slice, failed, reduce};
 use crate::error::Result;
-use crate::tensor::{read, wrap};
+use crate::tensor::wrap;
 
 /// Largest relative difference in float32.
 pub const FLOAT: f64 = 1e-4;
@@ -116,7 +116,16 @@ impl Case<'_> {
         out.all().read()
     }
 
+    /// The limit of the storage type.
+    fn limit(&self) -> f64 {
+        if self.elem == Elem::Bf16 { BF16 } else { FLOAT }
+    }
+
     fn compare(&mut self, what: &str, shape: &str, got: &[f32], want: &[f32]) {
+        self.compare_within(what, shape, got, want, self.limit());
+    }
+
+    fn compare_within(&mut self, what: &str, shape: &str, got: &[f32], want: &[f32], limit: f64) {
         let scale = want.iter().fold(f64::MIN_POSITIVE, |m, v| m.max(f64::from(v.abs())));
         let differ = |(g, w): (&f32, &f32)| {
             let d = (f64::from(*g) - f64::from(*w)).abs() / scale;
@@ -124,7 +133,6 @@ impl Case<'_> {
         };
         let worst = got.iter().zip(want).map(differ).fold(0.0, f64::max);
         let worst = if got.len() == want.len() { worst } else { f64::INFINITY };
-        let limit = if self.elem == Elem::Bf16 { BF16 } else { FLOAT };
         self.out.push(Compared {
             what: what.into(),
             shape: shape.into(),
@@ -134,10 +142,9 @@ impl Case<'_> {
         });
     }
 
-    fn compare_slice(&mut self, what: &str, shape: &str, got: Slice<'_>, want: &Tensor) -> Result<()> {
+    fn compare_slice(&mut self, what: &str, shape: &str, got: Slice<'_>, want: &[f32]) -> Result<()> {
         let got = got.read()?;
-        let want = read(want)?.to_vec();
-        self.compare(what, shape, &got, &want);
+        self.compare(what, shape, &got, want);
         Ok(())
     }
 }
@@ -146,6 +153,13 @@ impl Case<'_> {
 fn rounded(x: f32) -> f32 {
     let bits = x.to_bits();
     f32::from_bits(bits.wrapping_add(0x7fff + (bits >> 16 & 1)) & 0xffff_0000)
+}
+
+/// What a CPU twin writes, `n` numbers.
+fn written(n: usize, twin: impl FnOnce(&mut [f32])) -> Vec<f32> {
+    let mut out = vec![0f32; n];
+    twin(&mut out);
+    out
 }
 
 fn matrix(values: &[f32], rows: usize) -> Result<Tensor> {

@@ -62,11 +62,11 @@ impl Partials {
     pub(super) fn new(gpu: &Gpu, c: &ModelConfig, shape: Shape, storage: Elem) -> Result<Self> {
         let (n, d, f, layers) = (shape.tokens(), c.width, c.hidden_width(), c.layers);
         let float = |len: usize| gpu.zeros(Elem::F32, len);
-        let norm_rows = reduce::partial_rows(gpu, n);
+        let norm_rows = reduce::norm_partials(gpu, n);
         let bias_rows = reduce::column_partials(gpu, n);
         let hidden_rows = bias_rows;
-        let head_rows = reduce::partial_rows(gpu, n);
         let chunk = chunk(c, n, storage);
+        let head_rows = cross_entropy::gpu::partial_rows(gpu, storage, chunk, padded_vocabulary(c.vocab));
         let qk_width = if c.qk_norm { 2 * c.head_dim() } else { 0 };
         let tiles = attention::partials(shape, storage);
         Ok(Self {

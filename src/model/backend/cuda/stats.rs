@@ -53,7 +53,7 @@ impl Layout {
     /// Read a step's array; the parts that only statistics fill are read where `stats`.
     pub(super) fn parse(&self, c: &ModelConfig, shape: Shape, packed: &[f32], stats: bool) -> StepStats {
         let part = |(start, len): (usize, usize)| &packed[start..start + len];
-        let n = shape.tokens();
+        let (n, counted) = (shape.tokens(), shape.counted());
         let (loss, clip) = (part(self.loss), part(self.clip));
         let mut out = StepStats {
             loss: f64::from(loss[0]) / n as f64,
@@ -80,13 +80,14 @@ impl Layout {
             out.layers.push(LayerStats {
                 logits: logits[heads.clone()]
                     .iter()
-                    .map(|t| LogitStats::finish(shape, &t.map(f64::from)))
+                    .map(|t| LogitStats::finish(counted, &t.map(f64::from)))
                     .collect(),
                 writes: [write(2 * l), write(2 * l + 1)],
                 hidden: HiddenStats::finish(n, f, f64::from(hidden[l]), f64::from(shared[l])),
             });
-            out.logit_grads
-                .push(grads[heads].iter().map(|t| LogitGradStats::finish(&t.map(f64::from))).collect());
+            out.logit_grads.push(
+                grads[heads].iter().map(|t| LogitGradStats::finish(counted, &t.map(f64::from))).collect(),
+            );
         }
         out.slots = slots.iter().map(|t| slice_stats(*t)).collect();
         out

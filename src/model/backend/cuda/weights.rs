@@ -40,7 +40,7 @@ pub(super) fn padded_vocabulary(vocabulary: usize) -> usize {
 
 fn padded_len(spec: &Spec, len: usize) -> usize {
     match spec.role {
-        Role::TokenEmbedding | Role::Head => len / spec.shape[0] * padded_vocabulary(spec.shape[0]),
+        Role::TokenEmbedding | Role::LmHead => len / spec.shape[0] * padded_vocabulary(spec.shape[0]),
         _ => len,
     }
 }
