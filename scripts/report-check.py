@@ -151,8 +151,9 @@ def main():
         seen = [links.nth(i).is_visible() for i in range(links.count())]
         check(seen and all(seen), f"all {len(seen)} sections can be reached on a phone")
         links.last.click()
-        page.wait_for_function("() => scrollY > 0")
-        check(page.evaluate("() => document.getElementById('words').getBoundingClientRect().top < innerHeight"), "a link leads to its section")
+        # Scrolling is smooth: it takes a while.
+        page.wait_for_function("() => document.getElementById('words').getBoundingClientRect().top < innerHeight")
+        print("ok: a link leads to its section")
         page.evaluate("() => scrollTo({top: 0, behavior: 'instant'})")
         page.screenshot(path=str(folder / "report-400-whole.png"), full_page=True)
         wide = page.evaluate("() => document.documentElement.scrollWidth")

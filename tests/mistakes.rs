@@ -128,7 +128,6 @@ const MISTAKES: &[&str] = &[
     "plot normed --figure growth-shares",
     "plot a --figure seeds,loss --out figures",
     "plot a b --figure sensitivity",
-    "plot a --figure lead-lag --window 0..3",
     // Numbers that are none, whatever the verb.
     "train --out x --steps -5",
     "train --out x --batch -1",

@@ -205,7 +205,7 @@ fn mistakes_are_named() {
     fails(2, "ARM-seedN", &["study", quick, "--out", "x", "--only", "nobody-seed1"]);
     fails(2, "--jobs", &["study", quick, "--out", "x", "--jobs", "0"]);
     fails(2, "lr", &["study", quick, "--out", "x", "--", "--lr=-1"]);
-    fails(2, "unexpected", &["study", quick, "--out", "x", "--", "--nonsense"]);
+    fails(2, "unknown flag", &["study", quick, "--out", "x", "--", "--nonsense"]);
     fails(1, "not.toml", &["study", "not.toml"]);
     assert!(!dir.join("x").exists(), "nothing is written before everything is checked");
 }

@@ -10,7 +10,7 @@
 //! `t` are a head's totals over the batch, `n` what they run over ([`Counted`]), `scale` says what the rounding of the
 //! value is relative to ([`Scale`], in lower case). S are the post-scale logits, sums run over causal pairs, rows or tokens.
 //! To add a statistic, add its lines here and add up what it needs in `kernels/src/attention/row.rs` and
-//! `kernels/cuda/attention_fwd.cu`; nothing else names it.
+//! `kernels/cuda/attention_row.cuh`; nothing else names it.
 
 use crate::declare::{Accumulator, Combine, Counted, Scale, Statistic, declare};
 

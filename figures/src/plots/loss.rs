@@ -13,7 +13,7 @@ const SKIP: f64 = 0.05;
 /// Smoothed training loss over the faint raw one; validation as markers.
 pub fn draw(m: &Material) -> Vec<Drawing> {
     let mut drawing = Drawing::new("Training and validation loss");
-    drawing.subtitle = format!("{}.", m.steps_shown());
+    drawing.subtitle = format!("Shown: {}.", m.steps_shown());
     drawing.panel_height = 200.0;
     let longest = m.runs.iter().map(|r| r.series.train_loss.values.len()).max().unwrap_or(0);
     // The mean is centred, so its window is odd.

@@ -127,7 +127,6 @@ const SMALL: f64 = 0.1;
 
 fn drawing(m: &Material, groups: &[Group<'_>], q: &Quantity) -> Drawing {
     let mut drawing = Drawing::new(q.title);
-    drawing.subtitle = format!("Means over the runs at a setting; {}.", m.steps_shown());
     drawing.columns = columns_for(groups.len(), 3);
     drawing.min_panel = 120.0;
     // Seeds of the arm as it is that diverged have no loss to be measured from.
@@ -139,13 +138,15 @@ fn drawing(m: &Material, groups: &[Group<'_>], q: &Quantity) -> Drawing {
     let times = if thousandths.is_some() { 1e3 } else { 1.0 };
     let unit = thousandths.unwrap_or(q.unit);
     drawing.colours = Some(ColourScale {
-        label: if relative { format!("{unit} minus the arm as it is") } else { unit.to_owned() },
+        label: unit.to_owned(),
         map: if relative { ColourMap::Diverging } else { ColourMap::Sequential },
         scale: Scale::Linear,
         range: None,
         span: 1.0,
         discrete: None,
     });
+    let from = if relative { "Difference from the arm as it is, m" } else { "M" };
+    drawing.subtitle = format!("{from}eans over the runs at a setting; {}.", m.steps_shown());
     let range = finite().fold(f64::NEG_INFINITY, f64::max) - finite().fold(f64::INFINITY, f64::min);
     let rows = grids.iter().map(|g| g.holds.len()).max().unwrap_or(0);
     drawing.panel_height = (rows as f64 * 22.0).clamp(44.0, 200.0);

@@ -3,7 +3,7 @@
 use growthpath_figures::*;
 
 use crate::samples;
-use crate::support::{both_holds, check, every_drawing, material, seeded};
+use crate::support::{both_holds, check, material, seeded};
 
 #[test]
 fn seeds_are_grouped_by_arm_and_paired_by_seed() {
@@ -103,8 +103,16 @@ fn explains(key: &model::LegendKey, fill: &model::Fill) -> bool {
 
 #[test]
 fn every_mark_has_its_legend() {
+    let mut m = material().clone();
+    for run in &mut m.runs {
+        run.series.long_intervals.lower.push((20, 60));
+        run.series.long_intervals.upper.push((20, 60));
+        run.analysis.accounting.long = 1;
+        run.analysis.accounting.layers[0].long = 1;
+    }
     let (mut holds, mut lanes) = (0, 0);
-    for (name, drawing) in every_drawing() {
+    let all = FIGURES.iter().flat_map(|f| f.drawings(&m).into_iter().map(|d| (f.name, d)));
+    for (name, drawing) in all {
         for item in drawing.panels.iter().flat_map(|p| &p.items) {
             let model::Item::Span { fill, .. } = item else { continue };
             match fill {

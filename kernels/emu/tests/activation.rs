@@ -1,6 +1,7 @@
 //! Activations against float64, ungated and gated, both directions.
 
 #[path = "../../tests/reference/nonlinearity.rs"]
+#[allow(dead_code)] // the roundings are the CPU's
 mod nonlinearity;
 mod support;
 

@@ -70,6 +70,7 @@ impl Recorder<'_> {
         };
         let (wg_q, wg_k) = (wg(0), wg(1));
         let spread = rng.random_range(0.1..2.0f64);
+        #[allow(clippy::needless_update)]
         let row = HeadRow {
             step,
             layer: (cell / usize::from(size.heads)) as u16,
@@ -108,6 +109,8 @@ impl Recorder<'_> {
             dm_f: 0.02,
             dm_top: rng.random_range(0.005..0.02),
             dm_entropy: rng.random_range(0.2..0.9),
+            // Statistics that came later: no identity speaks of them.
+            ..HeadRow::undefined()
         };
         for i in 0..2 {
             head.w2[i] += 2.0 * wd[i] + d2[i];
