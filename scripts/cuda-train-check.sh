@@ -98,7 +98,7 @@ check $f32 f32 --preset gpt-nobias --telemetry 2 --batch 1
 check $f32 f32 --preset llama --set heads=4
 check $bf16 bf16 --preset gpt
 check $bf16 bf16 --preset llama
-check $bf16 bf16 --preset gpt+rope --set heads=4
+check $bf16 bf16 --preset gpt --set heads=4
 check $bf16 bf16 --preset gpt --set context=144 --batch 1 --steps 2
 
 # Stopped and resumed: the same bits as a run that never stopped, on the device too.
