@@ -1,5 +1,7 @@
 //! Attention inputs times query and key weights, and the forms in which they enter the metric.
 
+use std::collections::BTreeMap;
+
 use faer::{Accum, Mat};
 use rayon::prelude::*;
 
@@ -126,6 +128,8 @@ struct RopeForms {
     average: OffsetAverage,
     /// [`row_mean_factor`] of every sequence.
     factors: Vec<f64>,
+    /// What rotation leaves of the mean keys of sequences of one length, and which sequences they are.
+    scatters: Vec<(OffsetAverage, Vec<usize>)>,
 }
 
 /// Key-side factor for one weight matrix, all heads (`H*d_h` columns).
@@ -133,8 +137,7 @@ struct RopeForms {
 pub(crate) struct KeyFactor {
     /// Weighted rows, sequences one below another: innovations, or keys about their sequence's mean with RoPE.
     rows: Mat<f64>,
-    /// Weighted innovations over the offset of every sequence's mean key, rotated (RoPE only). A sequence has as many
-    /// offsets as keys, of the same weights.
+    /// Every sequence's mean key, one row a sequence (RoPE only).
     mean_rows: Option<Mat<f64>>,
 }
 
@@ -142,10 +145,19 @@ impl Forms {
     pub(crate) fn new(geometry: Geometry, lengths: Vec<usize>) -> Self {
         let pairs = causal_pairs(&lengths);
         let offsets = offset_weights(&lengths, pairs);
-        let rope = Rotation::new(&geometry, offsets.len()).map(|rotation| RopeForms {
-            average: rotation.offset_average(&offsets),
-            rotation,
-            factors: lengths.iter().map(|&t| row_mean_factor(t)).collect(),
+        let rope = Rotation::new(&geometry, offsets.len()).map(|rotation| {
+            let mut of_length = BTreeMap::<usize, Vec<usize>>::new();
+            for (sequence, &t) in lengths.iter().enumerate() {
+                of_length.entry(t).or_default().push(sequence);
+            }
+            // A sequence has as many offsets as keys, of the same weights.
+            let scatter = |(t, sequences)| (rotation.scatter(&key_weights(t, pairs)), sequences);
+            RopeForms {
+                average: rotation.offset_average(&offsets),
+                factors: lengths.iter().map(|&t| row_mean_factor(t)).collect(),
+                scatters: of_length.into_iter().map(scatter).collect(),
+                rotation,
+            }
         });
         Self {
             geometry,
@@ -179,36 +191,34 @@ impl Forms {
         let Some(rope) = &self.rope else {
             return KeyFactor { rows: innovations(projected, &self.key_weights), mean_rows: None };
         };
-        let mut turned = Vec::with_capacity(projected.len());
+        let mut means = Mat::zeros(projected.len(), projected.first().map_or(0, Mat::ncols));
         let mut about = Vec::with_capacity(projected.len());
-        for ((keys, weights), factor) in projected.iter().zip(&self.key_weights).zip(&rope.factors) {
+        let sequences = projected.iter().zip(&self.key_weights).zip(&rope.factors);
+        for (s, ((keys, weights), factor)) in sequences.enumerate() {
             let mean = mean_key(keys, weights);
-            let repeated = Mat::from_fn(keys.nrows(), keys.ncols(), |_, col| mean[col]);
-            turned.push(self.turn_all(rope, &repeated, true));
             about.push(Mat::from_fn(keys.nrows(), keys.ncols(), |j, col| {
                 (keys[(j, col)] - mean[col]) * (weights[j] * factor).sqrt()
             }));
+            mean.into_iter().enumerate().for_each(|(col, mu)| means[(s, col)] = mu);
         }
-        KeyFactor { rows: stack(&about), mean_rows: Some(innovations(&turned, &self.key_weights)) }
+        KeyFactor { rows: stack(&about), mean_rows: Some(means) }
     }
 
     /// Transpose of [`Forms::key`].
     pub(crate) fn key_adjoint(&self, g: &KeyFactor) -> Vec<Mat<f64>> {
         let rows = unstack(&g.rows, &self.lengths);
-        let (Some(rope), Some(mean_rows)) = (&self.rope, &g.mean_rows) else {
+        let (Some(rope), Some(means)) = (&self.rope, &g.mean_rows) else {
             return rows.iter().zip(&self.key_weights).map(|(m, w)| innovations_adjoint(m, w)).collect();
         };
-        let means = unstack(mean_rows, &self.lengths);
-        let sequences = rows.into_iter().zip(means).zip(&self.key_weights).zip(&rope.factors);
+        let sequences = rows.into_iter().zip(&self.key_weights).zip(&rope.factors).enumerate();
         sequences
-            .map(|(((mut rows, means), weights), factor)| {
-                let turned = self.turn_all(rope, &innovations_adjoint(&means, weights), false);
+            .map(|(s, ((mut rows, weights), factor))| {
                 let total: f64 = weights.iter().sum();
                 for col in 0..rows.ncols() {
                     let column = rows.col_as_slice_mut(col);
                     column.iter_mut().zip(weights).for_each(|(v, w)| *v *= (w * factor).sqrt());
-                    // The mean key collects what the rotated means send back, less what centring took away.
-                    let through = turned.col_as_slice(col).iter().sum::<f64>() - column.iter().sum::<f64>();
+                    // The mean key collects what its own term sends back, less what centring took away.
+                    let through = means[(s, col)] - column.iter().sum::<f64>();
                     column.iter_mut().zip(weights).for_each(|(v, w)| *v += w / total * through);
                 }
                 rows
@@ -221,7 +231,12 @@ impl Forms {
     pub(crate) fn key_gram(&self, head: usize, a: &KeyFactor, b: &KeyFactor) -> Mat<f64> {
         let plain = self.head_gram(head, &a.rows, &b.rows);
         match (&self.rope, &a.mean_rows, &b.mean_rows) {
-            (Some(rope), Some(a), Some(b)) => rope.average.apply(&plain) + self.head_gram(head, a, b),
+            (Some(rope), Some(a), Some(b)) => {
+                let of_means = rope.scatters.iter().map(|(scatter, sequences)| {
+                    scatter.apply(&self.head_gram(head, &rows_of(a, sequences), &rows_of(b, sequences)))
+                });
+                of_means.fold(rope.average.apply(&plain), |sum, m| sum + m)
+            }
             _ => plain,
         }
     }
@@ -245,14 +260,16 @@ impl Forms {
             averaged.as_ref().unwrap_or(a).as_ref(),
             alpha,
         );
-        if let (Some(source), Some(target)) = (&factor.mean_rows, &mut out.mean_rows) {
-            mul_into(
-                target.as_mut().subcols_mut(first, width),
-                Accum::Add,
-                source.as_ref().subcols(first, width),
-                a.as_ref(),
-                alpha,
-            );
+        let (Some(rope), Some(source), Some(target)) = (&self.rope, &factor.mean_rows, &mut out.mean_rows)
+        else {
+            return;
+        };
+        for (scatter, sequences) in &rope.scatters {
+            let a = scatter.adjoint(a);
+            let product = mul(rows_of(source, sequences).as_ref().subcols(first, width), a.as_ref());
+            for (row, &s) in sequences.iter().enumerate() {
+                (0..width).for_each(|c| target[(s, first + c)] += alpha * product[(row, c)]);
+            }
         }
     }
 
@@ -269,16 +286,11 @@ impl Forms {
             None => n,
         }
     }
+}
 
-    fn turn_all(&self, rope: &RopeForms, m: &Mat<f64>, inverse: bool) -> Mat<f64> {
-        let mut out = Mat::zeros(m.nrows(), m.ncols());
-        for head in 0..self.geometry.heads {
-            let first = head * self.geometry.head_dim;
-            let turned = rope.rotation.turned(m, first, inverse);
-            out.as_mut().subcols_mut(first, self.geometry.head_dim).copy_from(turned);
-        }
-        out
-    }
+/// The given rows of a matrix.
+fn rows_of(m: &Mat<f64>, rows: &[usize]) -> Mat<f64> {
+    Mat::from_fn(rows.len(), m.ncols(), |i, j| m[(rows[i], j)])
 }
 
 impl KeyFactor {

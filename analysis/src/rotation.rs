@@ -4,6 +4,7 @@ use faer::Mat;
 
 use crate::layer::Geometry;
 use crate::linear::{mul_tn, scale_rows};
+use crate::pairs::innovations;
 
 /// Cosines and sines of `position * theta_p`, one row a position, one column a plane.
 #[derive(Debug, Clone)]
@@ -55,28 +56,35 @@ impl Rotation {
 
     /// Averages `R_delta^T B R_delta` over offsets with the given weights.
     pub(crate) fn offset_average(&self, weights: &[f64]) -> OffsetAverage {
-        let weighted = |m: &Mat<f64>| {
-            let mut m = m.subrows(0, weights.len()).to_owned();
-            scale_rows(&mut m, weights);
-            m
-        };
-        let (cos, sin) = (self.cos.subrows(0, weights.len()), self.sin.subrows(0, weights.len()));
-        let (wcos, wsin) = (weighted(&self.cos), weighted(&self.sin));
-        // [p, q]: weighted sums over offsets of products of the trigonometric columns.
-        let cc = mul_tn(wcos.as_ref(), cos);
-        let ss = mul_tn(wsin.as_ref(), sin);
-        let cs = mul_tn(wcos.as_ref(), sin);
-        let sc = mul_tn(wsin.as_ref(), cos);
-        OffsetAverage { minus_re: &cc + &ss, minus_im: &cs - &sc, plus_re: &cc - &ss, plus_im: &sc + &cs }
+        let roots: Vec<f64> = weights.iter().map(|w| w.sqrt()).collect();
+        let (mut re, mut im) = self.inverse(weights.len());
+        scale_rows(&mut re, &roots);
+        scale_rows(&mut im, &roots);
+        OffsetAverage::new(&re, &im)
+    }
+
+    /// What rotation leaves of a mean key: `B -> sum_delta Y_delta B Y_delta^T`, `Y_delta` the weighted innovation of
+    /// `R_delta^T` over a sequence whose offsets have the given weights. With `B = mu mu^T` it is the pair-weighted scatter of
+    /// the vectors `R_delta^T mu` about the mean of those that a row sees.
+    pub(crate) fn scatter(&self, weights: &[f64]) -> OffsetAverage {
+        let (re, im) = self.inverse(weights.len());
+        let weights = [weights.to_vec()];
+        OffsetAverage::new(&innovations(&[re], &weights), &innovations(&[im], &weights))
+    }
+
+    /// `exp(-i delta theta_p)` for the first `length` offsets: real and imaginary parts.
+    fn inverse(&self, length: usize) -> (Mat<f64>, Mat<f64>) {
+        let sin = self.sin.subrows(0, length);
+        (self.cos.subrows(0, length).to_owned(), Mat::from_fn(length, sin.ncols(), |t, p| -sin[(t, p)]))
     }
 }
 
-/// The linear map `B -> sum_delta w_delta R_delta^T B R_delta` on `d_h x d_h` matrices.
+/// The linear map `B -> sum_delta Y_delta B Y_delta^T` on `d_h x d_h` matrices, where `Y_delta` multiplies plane p, taken as a
+/// complex number, by `y_p(delta)`: `sqrt(w_delta) exp(-i delta theta_p)` for an average over rotations.
 ///
-/// A 2 x 2 block between planes p and q acts on complex numbers as `z -> alpha z + beta conj(z)`.
-/// Rotation multiplies alpha by `exp(i delta (theta_q - theta_p))` and beta by
-/// `exp(-i delta (theta_p + theta_q))`, so the average over offsets is a fixed complex factor per
-/// block: `O(d_h^2)` a matrix, whatever the sequence length.
+/// A 2 x 2 block between planes p and q acts on complex numbers as `z -> alpha z + beta conj(z)`. The map multiplies alpha
+/// by `sum_delta y_p conj(y_q)` and beta by `sum_delta y_p y_q`: a fixed complex factor per block, `O(d_h^2)` a matrix,
+/// whatever the sequence length.
 #[derive(Debug, Clone)]
 pub(crate) struct OffsetAverage {
     minus_re: Mat<f64>,
@@ -86,12 +94,20 @@ pub(crate) struct OffsetAverage {
 }
 
 impl OffsetAverage {
-    /// `sum_delta w_delta R_delta^T B R_delta`.
+    /// From real and imaginary parts of `y`, one row an offset, one column a plane.
+    fn new(re: &Mat<f64>, im: &Mat<f64>) -> Self {
+        let product = |a: &Mat<f64>, b: &Mat<f64>| mul_tn(a.as_ref(), b.as_ref());
+        let (rr, ii, ri, ir) = (product(re, re), product(im, im), product(re, im), product(im, re));
+        // The imaginary part of beta's factor is kept with its sign turned.
+        Self { minus_re: &rr + &ii, minus_im: &ir - &ri, plus_re: &rr - &ii, plus_im: -(&ir + &ri) }
+    }
+
+    /// `sum_delta Y_delta B Y_delta^T`.
     pub(crate) fn apply(&self, b: &Mat<f64>) -> Mat<f64> {
         self.combine(b, 1.0)
     }
 
-    /// The transpose of the map: `sum_delta w_delta R_delta A R_delta^T`.
+    /// The transpose of the map: `sum_delta Y_delta^T A Y_delta`.
     pub(crate) fn adjoint(&self, a: &Mat<f64>) -> Mat<f64> {
         self.combine(a, -1.0)
     }
