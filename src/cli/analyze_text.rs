@@ -127,7 +127,9 @@ impl Shown<'_> {
         let (a, w) = (self.a, self.a.window);
         let loss = match a.val_loss.is_finite() {
             true => format!(
-                "validation loss {:.4} nats/token (perplexity {})",
+                "validation loss{} {:.4} nats/token (perplexity {})",
+                // Of a run that was cut off, or a window, the last measurement may lie far before the end.
+                if a.val_step < w.end { format!(" at step {}", a.val_step) } else { String::new() },
                 a.val_loss,
                 number(a.val_perplexity)
             ),

@@ -177,7 +177,11 @@ pub fn text(c: &Comparison, (a, b): &(String, String)) -> String {
     out += &table(&["layers", "eta u B/A", "e B/A", "c0 B - A"], &rows(c, ratios));
     if !c.differences.is_empty() {
         let short = |v: &serde_json::Value| {
-            let text = v.to_string();
+            let text = match v {
+                serde_json::Value::Null => "-".to_owned(),
+                serde_json::Value::String(s) => s.escape_debug().to_string(),
+                v => v.to_string(),
+            };
             let room = (WIDTH - 32) / 2;
             match text.chars().count() > room {
                 true => text.chars().take(room - 1).chain(['…']).collect(),

@@ -107,6 +107,8 @@ fn same(flag: &str, pointer: &str, asked: &Value, stored: &Value) -> Result<()> 
 }
 
 fn contradicts(flag: &str, asked: &Value, stored: &Value) -> Error {
+    let word = |v: &Value| if v.is_null() { "none".to_owned() } else { v.to_string() };
+    let (asked, stored) = (word(asked), word(stored));
     Error::usage(format!(
         "--{flag} asks for {asked}, the run to be resumed has {stored}: leave the flag out, or start another run"
     ))

@@ -80,7 +80,11 @@ pub fn lines(run: &RunMaterial) -> Vec<String> {
             true => format!(" ± {:.4} (standard error over its windows)", a.val_loss_stderr),
             false => String::new(),
         };
-        lines.push(format!("Final validation loss {:.4}{error} nat/token.", a.val_loss));
+        let what = match a.val_step < a.window.end {
+            true => format!("Validation loss at step {}, the last measured", a.val_step),
+            false => "Final validation loss".to_owned(),
+        };
+        lines.push(format!("{what}: {:.4}{error} nat/token.", a.val_loss));
     }
     lines
 }
@@ -179,7 +183,11 @@ pub fn looking_back(m: &Material) -> Vec<String> {
     let mut lines = Vec::new();
     if let Some(bound) = m.blind.filter(|b| b.is_finite()) {
         let (mut below, mut above) = (Vec::new(), Vec::new());
-        for r in m.runs.iter().filter(|r| r.diverged.is_none() && r.analysis.val_loss.is_finite()) {
+        for r in m
+            .runs
+            .iter()
+            .filter(|r| r.diverged.is_none() && r.analysis.val_step > 0 && r.analysis.val_loss.is_finite())
+        {
             let gap = bound - r.analysis.val_loss;
             if gap > 0.0 { below.push(format!("{} by {gap:.3}", r.name)) } else { above.push(r.name.clone()) }
         }

@@ -123,6 +123,8 @@ const COMPARISON_HEAD: [&str; 12] = [
 fn run_row(r: &RunMaterial) -> Vec<String> {
     let step = |b: Option<Bracket>| b.map_or("not seen".to_string(), |b| b.to_string());
     let percent = |p: Interval| match (number(100.0 * p.low), number(100.0 * p.high)) {
+        (low, _) if !p.high.is_finite() => format!("{low} % or more"),
+        (_, high) if !p.low.is_finite() => format!("{high} % or less"),
         (low, high) if low == high => format!("{low} %"),
         (low, high) => format!("{low} to {high} %"),
     };

@@ -12,6 +12,8 @@ fn settings(run: &RunMaterial) -> BTreeMap<String, String> {
             Value::Object(map) => map.iter().for_each(|(k, v)| {
                 flatten(&if at.is_empty() { k.clone() } else { format!("{at}.{k}") }, v, out);
             }),
+            // Not set: as if the key were not there.
+            Value::Null => {}
             Value::String(s) => drop(out.insert(at.to_owned(), s.clone())),
             // Probe times of another run are a long list.
             Value::Array(a) if a.len() > 12 => drop(out.insert(at.to_owned(), format!("{} values", a.len()))),

@@ -48,6 +48,7 @@ impl Init {
     /// A path that is no checkpoint folder, or a model that fits none of the arms, with the reason.
     pub fn open(dir: &Path) -> Result<(Self, ModelConfig)> {
         let json = crate::qk_import::read_config(dir)?;
+        super::checkpoint::unchanged_weights(dir)?;
         let arm = arm_of(&json)
             .map_err(|why| Error::usage(format!("--init {}: cannot be trained on: {why}", dir.display())))?;
         Ok((Self { checkpoint: dir.to_path_buf(), vocab: arm.vocab }, arm))

@@ -43,6 +43,15 @@ impl Resume {
                 "the run diverged before its first checkpoint and would again; its trace stays: choose another --out, and another rate or clipping",
             ));
         }
+        if let (None, Some(last)) = (&choice.found, choice.skipped.iter().find(|s| s.ours)) {
+            return Err(Error::format(
+                &last.dir,
+                format!(
+                    "{}; no other checkpoint can be gone on from. Put an intact copy in its place, or move the run away and train anew",
+                    last.why
+                ),
+            ));
+        }
         Ok(Self { run: run.to_owned(), lock, from: choice.found, skipped: choice.skipped })
     }
 

@@ -60,6 +60,34 @@ fn a_flipped_bit_in_any_file_is_found_and_the_checkpoint_before_is_taken() {
 }
 
 #[test]
+fn a_run_whose_only_checkpoint_is_damaged_is_not_trained_anew() {
+    let d = Dir::new();
+    stopped(&d);
+    std::fs::remove_dir_all(d.path("cut/checkpoints/step-4")).unwrap();
+    flip(&d.path("cut/checkpoints/step-8/optimizer.safetensors"));
+    d.fails(
+        1,
+        &["optimizer.safetensors", "no other checkpoint"],
+        &["train", "--resume", "--out", "cut", "--quiet"],
+    );
+    // The record is as it was.
+    d.fails(1, &["optimizer.safetensors"], &["verify", "cut"]);
+}
+
+#[test]
+fn weights_that_were_changed_are_neither_inspected_nor_begun_with() {
+    let d = Dir::new();
+    stopped(&d);
+    let weights = "cut/checkpoints/step-8/model.safetensors";
+    d.ok(&["inspect", "cut/checkpoints/step-8"]);
+    flip(&d.path(weights));
+    d.fails(1, &[weights, "was changed"], &["inspect", "cut/checkpoints/step-8"]);
+    let init = ["train", "--init", "cut/checkpoints/step-8", "--steps", "2", "--out", "new", "--quiet"];
+    d.fails(1, &[weights, "was changed"], &init);
+    assert!(!d.path("new").exists());
+}
+
+#[test]
 fn another_steps_and_another_runs_checkpoint_is_refused() {
     let d = Dir::new();
     stopped(&d);

@@ -14,6 +14,12 @@ pub(super) fn mend(record: &Record, times: &Times, thresholds: &Thresholds) -> O
     if times.verdict() != Verdict::Undecided {
         return None;
     }
+    if record.diverged {
+        return Some(format!(
+            "the run diverged, its last probe is of step {} of {}: train anew with a smaller learning rate or clipping",
+            record.last, record.total
+        ));
+    }
     if !times.complete {
         return Some(format!(
             "resume the run to its end (the record stops at step {} of {})",

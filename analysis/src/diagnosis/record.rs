@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use growthpath_trace::{HeadRow, MaturityRow, ProbeRow, RelianceRow, Row, Run, SettlingRow};
+use growthpath_trace::{HeadRow, MaturityRow, ProbeRow, RelianceRow, Row, Run, SettlingRow, Status};
 
 use super::curves::{Curves, HalfCurve, RelianceCurve, SharpnessSource};
 use super::path::HeadPaths;
@@ -33,6 +33,8 @@ pub(super) struct Record {
     pub total: u32,
     /// Last probe.
     pub last: u32,
+    /// Whether the run ended because it was no longer finite.
+    pub diverged: bool,
 }
 
 impl Record {
@@ -49,6 +51,7 @@ impl Record {
         for probe in Probes::all(run)? {
             record.add_probe(&probe?, depth / 2 * heads);
         }
+        record.diverged = run.info().status == Status::Diverged;
         record.total = run.info().steps_planned.max(record.last).max(1);
         record.maturity = layer_curves(run, depth, |r: &MaturityRow| (r.lag, r.step, r.layer, r.maturity))?;
         let asked = main_lag(run).filter(|lag| record.maturity.contains_key(lag));

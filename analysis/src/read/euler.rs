@@ -72,6 +72,22 @@ pub(crate) fn scale([w_q2, g_q2, w_k2, g_k2]: [f64; 4], s2: f64, gs2: f64, top1:
     (w_q2 * g_q2).max(w_k2 * g_k2).sqrt() + if logits.is_finite() { logits } else { 0.0 }
 }
 
+/// `sqrt(N / d_h)` of a run that stores bf16, N the tokens of a batch; zero for others, and where the configuration does not
+/// say. Times `|G_S| q_rms k_rms` it is `sqrt(d_h)` standard deviations of what the roundings of queries and keys add:
+/// `sum_i <delta q_i, dq_i>` with `|dQ| <= |G_S| |K| / sqrt(d_h)`, every element of Q off by a random part of `2^-9` of it.
+/// `|W| |G_W|` is no measure of that where the gradients of tokens cancel in `G_W = X^T dQ`.
+pub(crate) fn roundings(run: &Run) -> f64 {
+    let model =
+        |name: &str| run.info().config.pointer(&format!("/model/{name}")).and_then(serde_json::Value::as_f64);
+    let batch = run.info().config.get("batch").and_then(serde_json::Value::as_f64);
+    match (stores_bf16(run), batch, model("context"), model("width")) {
+        (true, Some(batch), Some(context), Some(width)) => {
+            (batch * context * f64::from(run.info().heads) / width).sqrt()
+        }
+        _ => 0.0,
+    }
+}
+
 /// Causal pairs of a training batch, which turn a mean square of logits into a sum; none where the configuration does not
 /// say.
 pub(crate) fn batch_pairs(run: &Run) -> Option<f64> {

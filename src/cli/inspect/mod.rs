@@ -10,6 +10,7 @@ use serde::Serialize;
 use super::output;
 use crate::error::{Error, Result};
 use crate::qk_import::{Checkpoint, LayerWeights, Pair, in_order};
+use crate::train::checkpoint::unchanged_weights;
 
 /// Arguments of `growthpath inspect`.
 #[derive(Debug, Clone, clap::Args)]
@@ -192,6 +193,7 @@ pub fn run(args: &Args) -> Result<()> {
     let mut last: Option<(Checkpoint, Inspection)> = None;
     for path in &paths {
         let checkpoint = Checkpoint::open(path)?;
+        unchanged_weights(path)?;
         if let Some((before, _)) = &last {
             comparable(before, &checkpoint)?;
         }

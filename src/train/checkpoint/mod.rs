@@ -25,6 +25,18 @@ use crate::model::hf::{Named, config_json, from_hf, to_hf, tokenizer_config_json
 use crate::model::params::Params;
 use crate::model::{Decoder, ModelConfig};
 
+/// Compare the weights of a folder that this program sealed with their hash; folders of others have no seal.
+///
+/// # Errors
+/// [`Error::Format`] naming the file that is missing or was changed.
+pub fn unchanged_weights(dir: &Path) -> Result<()> {
+    if !dir.join(seal::FILE).exists() {
+        return Ok(());
+    }
+    let seal = Seal::read(dir)?;
+    ["config.json", "model.safetensors"].iter().try_for_each(|name| seal.check_file(dir, name))
+}
+
 /// `state.json`: the small things.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct State {

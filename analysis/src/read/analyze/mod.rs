@@ -50,7 +50,7 @@ pub fn analyze(run: &Run, window: Option<Range<u32>>) -> Result<Analysis> {
         });
     }
     let layers = (0..grid.layers).map(|l| layer(l, &heads, &paths, &state)).collect();
-    let (val_loss, val_stderr) = evaluation.map_or((f64::NAN, f64::NAN), |e| (e.loss, e.stderr));
+    let (val_loss, val_stderr) = evaluation.as_ref().map_or((f64::NAN, f64::NAN), |e| (e.loss, e.stderr));
     Ok(Analysis {
         label: run.info().label.clone(),
         status: run.info().status,
@@ -64,6 +64,7 @@ pub fn analyze(run: &Run, window: Option<Range<u32>>) -> Result<Analysis> {
             qk_norm: euler::has_qk_norm(run),
         },
         val_loss,
+        val_step: evaluation.map_or(0, |e| e.step),
         val_loss_stderr: val_stderr,
         val_perplexity: val_loss.exp(),
         train_loss_last: training.loss_last,

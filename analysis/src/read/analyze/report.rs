@@ -25,6 +25,8 @@ pub struct Analysis {
     pub euler: EulerSummary,
     /// Held-out loss of the last evaluation in the window, nat/token.
     pub val_loss: f64,
+    /// Steps done when it was measured; 0 also where it never was.
+    pub val_step: u32,
     /// Its standard error over sequences.
     pub val_loss_stderr: f64,
     /// `exp(val_loss)`.

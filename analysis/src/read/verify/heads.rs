@@ -5,7 +5,9 @@ use growthpath_trace::{HeadRow, Run, StepRange};
 use super::tally::{Check, FAINT, Place, excess, largest, outside};
 use crate::error::Result;
 use crate::read::each_row;
-use crate::read::euler::{KeyGroup, batch_pairs, has_qk_norm, heads_per_key, relative, scale, stores_bf16};
+use crate::read::euler::{
+    KeyGroup, batch_pairs, has_qk_norm, heads_per_key, relative, roundings, scale, stores_bf16,
+};
 use crate::read::grid::Grid;
 
 /// What (2.4) needs of the step before.
@@ -19,6 +21,7 @@ struct Before {
 pub(super) fn check(run: &Run, grid: Grid) -> (Vec<Check>, Result<()>) {
     let mut checks = Checks::new(has_qk_norm(run), stores_bf16(run), grid);
     checks.pairs = batch_pairs(run).unwrap_or(0.0);
+    checks.roundings = roundings(run);
     checks.heads_per_key = heads_per_key(run);
     let read = each_row::<HeadRow>(run, StepRange::ALL, |row| checks.row(row));
     (checks.into_vec(), read)
@@ -28,6 +31,8 @@ struct Checks {
     qk_norm: bool,
     /// Causal pairs of a training batch; 0 where unknown.
     pairs: f64,
+    /// [`roundings`].
+    roundings: f64,
     /// Query heads that share a key head, and the group being read.
     heads_per_key: usize,
     keys: KeyGroup,
@@ -49,8 +54,8 @@ const EULER_REASON: &str = "float32 gradients of whole matrices round by far les
 /// Logits beyond this, 2^14, round by 1e-3: what softmax makes of them differs by as much.
 const LARGEST_LOGIT: f64 = 16_384.0;
 
-const EULER_BF16_REASON: &str =
-    "x, q, k and the gradient at q or k are each stored as bf16, which rounds by at most 2^-9";
+const EULER_BF16_REASON: &str = "x, q, k and the gradient at q or k are each stored as bf16, which rounds by at most 2^-9; the scale has \
+     |G_S| q_rms k_rms sqrt(N / d_h) besides, for |W||G| cancels over tokens where roundings do not";
 const NORM_REASON: &str = "the three columns are float32 (6e-8 each) and so are the weights, which round once an update; \
      1e-5 leaves room for float32 partial sums";
 
@@ -64,6 +69,7 @@ impl Checks {
         Self {
             qk_norm,
             pairs: 0.0,
+            roundings: 0.0,
             heads_per_key: 1,
             keys: KeyGroup::default(),
             grid,
@@ -137,8 +143,12 @@ impl Checks {
         let rounds =
             if wide(row.s_max).abs().max(wide(row.s_min).abs()) > LARGEST_LOGIT { f64::NAN } else { 0.0 };
         let wanted = if self.qk_norm { 0.0 } else { wide(row.sgs) };
-        let size =
+        let mut size =
             scale([w_q2, g_q2, w_k2, g_k2], self.pairs * wide(row.s_ms), wide(row.gs2), wide(row.top1));
+        let rounded = self.roundings * wide(row.gs2).sqrt() * wide(row.q_rms) * wide(row.k_rms);
+        if rounded.is_finite() {
+            size += rounded;
+        }
         self.euler_q.add(relative(wide(row.wg_q), wanted, size) + rounds, at);
         if let Some((wanted, size)) = self.keys.add(self.heads_per_key, row.head, wanted, size) {
             self.euler_k.add(relative(wide(row.wg_k), wanted, size) + rounds, at);
