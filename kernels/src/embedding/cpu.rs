@@ -2,7 +2,7 @@
 
 use rayon::prelude::*;
 
-/// [`super::forward`] for tokens that [`super::check`] found good.
+/// The stream before the first layer: token and position rows added, for tokens that [`super::check`] found good.
 ///
 /// # Shapes
 /// `wte [V, d]`, `wpe [at least T, d]`, `h [N, d]`.

@@ -81,7 +81,7 @@ fn backward_block(
     }
 }
 
-/// [`super::forward`].
+/// Normalized queries and keys, values as they are; `rrms` has what the reverse pass needs.
 ///
 /// # Shapes
 /// `x`, `y` `[N, 3 D]`; `gains` of queries and keys `[d_h]`; `rrms [N, 2 H]`.
@@ -96,7 +96,7 @@ pub fn forward(shape: Shape, x: &[f32], gains: [&[f32]; 2], y: &mut [f32], rrms:
         .for_each(|((y, x), r)| forward_block(gains, x, y, r));
 }
 
-/// [`super::backward`]: `dx` from `dy`, and the gradients of the two gains.
+/// `dx` from `dy`, and the gradients of the two gains.
 ///
 /// # Shapes
 /// As [`forward`]'s.
