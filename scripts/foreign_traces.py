@@ -108,7 +108,7 @@ def check_refusals(folder, source):
     said = run("analyze", copy, code=1)
     assert "growthpath import" in said, said
     for name, change, says in [
-        ("dropped", lambda t: t.drop_columns(["spread"]), ["no column spread", "Float32"]),
+        ("dropped", lambda t: t.drop_columns(["layer"]), ["no column layer", "UInt16"]),
         ("text", lambda t: t.set_column(t.schema.get_field_index("lr"), "lr", pa.array(["x"] * t.num_rows, pa.large_string())), ["column lr", "Float32"]),
         ("negative", lambda t: t.set_column(1, "layer", pa.array([-1] * t.num_rows, pa.int64())), ["column layer", "-1", "UInt16"]),
         ("averaged", lambda t: t.set_column(t.schema.get_field_index("lr"), "lr", pa.array([0.1] * t.num_rows, pa.float64())), ["column lr", "0.1", "Float32"]),
@@ -124,6 +124,16 @@ def check_refusals(folder, source):
         if not all(s in said for s in says) or (folder / "none").exists():
             raise SystemExit(f"{name}: {said}")
         print(f"refused: {said.strip().split('/')[-1][:110]}")
+    # A statistic that may be undefined is undefined where a file lacks it, and said to be.
+    copy = folder / "without-spread"
+    shutil.copytree(source, copy)
+    table = pq.read_table(source / "heads").drop_columns(["spread"])
+    shutil.rmtree(copy / "heads")
+    (copy / "heads").mkdir()
+    pq.write_table(table, copy / "heads" / "x.parquet")
+    said = run("import", copy, "--out", folder / "lacking")
+    assert "heads.spread" in said, said
+    print("named: heads.spread is undefined where a file lacks it")
 
 
 def check_dataset(folder, runs):
