@@ -84,8 +84,10 @@ pub fn load_data(config: &mut TrainConfig, quiet: bool) -> Result<Dataset> {
             init.vocab
         )));
     }
-    if let Some(init) = &config.init {
-        init.same_tokenizer(&data)?;
+    if let Some(init) = &config.init
+        && let Some(unknown) = init.same_tokenizer(&data)?
+    {
+        note(&unknown);
     }
     settle_vocab(config, &data)?;
     Ok(data)

@@ -12,6 +12,7 @@ use crate::model::ModelConfig;
 use crate::model::config::Positions;
 use crate::train::TrainConfig;
 use crate::train::cadence::like::like;
+use crate::train::checkpoint::unchanged_weights;
 use crate::train::config::{Optimizer, Precision, ProbeConfig, ProbeTimes};
 use crate::train::init::Init;
 use crate::train::intervention::{Hold, Intervention, Target};
@@ -232,6 +233,7 @@ impl TrainArgs {
             return Ok((model, batch, None));
         };
         let (init, model) = Init::open(dir)?;
+        unchanged_weights(dir)?;
         if let Some(s) = self.set.iter().find(|s| !s.starts_with("context=")) {
             return Err(Error::usage(format!(
                 "--set {s}: with --init the checkpoint decides the model; only context may be set"

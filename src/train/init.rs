@@ -48,7 +48,6 @@ impl Init {
     /// A path that is no checkpoint folder, or a model that fits none of the arms, with the reason.
     pub fn open(dir: &Path) -> Result<(Self, ModelConfig)> {
         let json = crate::qk_import::read_config(dir)?;
-        super::checkpoint::unchanged_weights(dir)?;
         let arm = arm_of(&json)
             .map_err(|why| Error::usage(format!("--init {}: cannot be trained on: {why}", dir.display())))?;
         Ok((Self { checkpoint: dir.to_path_buf(), vocab: arm.vocab }, arm))
@@ -60,17 +59,23 @@ impl Init {
     }
 
     /// Whether a dataset's tokens mean what the checkpoint's weights were trained on: its tokenizer cuts a stretch of the
-    /// held-out text into the same ids. A checkpoint without a tokenizer file, or with one that is not read here, cannot be asked.
+    /// held-out text into the same ids. A checkpoint without a tokenizer file, or with one that is not read here, cannot be asked:
+    /// a sentence says so.
     ///
     /// # Errors
     /// The first token that differs.
-    pub fn same_tokenizer(&self, data: &Dataset) -> Result<()> {
-        let Some(own) = self.tokenizer().and_then(|path| Tokenizer::from_file(&path).ok()) else {
-            return Ok(());
+    pub fn same_tokenizer(&self, data: &Dataset) -> Result<Option<String>> {
+        let unknown = |why: &str| {
+            let dir = growthpath_trace::shown_path(&self.checkpoint);
+            Ok(Some(format!("--init {dir}: {why}, so nothing tells whether its weights know these tokens")))
+        };
+        let Some(path) = self.tokenizer() else { return unknown("it has no tokenizer.json") };
+        let Ok(own) = Tokenizer::from_file(&path) else {
+            return unknown("its tokenizer.json cannot be read here");
         };
         let given = data.tokenizer();
         if own.fingerprint()? == given.fingerprint()? {
-            return Ok(());
+            return Ok(None);
         }
         let mut ids = Vec::new();
         data.valid().extend_into(&mut ids, 0, data.valid().len().min(COMPARED));
@@ -78,7 +83,7 @@ impl Init {
         let text = given.decode(&ids)?;
         let (ours, theirs) = (given.encode(&text)?, own.encode(&text)?);
         let Some(at) = (0..ours.len().max(theirs.len())).find(|i| ours.get(*i) != theirs.get(*i)) else {
-            return Ok(());
+            return Ok(None);
         };
         let shown = |ids: &[u32]| ids.get(at).map_or("the end".into(), |id| format!("id {id}"));
         Err(Error::usage(format!(
