@@ -87,7 +87,12 @@ impl Gpu {
     /// The arguments fit the kernel's signature, and every address holds as much as its documentation says.
     pub(crate) unsafe fn launch(&self, kernel: &str, grid: Grid, args: &[Arg]) -> Result<()> {
         self.enter()?;
-        let function = self.inner().kernels.lock().function(kernel, grid.shared)?;
+        let mut kernels = self.inner().kernels.lock();
+        if !kernels.knows(kernel, grid.shared) {
+            self.outside_recording("loading a kernel")?;
+        }
+        let function = kernels.function(kernel, grid.shared)?;
+        drop(kernels);
         let bits: Vec<u64> = args.iter().map(|a| a.bits()).collect();
         let mut pointers: Vec<*mut c_void> =
             bits.iter().map(|b| std::ptr::from_ref(b).cast_mut().cast()).collect();

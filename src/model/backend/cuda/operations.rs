@@ -6,7 +6,7 @@ use growthpath_kernels::gpu::{Buffer, Elem, Slice, reduce};
 use growthpath_kernels::optimizer::{OptimizerState, Update};
 use growthpath_kernels::{activation, attention, cross_entropy, embedding, linear, norm, qk_norm};
 
-use super::super::{Affine, Backend, Normed, shape_of};
+use super::super::{Affine, Backend, Calls, Normed, shape_of};
 use super::Cuda;
 use super::weights::padded_vocabulary;
 use crate::error::Result;
@@ -69,6 +69,14 @@ impl Backend for Cuda {
     fn send(&mut self, tokens: &[u32], targets: &[u32], seq_len: usize) -> Result<()> {
         self.shape = shape_of(&self.config, self.most.tokens(), tokens, targets, seq_len)?;
         Ok(self.batch.send(tokens, targets, seq_len)?)
+    }
+
+    fn begin_step(&mut self, update: &Update<'_>, clip: f64) -> Result<Calls> {
+        self.begin_recorded(update, clip as f32)
+    }
+
+    fn end_step(&mut self, outcome: Result<()>) -> Result<Calls> {
+        self.end_recorded(outcome)
     }
 
     fn begin(&mut self, stats: bool, uniform: &[(usize, usize)]) -> Result<()> {
@@ -281,8 +289,8 @@ impl Backend for Cuda {
         Ok(())
     }
 
-    fn update(&mut self, update: &Update<'_>, clip: f64, _: &mut [OptimizerState]) -> Result<()> {
-        self.apply(update, clip as f32)
+    fn update(&mut self, update: &Update<'_>, _: f64, _: &mut [OptimizerState]) -> Result<()> {
+        self.apply(update)
     }
 
     fn unread(&self) -> usize {

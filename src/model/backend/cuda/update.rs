@@ -12,13 +12,13 @@ use super::Cuda;
 use crate::error::Result;
 
 impl Cuda {
-    /// Update every parameter with the gradients of the last backward, and start the copy of the step's statistics.
+    /// Update every parameter with the gradients of the last backward, and add the step's statistics up.
     ///
-    /// `update.clip_scale` is not read: the factor for the limit `clip` (0: none) is computed on the device.
+    /// The update's numbers were sent when the step began; the clip factor is computed on the device.
     ///
     /// # Errors
-    /// What a launch meets, or two steps whose statistics nobody read.
-    pub(super) fn apply(&mut self, update: &Update<'_>, clip: f32) -> Result<()> {
+    /// What a launch meets.
+    pub(super) fn apply(&mut self, update: &Update<'_>) -> Result<()> {
         let w = &self.weights;
         let arrays = Arrays {
             param: w.param.all(),
@@ -27,14 +27,11 @@ impl Cuda {
             v: w.v.as_ref().unwrap_or(&w.m).all(),
         };
         let scale = self.packed.at(self.layout.clip.0, self.layout.clip.1)?;
-        self.table.clip(&arrays, update.multipliers, clip, scale)?;
-        self.table.step(&arrays, update, scale)?;
+        self.table.clip(&arrays, scale)?;
+        self.table.step(&arrays, update.rule, scale)?;
         w.round()?;
         self.losses_total()?;
-        if update.stats {
-            self.totals()?;
-        }
-        self.start_readback(update.stats)
+        if update.stats { self.totals() } else { Ok(()) }
     }
 
     fn losses_total(&self) -> Result<()> {
