@@ -103,7 +103,7 @@ extern "C" fn cuDevicePrimaryCtxRelease_v2(_device: c_int) -> c_int {
 }
 
 #[unsafe(no_mangle)]
-extern "C" fn cuCtxSetCurrent(context: usize) -> c_int {
+pub(crate) extern "C" fn cuCtxSetCurrent(context: usize) -> c_int {
     CURRENT.set(context == HANDLE);
     SUCCESS
 }
@@ -116,7 +116,7 @@ unsafe extern "C" fn cuStreamCreate(stream: *mut usize, _flags: c_uint) -> c_int
 }
 
 #[unsafe(no_mangle)]
-extern "C" fn cuStreamSynchronize(_stream: usize) -> c_int {
+pub(crate) extern "C" fn cuStreamSynchronize(_stream: usize) -> c_int {
     in_context(queue::synchronize)
 }
 
@@ -135,7 +135,7 @@ unsafe extern "C" fn cuMemGetInfo_v2(free: *mut usize, total: *mut usize) -> c_i
 }
 
 #[unsafe(no_mangle)]
-unsafe extern "C" fn cuMemAlloc_v2(address: *mut u64, bytes: usize) -> c_int {
+pub(crate) unsafe extern "C" fn cuMemAlloc_v2(address: *mut u64, bytes: usize) -> c_int {
     outside_capture("reserving memory", || match memory::reserve(bytes, Side::Device) {
         Some(a) => {
             // SAFETY: the interface asks for a place to write the answer to.
@@ -147,7 +147,7 @@ unsafe extern "C" fn cuMemAlloc_v2(address: *mut u64, bytes: usize) -> c_int {
 }
 
 #[unsafe(no_mangle)]
-extern "C" fn cuMemFree_v2(address: u64) -> c_int {
+pub(crate) extern "C" fn cuMemFree_v2(address: u64) -> c_int {
     outside_capture("freeing memory", || {
         let before = queue::synchronize();
         if memory::release(address) { before } else { INVALID_VALUE }
@@ -155,7 +155,11 @@ extern "C" fn cuMemFree_v2(address: u64) -> c_int {
 }
 
 #[unsafe(no_mangle)]
-unsafe extern "C" fn cuMemHostAlloc(pointer: *mut *mut c_void, bytes: usize, _flags: c_uint) -> c_int {
+pub(crate) unsafe extern "C" fn cuMemHostAlloc(
+    pointer: *mut *mut c_void,
+    bytes: usize,
+    _flags: c_uint,
+) -> c_int {
     outside_capture("reserving page-locked memory", || match memory::reserve(bytes, Side::Host) {
         Some(a) => {
             // SAFETY: the interface asks for a place to write the answer to.
@@ -172,7 +176,7 @@ extern "C" fn cuMemFreeHost(pointer: *mut c_void) -> c_int {
 }
 
 #[unsafe(no_mangle)]
-extern "C" fn cuMemsetD8Async(address: u64, value: u8, bytes: usize, stream: usize) -> c_int {
+pub(crate) extern "C" fn cuMemsetD8Async(address: u64, value: u8, bytes: usize, stream: usize) -> c_int {
     on_stream(stream, || {
         if !memory::holds(address, bytes) {
             return INVALID_VALUE;
@@ -225,17 +229,17 @@ fn copy(stream: usize, to: u64, from: u64, bytes: usize, device: &[u64]) -> c_in
 }
 
 #[unsafe(no_mangle)]
-extern "C" fn cuMemcpyHtoDAsync_v2(to: u64, from: u64, bytes: usize, stream: usize) -> c_int {
+pub(crate) extern "C" fn cuMemcpyHtoDAsync_v2(to: u64, from: u64, bytes: usize, stream: usize) -> c_int {
     copy(stream, to, from, bytes, &[to])
 }
 
 #[unsafe(no_mangle)]
-extern "C" fn cuMemcpyDtoHAsync_v2(to: u64, from: u64, bytes: usize, stream: usize) -> c_int {
+pub(crate) extern "C" fn cuMemcpyDtoHAsync_v2(to: u64, from: u64, bytes: usize, stream: usize) -> c_int {
     copy(stream, to, from, bytes, &[from])
 }
 
 #[unsafe(no_mangle)]
-extern "C" fn cuMemcpyDtoDAsync_v2(to: u64, from: u64, bytes: usize, stream: usize) -> c_int {
+pub(crate) extern "C" fn cuMemcpyDtoDAsync_v2(to: u64, from: u64, bytes: usize, stream: usize) -> c_int {
     copy(stream, to, from, bytes, &[to, from])
 }
 
@@ -266,7 +270,11 @@ fn names() -> &'static [String] {
 }
 
 #[unsafe(no_mangle)]
-unsafe extern "C" fn cuModuleGetFunction(function: *mut usize, _module: usize, name: *const c_char) -> c_int {
+pub(crate) unsafe extern "C" fn cuModuleGetFunction(
+    function: *mut usize,
+    _module: usize,
+    name: *const c_char,
+) -> c_int {
     // SAFETY: the interface asks for a string with its end.
     let name = unsafe { CStr::from_ptr(name) }.to_string_lossy();
     match names().iter().position(|n| *n == name) {
@@ -316,7 +324,7 @@ fn schedule() -> Schedule {
 }
 
 #[unsafe(no_mangle)]
-unsafe extern "C" fn cuLaunchKernel(
+pub(crate) unsafe extern "C" fn cuLaunchKernel(
     function: usize,
     grid_x: c_uint,
     grid_y: c_uint,
@@ -353,8 +361,9 @@ unsafe extern "C" fn cuLaunchKernel(
             shared: shared as usize,
             schedule: schedule(),
         };
-        let addresses: Vec<u64> =
-            arguments.iter().filter_map(|a| Some(u64::from_ne_bytes(a[..].try_into().ok()?))).collect();
+        // Addresses, in structures too; a number that happens to be one does no harm.
+        let words = arguments.iter().flat_map(|a| a.as_chunks::<8>().0);
+        let addresses: Vec<u64> = words.map(|w| u64::from_ne_bytes(*w)).collect();
         let blocks = Blocks::of(&addresses);
         queue::push(Arc::new(move || {
             blocks.check(name)?;
@@ -365,7 +374,7 @@ unsafe extern "C" fn cuLaunchKernel(
 }
 
 #[unsafe(no_mangle)]
-unsafe extern "C" fn cuEventCreate(event: *mut usize, _flags: c_uint) -> c_int {
+pub(crate) unsafe extern "C" fn cuEventCreate(event: *mut usize, _flags: c_uint) -> c_int {
     in_context(|| {
         // SAFETY: the interface asks for a place to write the answer to.
         unsafe { *event = queue::new_event() };
@@ -380,12 +389,12 @@ extern "C" fn cuEventDestroy_v2(event: usize) -> c_int {
 }
 
 #[unsafe(no_mangle)]
-extern "C" fn cuEventRecord(event: usize, _stream: usize) -> c_int {
+pub(crate) extern "C" fn cuEventRecord(event: usize, _stream: usize) -> c_int {
     in_context(|| queue::record(event))
 }
 
 #[unsafe(no_mangle)]
-extern "C" fn cuEventSynchronize(event: usize) -> c_int {
+pub(crate) extern "C" fn cuEventSynchronize(event: usize) -> c_int {
     in_context(|| queue::wait(event))
 }
 

@@ -23,7 +23,7 @@ fn known<R>(f: impl FnOnce(&mut Known) -> R) -> R {
 }
 
 #[unsafe(no_mangle)]
-extern "C" fn cuStreamBeginCapture_v2(stream: usize, mode: c_uint) -> c_int {
+pub(crate) extern "C" fn cuStreamBeginCapture_v2(stream: usize, mode: c_uint) -> c_int {
     in_context(|| {
         if mode > 2 {
             return INVALID_VALUE;
@@ -37,7 +37,7 @@ extern "C" fn cuStreamBeginCapture_v2(stream: usize, mode: c_uint) -> c_int {
 }
 
 #[unsafe(no_mangle)]
-unsafe extern "C" fn cuStreamEndCapture(stream: usize, graph: *mut usize) -> c_int {
+pub(crate) unsafe extern "C" fn cuStreamEndCapture(stream: usize, graph: *mut usize) -> c_int {
     in_context(|| {
         let (code, handle) = match queue::end_capture() {
             _ if stream != HANDLE => (INVALID_VALUE, 0),
@@ -55,7 +55,7 @@ unsafe extern "C" fn cuStreamEndCapture(stream: usize, graph: *mut usize) -> c_i
 }
 
 #[unsafe(no_mangle)]
-unsafe extern "C" fn cuGraphInstantiateWithFlags(
+pub(crate) unsafe extern "C" fn cuGraphInstantiateWithFlags(
     executable: *mut usize,
     graph: usize,
     flags: c_ulonglong,
@@ -76,7 +76,7 @@ unsafe extern "C" fn cuGraphInstantiateWithFlags(
 }
 
 #[unsafe(no_mangle)]
-extern "C" fn cuGraphLaunch(executable: usize, stream: usize) -> c_int {
+pub(crate) extern "C" fn cuGraphLaunch(executable: usize, stream: usize) -> c_int {
     in_context(|| {
         if queue::is_capturing() {
             return queue::refuse_captured("launching a graph");
@@ -96,11 +96,11 @@ fn destroy(from: impl FnOnce(&mut Known) -> Option<Arc<[Work]>>) -> c_int {
 }
 
 #[unsafe(no_mangle)]
-extern "C" fn cuGraphDestroy(graph: usize) -> c_int {
+pub(crate) extern "C" fn cuGraphDestroy(graph: usize) -> c_int {
     destroy(|k| k.graphs.remove(&graph))
 }
 
 #[unsafe(no_mangle)]
-extern "C" fn cuGraphExecDestroy(executable: usize) -> c_int {
+pub(crate) extern "C" fn cuGraphExecDestroy(executable: usize) -> c_int {
     destroy(|k| k.executable.remove(&executable))
 }

@@ -16,6 +16,8 @@ mod graph;
 mod memory;
 mod nvrtc;
 mod queue;
+#[cfg(test)]
+mod tests;
 
 /// CUDA's status codes, those that are given out.
 pub(crate) mod status {

@@ -10,6 +10,7 @@ mod recorded;
 mod roofline;
 mod stats;
 mod update;
+mod waiting;
 mod weights;
 
 use std::collections::VecDeque;
@@ -24,6 +25,7 @@ use growthpath_kernels::optimizer::gpu::{Placed, Table};
 use self::partials::Partials;
 use self::recorded::Recorded;
 use self::stats::Layout;
+use self::waiting::Waiting;
 use self::weights::Weights;
 use crate::error::{Error, Result};
 use crate::model::params::{Group, segments};
@@ -50,6 +52,7 @@ pub struct Cuda {
     /// `<d_out, out>` of each query, `[N, H]`.
     delta: Buffer,
     partials: Partials,
+    waiting: Waiting,
     /// `[L, H]`: heads whose attention is replaced, in the layers that have one.
     flags: Buffer,
     ablated_layers: Vec<bool>,
@@ -103,6 +106,7 @@ impl Cuda {
             delta: gpu.zeros(Elem::F32, n * c.heads)?,
             packed: gpu.zeros(Elem::F32, layout.total)?,
             readbacks: [Readback::new(gpu, layout.total)?, Readback::new(gpu, layout.total)?],
+            waiting: Waiting::new(gpu, &c, most)?,
             flags: gpu.zeros(Elem::U32, c.layers * c.heads)?,
             ablated_layers: vec![false; c.layers],
             pending: VecDeque::new(),
