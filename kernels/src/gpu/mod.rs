@@ -10,6 +10,7 @@
 mod blas;
 pub mod check;
 mod device;
+mod graph;
 mod launch;
 mod memory;
 mod module;
@@ -20,9 +21,10 @@ pub mod reduce;
 
 pub use blas::Matrix;
 pub use device::Gpu;
+pub use graph::{Graph, Recording};
 pub(crate) use launch::{Arg, Grid};
 pub use memory::{Buffer, Elem, Slice};
-pub use profile::KernelUse;
+pub use profile::{KernelUse, Submitted};
 pub use readback::{Readback, Staging};
 
 use crate::error::{Error, Result};

@@ -68,6 +68,11 @@ impl Kernels {
         Self { capability, modules: HashMap::new(), functions: HashMap::new() }
     }
 
+    /// Whether a function was looked up before and granted as much shared memory.
+    pub(super) fn knows(&self, kernel: &str, shared: usize) -> bool {
+        self.functions.get(kernel).is_some_and(|f| f.1 >= shared)
+    }
+
     /// The function of a kernel, granted `shared` bytes of dynamic shared memory; the device's context is current.
     pub(super) fn function(&mut self, kernel: &str, shared: usize) -> Result<sys::CUfunction> {
         let known = self.functions.get(kernel).copied();
