@@ -8,6 +8,7 @@
 //! Launchers stand beside the CPU twins, in each operation's `gpu` module.
 
 mod blas;
+mod blas64;
 pub mod check;
 mod device;
 mod launch;
@@ -19,6 +20,7 @@ mod readback;
 pub mod reduce;
 
 pub use blas::Matrix;
+pub use blas64::Panel;
 pub use device::Gpu;
 pub(crate) use launch::{Arg, Grid};
 pub use memory::{Buffer, Elem, Slice};
