@@ -2,7 +2,7 @@
 
 use growthpath_kernels::optimizer::{OptimizerState, Update};
 
-use super::backend::{Backend, Normed};
+use super::backend::{Backend, Calls, Normed};
 use super::index::Index;
 use super::{ModelConfig, StepStats};
 use crate::error::{Error, Result};
@@ -199,12 +199,21 @@ impl<B: Backend> Network<B> {
     ) -> Result<()> {
         let before = self.backend.launches();
         self.backend.send(tokens, targets, seq_len)?;
+        let mut calls = self.backend.begin_step(update, clip)?;
+        while calls == Calls::Wanted {
+            let outcome = self.passes(update, clip, state);
+            calls = self.backend.end_step(outcome)?;
+        }
+        self.step_launches = self.backend.launches() - before;
+        Ok(())
+    }
+
+    /// The operations of a training step.
+    fn passes(&mut self, update: &Update<'_>, clip: f64, state: &mut [OptimizerState]) -> Result<()> {
         self.forward(update.stats, &[])?;
         self.head(true)?;
         self.backward()?;
-        self.backend.update(update, clip, state)?;
-        self.step_launches = self.backend.launches() - before;
-        Ok(())
+        self.backend.update(update, clip, state)
     }
 
     /// Losses of each token of a batch, nats, with the attention of the heads in `uniform` (layer, head) replaced by the
@@ -249,7 +258,7 @@ impl<B: Backend> Network<B> {
         self.backend.push_state(state)
     }
 
-    /// Kernel launches of the last training step; 0 on the host.
+    /// Kernels of the last training step; 0 on the host.
     pub fn step_launches(&self) -> u64 {
         self.step_launches
     }

@@ -7,6 +7,7 @@ use cudarc::driver::{result as driver, sys};
 use parking_lot::Mutex;
 
 use super::failed;
+use super::graph::Graphs;
 use super::module::Kernels;
 use super::profile::Profile;
 use crate::error::{Error, Result};
@@ -22,6 +23,9 @@ pub(super) struct Inner {
     pub(super) blas: Mutex<cublas_sys::cublasHandle_t>,
     pub(super) kernels: Mutex<Kernels>,
     pub(super) profile: Mutex<Profile>,
+    pub(super) graphs: Graphs,
+    /// Scratch memory of cuBLAS.
+    workspace: sys::CUdeviceptr,
     name: String,
     capability: (i32, i32),
     processors: usize,
@@ -104,6 +108,7 @@ impl Gpu {
         let blas = cublas::create_handle().map_err(|e| failed("starting cuBLAS", e))?;
         // SAFETY: both handles are live. The stream types of the two libraries are the same pointer.
         unsafe { cublas::set_stream(blas, stream.cast()) }.map_err(|e| failed("starting cuBLAS", e))?;
+        let workspace = blas_workspace(blas, capability)?;
         Ok(Self(Arc::new(Inner {
             device,
             context,
@@ -111,6 +116,8 @@ impl Gpu {
             blas: Mutex::new(blas),
             kernels: Mutex::new(Kernels::new(capability)),
             profile: Mutex::new(Profile::default()),
+            graphs: Graphs::default(),
+            workspace,
             name,
             capability,
             processors,
@@ -122,6 +129,11 @@ impl Gpu {
     /// Name and compute capability, for people.
     pub fn describe(&self) -> String {
         format!("{} (compute capability {}.{})", self.0.name, self.0.capability.0, self.0.capability.1)
+    }
+
+    /// Compute capability, major and minor.
+    pub fn capability(&self) -> (i32, i32) {
+        self.0.capability
     }
 
     /// Number of multiprocessors: what launches of free size follow.
@@ -169,10 +181,25 @@ impl Gpu {
 
     /// Make the context current on the calling thread.
     pub(super) fn enter(&self) -> Result<()> {
+        self.0.graphs.check_thread()?;
         // SAFETY: the context is retained until `Inner::drop`.
         unsafe { driver::ctx::set_current(self.0.context) }
             .map_err(|e| failed("entering the CUDA context", e))
     }
+}
+
+/// Give cuBLAS scratch memory of our own, of the size that it would reserve itself: recorded products need it to stay
+/// where it is, and recorded or not they choose their algorithm by it.
+fn blas_workspace(blas: cublas_sys::cublasHandle_t, capability: (i32, i32)) -> Result<sys::CUdeviceptr> {
+    const WHAT: &str = "reserving cuBLAS's scratch memory";
+    let bytes = if capability.0 >= 9 { 32 << 20 } else { 4 << 20 };
+    // SAFETY: freed in `Inner::drop`.
+    let workspace = unsafe { driver::malloc_sync(bytes) }.map_err(|e| failed(WHAT, e))?;
+    // SAFETY: the handle is live, the memory as long as said and aligned by the driver.
+    unsafe { cublas_sys::cublasSetWorkspace_v2(blas, workspace as *mut _, bytes) }
+        .result()
+        .map_err(|e| failed(WHAT, e))?;
+    Ok(workspace)
 }
 
 impl Drop for Inner {
@@ -183,6 +210,7 @@ impl Drop for Inner {
             let _ = driver::ctx::set_current(self.context);
             let _ = driver::stream::synchronize(self.stream);
             let _ = cublas::destroy_handle(*self.blas.lock());
+            let _ = driver::free_sync(self.workspace);
             self.profile.lock().clear();
             self.kernels.lock().unload();
             let _ = driver::stream::destroy(self.stream);

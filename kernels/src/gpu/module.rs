@@ -41,9 +41,13 @@ fn file_of(kernel: &str) -> &'static str {
         ("probe", "probe"),
     ];
     if kernel.ends_with("_bf16") {
-        for (family, file) in
-            [("attention_fwd", "attention_fwd_tensor"), ("attention_bwd", "attention_bwd_tensor")]
-        {
+        for (family, file) in [
+            ("attention_fwd_group", "attention_fwd_group"),
+            ("attention_bwd_q_group", "attention_bwd_group"),
+            ("attention_bwd_kv_group", "attention_bwd_group"),
+            ("attention_fwd", "attention_fwd_tensor"),
+            ("attention_bwd", "attention_bwd_tensor"),
+        ] {
             if kernel.starts_with(family) {
                 return file;
             }
@@ -63,6 +67,11 @@ pub(super) struct Kernels {
 impl Kernels {
     pub(super) fn new(capability: (i32, i32)) -> Self {
         Self { capability, modules: HashMap::new(), functions: HashMap::new() }
+    }
+
+    /// Whether a function was looked up before and granted as much shared memory.
+    pub(super) fn knows(&self, kernel: &str, shared: usize) -> bool {
+        self.functions.get(kernel).is_some_and(|f| f.1 >= shared)
     }
 
     /// The function of a kernel, granted `shared` bytes of dynamic shared memory; the device's context is current.
@@ -160,9 +169,11 @@ fn compile(source: &Source, capability: (i32, i32)) -> Result<Vec<u8>> {
     }
     .result()
     .map_err(|e| failed(what(), e))?;
+    // The instructions of warpgroups are in an architecture of their own.
+    let own = if capability == (9, 0) { "a" } else { "" };
     // nvcc takes a lambda within a device function for device code; NVRTC wants to be told.
     let options = [
-        format!("--gpu-architecture=sm_{}{}", capability.0, capability.1),
+        format!("--gpu-architecture=sm_{}{}{own}", capability.0, capability.1),
         "--std=c++17".to_owned(),
         "--device-as-default-execution-space".to_owned(),
     ];

@@ -1,6 +1,8 @@
 //! cuBLAS's entry points: column-major products, with float32 sums or in float64.
 
 use std::ffi::{c_int, c_uint, c_void};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use growthpath_emu::Bf16;
 
@@ -28,8 +30,23 @@ extern "C" fn cublasDestroy_v2(_handle: usize) -> c_int {
     SUCCESS
 }
 
+/// Whether the caller gave scratch memory. Without, products in a graph reserve some at every launch, which this library
+/// does not do.
+static WORKSPACE: AtomicBool = AtomicBool::new(false);
+
 #[unsafe(no_mangle)]
 extern "C" fn cublasSetStream_v2(_handle: usize, _stream: usize) -> c_int {
+    // As the documentation says: back to the library's own.
+    WORKSPACE.store(false, Ordering::Relaxed);
+    SUCCESS
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn cublasSetWorkspace_v2(_handle: usize, workspace: u64, bytes: usize) -> c_int {
+    if bytes == 0 || !workspace.is_multiple_of(256) || !memory::holds(workspace, bytes) {
+        return INVALID_VALUE;
+    }
+    WORKSPACE.store(true, Ordering::Relaxed);
     SUCCESS
 }
 
@@ -128,10 +145,17 @@ unsafe extern "C" fn cublasGemmEx(
     if !(a.fits(m, k) && b.fits(k, n) && c.fits(m, n)) {
         return INVALID_VALUE;
     }
-    let code = queue::push(Box::new(move || {
+    if queue::is_capturing() && !WORKSPACE.load(Ordering::Relaxed) {
+        queue::refuse_captured("a product without cublasSetWorkspace");
+        return EXECUTION_FAILED;
+    }
+    let code = queue::push(Arc::new(move || {
+        if !(a.fits(m, k) && b.fits(k, n) && c.fits(m, n)) {
+            return Err("a product: its memory was freed".to_owned());
+        }
         for j in 0..n {
             for i in 0..m {
-                // SAFETY: all three were checked to lie inside blocks, which live until the queue has run.
+                // SAFETY: all three were checked to lie inside blocks.
                 unsafe {
                     let sum = (0..k).map(|p| a.get(i, p) * b.get(p, j)).sum::<f32>();
                     let old = if beta == 0.0 { 0.0 } else { beta * c.get(i, j) };

@@ -1,28 +1,32 @@
 //! An NVIDIA GPU: the CUDA kernels, in memory that is laid out once.
 //!
-//! A step uploads a batch, launches, and starts one copy of all its statistics to the host, where they are read a step
-//! later: nothing on the way waits for the device. Activations are stored as float32 or bf16; parameters, gradients,
+//! A step uploads a batch and the update's numbers, launches (one graph, from its third step on), and starts one copy of
+//! all its statistics to the host, where they are read a step later: nothing on the way waits for the device. Activations are stored as float32 or bf16; parameters, gradients,
 //! optimizer state and statistics are float32, and in bf16 the products read a rounded copy of the parameters.
 
 mod operations;
 mod partials;
 mod reading;
+mod recorded;
 mod roofline;
 mod stats;
 mod update;
+mod waiting;
 mod weights;
 
 use std::collections::VecDeque;
 
 use growthpath_kernels::attention::Shape;
-use growthpath_kernels::attention::gpu::{Tables, supported};
+use growthpath_kernels::attention::gpu::{Products, Tables, fastest, supported};
 use growthpath_kernels::embedding::gpu::TokenBatch;
 use growthpath_kernels::gpu::{Buffer, Elem, Gpu, Readback, Slice};
 use growthpath_kernels::optimizer::Rule;
 use growthpath_kernels::optimizer::gpu::{Placed, Table};
 
 use self::partials::Partials;
+use self::recorded::Recorded;
 use self::stats::Layout;
+use self::waiting::Waiting;
 use self::weights::Weights;
 use crate::error::{Error, Result};
 use crate::model::params::{Group, segments};
@@ -30,9 +34,13 @@ use crate::model::{Decoder, ModelConfig, StepStats};
 
 /// An NVIDIA GPU with a copy of a model and of its optimizer's state.
 pub struct Cuda {
+    /// First, so that graphs go before the memory that they use.
+    recorded: Recorded,
     gpu: Gpu,
     config: ModelConfig,
     storage: Elem,
+    /// Of attention.
+    products: Products,
     weights: Weights,
     table: Table,
     batch: TokenBatch,
@@ -47,6 +55,7 @@ pub struct Cuda {
     /// `<d_out, out>` of each query, `[N, H]`.
     delta: Buffer,
     partials: Partials,
+    waiting: Waiting,
     /// `[L, H]`: heads whose attention is replaced, in the layers that have one.
     flags: Buffer,
     ablated_layers: Vec<bool>,
@@ -116,11 +125,14 @@ impl Cuda {
             delta: gpu.zeros(Elem::F32, n * c.heads)?,
             packed: gpu.zeros(Elem::F32, layout.total)?,
             readbacks: [Readback::new(gpu, layout.total)?, Readback::new(gpu, layout.total)?],
+            waiting: Waiting::new(gpu, &c, most)?,
             flags: gpu.zeros(Elem::U32, c.layers * c.heads)?,
             ablated_layers: vec![false; c.layers],
             pending: VecDeque::new(),
             turn: 0,
             measures: false,
+            products: fastest(gpu, storage, c.head_dim()),
+            recorded: Recorded::default(),
             gpu: gpu.clone(),
             config: c,
             storage,
@@ -170,9 +182,6 @@ impl Cuda {
 
     /// Start the copy of the step's statistics to the host.
     fn start_readback(&mut self, stats: bool) -> Result<()> {
-        if self.pending.len() == self.readbacks.len() {
-            return Err(Error::usage("statistics of two steps are waiting: read one first"));
-        }
         self.turn = 1 - self.turn;
         self.readbacks[self.turn].start(self.packed.all())?;
         self.pending.push_back((self.turn, self.shape, stats));

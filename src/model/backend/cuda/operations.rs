@@ -6,7 +6,7 @@ use growthpath_kernels::gpu::{Buffer, Elem, Slice, reduce};
 use growthpath_kernels::optimizer::{OptimizerState, Update};
 use growthpath_kernels::{activation, attention, cross_entropy, embedding, linear, norm, qk_norm};
 
-use super::super::{Affine, Backend, Normed, shape_of};
+use super::super::{Affine, Backend, Calls, Normed, shape_of};
 use super::Cuda;
 use super::weights::padded_vocabulary;
 use crate::error::Result;
@@ -71,8 +71,17 @@ impl Backend for Cuda {
         Ok(self.batch.send(tokens, targets, seq_len)?)
     }
 
+    fn begin_step(&mut self, update: &Update<'_>, clip: f64) -> Result<Calls> {
+        self.begin_recorded(update, clip as f32)
+    }
+
+    fn end_step(&mut self, outcome: Result<()>) -> Result<Calls> {
+        self.end_recorded(outcome)
+    }
+
     fn begin(&mut self, stats: bool, uniform: &[(usize, usize)]) -> Result<()> {
         self.measures = stats;
+        self.waiting.clear();
         self.mark_ablated(uniform)
     }
 
@@ -106,7 +115,15 @@ impl Backend for Cuda {
     fn attention(&mut self, layer: usize, qkv: &Buffer, out: &mut Buffer, lse: &mut Buffer) -> Result<()> {
         let (qkv, out, heads) = (self.active(qkv)?, self.active(out)?, self.config.heads);
         let partial = self.attention_partials(&self.partials.logits, layer, accumulators::forward::COUNT)?;
-        attention::gpu::forward(self.shape, qkv, self.tables(), out, self.active(lse)?, partial)?;
+        attention::gpu::forward(
+            self.products,
+            self.shape,
+            qkv,
+            self.tables(),
+            out,
+            self.active(lse)?,
+            partial,
+        )?;
         if self.ablated_layers[layer] {
             attention::gpu::uniform(self.shape, qkv, self.flags.at(layer * heads, heads)?, out)?;
         }
@@ -174,9 +191,9 @@ impl Backend for Cuda {
         d_residual: Option<&Buffer>,
         dh: &mut Buffer,
     ) -> Result<()> {
-        let (d, p, w) = (self.config.width, &self.partials, &self.weights);
-        let each = p.norm_rows * d;
-        let (to_gain, to_bias) = (p.gain.at(0, each)?, p.gain.at(each, each)?);
+        let (d, rows) = (self.config.width, self.partials.norm_rows);
+        let [gain, bias] = self.waiting.reserve(&self.weights, 2 * rows, d)?.halves();
+        let (w, to_bias) = (&self.weights, self.waiting.rows(bias)?);
         let args = norm::gpu::Backward {
             dx: self.active(dx)?,
             d_residual: d_residual.map(|r| self.active(r)).transpose()?,
@@ -184,26 +201,23 @@ impl Backend for Cuda {
             mean_rstd: self.active(&saved.mean_rstd)?,
             gain: w.param(norm.weight)?,
             dh: self.active(dh)?,
-            d_gain: to_gain,
+            d_gain: self.waiting.rows(gain)?,
             d_bias: norm.bias.map(|_| to_bias),
         };
         norm::gpu::backward(self.config.norm, &args)?;
-        let Some(bias) = norm.bias else {
-            return Ok(reduce::totals(to_gain, 1, d, 0, w.grad(norm.weight)?)?);
-        };
-        if let Some(both) = w.grad_pair(norm.weight, bias)? {
-            return Ok(reduce::totals(p.gain.all(), 2, d, 0, both)?);
+        self.waiting.push(&self.weights, gain, 0, norm.weight);
+        if let Some(i) = norm.bias {
+            self.waiting.push(&self.weights, bias, 0, i);
         }
-        reduce::totals(to_gain, 1, d, 0, w.grad(norm.weight)?)?;
-        Ok(reduce::totals(to_bias, 1, d, 0, w.grad(bias)?)?)
+        Ok(())
     }
 
     fn linear_backward(&mut self, p: Affine, x: &Buffer, dy: &Buffer, dx: &mut Buffer) -> Result<()> {
         if let Some(bias) = p.bias {
-            let (to, partials) = (self.weights.grad(bias)?, &self.partials);
-            let partial = partials.bias.at(0, partials.bias_rows * to.len())?;
-            reduce::column_sums(self.active(dy)?, to.len(), partial)?;
-            reduce::totals(partial, 1, to.len(), 0, to)?;
+            let width = self.weights.extent(bias).1;
+            let rows = self.waiting.reserve(&self.weights, self.partials.bias_rows, width)?;
+            reduce::column_sums(self.active(dy)?, width, self.waiting.rows(rows)?)?;
+            self.waiting.push(&self.weights, rows, 0, bias);
         }
         self.products(p.weight, x, dy, dx)
     }
@@ -216,13 +230,17 @@ impl Backend for Cuda {
         d_up: &mut Buffer,
         dx: &mut Buffer,
     ) -> Result<()> {
-        let (c, partials, w) = (&self.config, &self.partials, &self.weights);
-        let partial = partials.bias.at(0, partials.bias_rows * c.up_width())?;
-        let (columns, bias) = (p.bias.map(|_| partial), w.param_opt(p.bias)?);
+        let width = self.config.up_width();
+        let rows = match p.bias {
+            Some(_) => Some(self.waiting.reserve(&self.weights, self.partials.bias_rows, width)?),
+            None => None,
+        };
+        let (c, columns) = (&self.config, rows.map(|r| self.waiting.rows(r)).transpose()?);
         let (dy, u, du) = (self.active(d_hidden)?, self.active(up)?, self.active(d_up)?);
+        let bias = self.weights.param_opt(p.bias)?;
         activation::gpu::backward(c.ffn, dy, u, bias, c.hidden_width(), du, columns)?;
-        if let Some(bias) = p.bias {
-            reduce::totals(partial, 1, c.up_width(), 0, w.grad(bias)?)?;
+        if let Some((rows, bias)) = rows.zip(p.bias) {
+            self.waiting.push(&self.weights, rows, 0, bias);
         }
         self.products(p.weight, x, d_up, dx)
     }
@@ -244,7 +262,7 @@ impl Backend for Cuda {
             d_qkv: self.active(d_qkv)?,
             stats: self.attention_partials(&self.partials.logit_grads, layer, count)?,
         };
-        Ok(attention::gpu::backward(self.shape, self.tables(), &args)?)
+        Ok(attention::gpu::backward(self.products, self.shape, self.tables(), &args)?)
     }
 
     fn qk_norm_backward(
@@ -254,15 +272,16 @@ impl Backend for Cuda {
         d_out: &Buffer,
         d_qkv: &mut Buffer,
     ) -> Result<()> {
-        let (w, dh) = (&self.weights, self.config.head_dim());
+        let dh = self.config.head_dim();
+        let rows = self.waiting.reserve(&self.weights, self.partials.norm_rows, 2 * dh)?;
+        let (w, partial) = (&self.weights, self.waiting.rows(rows)?);
         let (qkv, rrms) = (self.active(qkv)?, self.active(rrms)?);
         let (d_out, d_qkv, gains) = (self.active(d_out)?, self.active(d_qkv)?, [w.param(q)?, w.param(k)?]);
-        let (partial, both) = (self.partials.qk_gain.all(), self.partials.qk_gain_totals.all());
         qk_norm::gpu::backward(self.shape, d_out, qkv, rrms, gains, d_qkv, partial)?;
         // Query and key gains lie side by side in the partial rows, apart in the gradients.
-        reduce::totals(partial, 1, 2 * dh, 0, both)?;
-        w.grad(q)?.copy_from(both.at(0, dh)?)?;
-        Ok(w.grad(k)?.copy_from(both.at(dh, dh)?)?)
+        self.waiting.push(&self.weights, rows, 0, q);
+        self.waiting.push(&self.weights, rows, dh, k);
+        Ok(())
     }
 
     fn embedding_backward(&mut self, wte: usize, wpe: Option<usize>, tied: bool, dh: &Buffer) -> Result<()> {
@@ -278,11 +297,12 @@ impl Backend for Cuda {
             }
             embedding::gpu::positions(dh, seq_len, c.width, d_wpe)?;
         }
-        Ok(())
+        // The last operation of a backward.
+        self.waiting.add_up(&self.weights)
     }
 
-    fn update(&mut self, update: &Update<'_>, clip: f64, _: &mut [OptimizerState]) -> Result<()> {
-        self.apply(update, clip as f32)
+    fn update(&mut self, update: &Update<'_>, _: f64, _: &mut [OptimizerState]) -> Result<()> {
+        self.apply(update)
     }
 
     fn unread(&self) -> usize {

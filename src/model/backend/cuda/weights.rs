@@ -186,11 +186,9 @@ impl Weights {
         Ok(self.grad.at(p.start, p.len)?)
     }
 
-    /// The gradients of two parameters of equal size as one slice, where they lie side by side.
-    pub(super) fn grad_pair(&self, first: usize, second: usize) -> Result<Option<Slice<'_>>> {
-        let (a, b) = (self.places[first], self.places[second]);
-        let together = b.start == a.start + a.len && a.len == b.len;
-        Ok(if together { Some(self.grad.at(a.start, 2 * a.len)?) } else { None })
+    /// First element and number of elements of a parameter.
+    pub(super) fn extent(&self, i: usize) -> (usize, usize) {
+        (self.places[i].start, self.places[i].len)
     }
 
     /// A matrix's gradient, padding rows included.
