@@ -233,6 +233,11 @@ impl<B: Backend> Network<B> {
         self.backend.losses()
     }
 
+    /// Where its parameters stand.
+    pub(super) fn index(&self) -> &Index {
+        &self.index
+    }
+
     /// Where it runs.
     pub fn backend(&self) -> &B {
         &self.backend

@@ -30,6 +30,7 @@ pub(super) struct Inner {
     capability: (i32, i32),
     processors: usize,
     shared_memory: usize,
+    float_to_double: i32,
 }
 
 // SAFETY: the driver's handles may be used from any thread that has made the context current (`enter` does); cuBLAS
@@ -97,6 +98,7 @@ impl Gpu {
         let processors = attribute(A::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT)?.max(1) as usize;
         let shared_memory =
             attribute(A::CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN)?.max(0) as usize;
+        let float_to_double = attribute(A::CU_DEVICE_ATTRIBUTE_SINGLE_TO_DOUBLE_PRECISION_PERF_RATIO)?;
         // SAFETY: `device` is valid; the context is released in `Inner::drop`.
         let context = unsafe { driver::primary_ctx::retain(device) }.map_err(|e| failed(what(), e))?;
         // SAFETY: the context was just retained.
@@ -120,6 +122,7 @@ impl Gpu {
             capability,
             processors,
             shared_memory,
+            float_to_double,
         })))
     }
 
@@ -141,6 +144,11 @@ impl Gpu {
     /// Most shared memory that a block can ask for, bytes.
     pub fn shared_memory(&self) -> usize {
         self.0.shared_memory
+    }
+
+    /// Whether float64 runs at a rate worth using: a quarter of float32's or more, as on devices for data centres.
+    pub fn fast_double(&self) -> bool {
+        (1..=4).contains(&self.0.float_to_double)
     }
 
     /// Free and total memory, bytes.

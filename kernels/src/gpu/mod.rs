@@ -8,6 +8,7 @@
 //! Launchers stand beside the CPU twins, in each operation's `gpu` module.
 
 mod blas;
+mod blas64;
 pub mod check;
 mod device;
 mod graph;
@@ -20,6 +21,7 @@ mod readback;
 pub mod reduce;
 
 pub use blas::Matrix;
+pub use blas64::Panel;
 pub use device::Gpu;
 pub use graph::{Graph, Recording};
 pub(crate) use launch::{Arg, Grid};

@@ -20,7 +20,7 @@ include!(concat!(env!("OUT_DIR"), "/sources.rs"));
 
 /// File that defines a kernel: the first family that begins the kernel's name; tensor-core kernels by their type.
 fn file_of(kernel: &str) -> &'static str {
-    const FAMILIES: [(&str, &str); 17] = [
+    const FAMILIES: [(&str, &str); 18] = [
         ("activation", "activation"),
         ("add_norm_fwd_w", "add_norm_warp"),
         ("add_norm_bwd_w", "add_norm_warp"),
@@ -38,6 +38,7 @@ fn file_of(kernel: &str) -> &'static str {
         ("round", "reduce"),
         ("grad_norm", "optimizer"),
         ("slice", "optimizer"),
+        ("probe", "probe"),
     ];
     if kernel.ends_with("_bf16") {
         for (family, file) in [

@@ -179,7 +179,10 @@ fn columns_of_four(op: &'static str, x: Slice<'_>, columns: usize) -> Result<usi
 pub(crate) fn float(op: &'static str, x: Slice<'_>) -> Result<()> {
     match x.elem() {
         Elem::F32 | Elem::Bf16 => Ok(()),
-        Elem::U32 => Err(Error::Unsupported { op, message: "integers where floats belong".into() }),
+        Elem::U32 | Elem::F64 => Err(Error::Unsupported {
+            op,
+            message: format!("{} where float32 or bf16 belongs", x.elem().suffix()),
+        }),
     }
 }
 

@@ -210,6 +210,8 @@ pub trait Backend: Sized {
     /// A copy of the last backward's gradients, in the order of the parameters; waits for them.
     fn gradients(&self) -> Result<Vec<Vec<f32>>>;
 
+    /// Whether every parameter is a number; `params` are the host's.
+    fn finite(&self, params: &Params) -> Result<bool>;
     /// Bring the host's parameters up to date.
     fn pull(&self, params: &Params) -> Result<()>;
     /// Bring the host's optimizer state up to date.

@@ -6,6 +6,7 @@
 
 mod operations;
 mod partials;
+mod reading;
 mod recorded;
 mod roofline;
 mod stats;
@@ -85,8 +86,21 @@ impl Cuda {
             }
         }
         let most = Shape { batch: rows, seq_len: c.context, heads: c.heads, head_dim: c.head_dim() };
-        let n = most.tokens();
-        let weights = Weights::new(gpu, &model.params, storage, matches!(rule, Rule::AdamW { .. }))?;
+        let second_moment = Some(matches!(rule, Rule::AdamW { .. }));
+        let weights = Weights::new(gpu, &model.params, storage, second_moment)?;
+        Self::over(gpu, model, weights, most, storage, true)
+    }
+
+    /// Over weights that are on the device, with room for batches of the size `most`; `head`: with room for output logits.
+    fn over(
+        gpu: &Gpu,
+        model: &Decoder,
+        weights: Weights,
+        most: Shape,
+        storage: Elem,
+        head: bool,
+    ) -> Result<Self> {
+        let (c, n) = (model.config.clone(), most.tokens());
         let placed: Vec<Placed> = model
             .params
             .specs
@@ -103,7 +117,10 @@ impl Cuda {
         Ok(Self {
             table: Table::new(gpu, &placed, Group::count(c.layers), 2 * c.layers * c.heads, weights.total)?,
             batch: TokenBatch::new(gpu, n, c.vocab)?,
-            logits: gpu.zeros(storage, partials.chunk * weights::padded_vocabulary(c.vocab))?,
+            logits: gpu.zeros(
+                storage,
+                if head { partials.chunk * weights::padded_vocabulary(c.vocab) } else { 0 },
+            )?,
             losses: gpu.zeros(Elem::F32, n)?,
             delta: gpu.zeros(Elem::F32, n * c.heads)?,
             packed: gpu.zeros(Elem::F32, layout.total)?,

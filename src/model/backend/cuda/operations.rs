@@ -353,6 +353,10 @@ impl Backend for Cuda {
         self.weights.split(&self.weights.grad)
     }
 
+    fn finite(&self, _: &Params) -> Result<bool> {
+        self.weights.finite()
+    }
+
     fn pull(&self, params: &Params) -> Result<()> {
         self.weights.pull(params)
     }
