@@ -264,7 +264,7 @@ impl Backend for Cuda {
     ) -> Result<()> {
         let width = self.config.up_width();
         let rows = match p.bias {
-            Some(_) => Some(self.waiting.reserve(&self.weights, self.partials.bias_rows, width)?),
+            Some(_) => Some(self.waiting.reserve(&self.weights, self.partials.hidden_rows, width)?),
             None => None,
         };
         let (c, columns) = (&self.config, rows.map(|r| self.waiting.rows(r)).transpose()?);

@@ -50,9 +50,10 @@ impl Waiting {
     pub(super) fn new(gpu: &Gpu, c: &ModelConfig, shape: Shape) -> Result<Self> {
         let norm_rows = reduce::norm_partials(gpu, shape.tokens(), c.width);
         let bias_rows = reduce::column_partials(gpu, shape.tokens());
+        let up_rows = reduce::activation_partials(gpu, shape.tokens());
         let heads = if c.qk_norm { norm_rows * 2 * c.head_dim() } else { 0 };
         // Two norms' gains and biases, and the biases of the projections before them, here or of four projections.
-        let layer = 6 * norm_rows * c.width + bias_rows * (5 * c.width + c.up_width()) + heads;
+        let layer = 6 * norm_rows * c.width + bias_rows * 5 * c.width + up_rows * c.up_width() + heads;
         let all = c.layers * layer + 3 * norm_rows * c.width;
         let len = all.min(ROOM / Elem::F32.bytes()).max(layer);
         Ok(Self { buffer: gpu.zeros(Elem::F32, len)?, used: 0, sums: Vec::new() })
