@@ -129,6 +129,7 @@ impl Gpu {
     pub fn record(&self) -> Result<Recording> {
         self.enter()?;
         self.outside_recording("recording a graph")?;
+        self.join()?;
         let mode = sys::CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL;
         // SAFETY: the stream is live.
         unsafe { driver::stream::begin_capture(self.inner().stream, mode) }
@@ -153,7 +154,8 @@ impl Recording {
     fn end(&mut self) -> Result<(sys::CUgraph, u64)> {
         self.open = false;
         let inner = self.gpu.inner();
-        let entered = self.gpu.enter();
+        // What ran beside has to come back, or there is no graph.
+        let entered = self.gpu.enter().and_then(|()| self.gpu.join());
         // SAFETY: the stream is live and records.
         let graph = unsafe { driver::stream::end_capture(inner.stream) };
         inner.graphs.recording.store(0, Ordering::Relaxed);

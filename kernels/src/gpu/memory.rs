@@ -206,7 +206,7 @@ impl<'a> Slice<'a> {
             return Ok(());
         }
         // SAFETY: the range belongs to a live buffer.
-        unsafe { driver::memset_d8_async(self.ptr, 0, self.bytes(), self.gpu.inner().stream) }
+        unsafe { driver::memset_d8_async(self.ptr, 0, self.bytes(), self.gpu.stream()) }
             .map_err(|e| failed("clearing device memory", e))
     }
 
@@ -221,7 +221,7 @@ impl<'a> Slice<'a> {
             return Err(failed("copying device memory", "source and target are on two devices"));
         }
         // SAFETY: both ranges belong to live buffers and are equally long.
-        unsafe { driver::memcpy_dtod_async(self.ptr, source.ptr, self.bytes(), self.gpu.inner().stream) }
+        unsafe { driver::memcpy_dtod_async(self.ptr, source.ptr, self.bytes(), self.gpu.stream()) }
             .map_err(|e| failed("copying device memory", e))
     }
 

@@ -8,6 +8,7 @@
 //! Launchers stand beside the CPU twins, in each operation's `gpu` module.
 
 mod blas;
+mod branch;
 pub mod check;
 mod device;
 mod graph;

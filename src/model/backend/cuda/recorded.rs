@@ -20,6 +20,8 @@ struct Kind {
     shape: Shape,
     stats: bool,
     adamw: bool,
+    /// Whether work goes beside other work, which makes another graph of the same kernels.
+    branch: bool,
 }
 
 /// Recordings kept: with statistics and without, of two shapes. The one longest unused makes room.
@@ -70,7 +72,8 @@ impl Cuda {
         }
         self.table.send(update, clip)?;
         let adamw = matches!(update.rule, Rule::AdamW { .. });
-        let kind = Kind { shape: self.shape, stats: update.stats, adamw };
+        let branch = self.gpu.uses_branch();
+        let kind = Kind { shape: self.shape, stats: update.stats, adamw, branch };
         self.recorded.kind = Some(kind);
         if !self.gpu.uses_graphs() {
             return Ok(Calls::Wanted);
