@@ -15,17 +15,29 @@ use crate::error::Result;
 
 /// The second stream of a device, made when it is first used.
 pub(super) struct Branch {
-    wanted: AtomicBool,
+    /// Whether it is to be used; none: where it is faster.
+    wanted: Mutex<Option<bool>>,
+    /// Whether it is used.
+    on: AtomicBool,
     /// Whether launches go to it now.
     active: AtomicBool,
     made: Mutex<Option<Made>>,
 }
 
 impl Default for Branch {
-    /// Not wanted, unless `GROWTHPATH_CUDA_GRAPHS=branch` says so.
+    /// `GROWTHPATH_CUDA_GRAPHS=1` and `2` say how many streams a graph has.
     fn default() -> Self {
-        let wanted = std::env::var("GROWTHPATH_CUDA_GRAPHS").is_ok_and(|v| v == "branch");
-        Self { wanted: AtomicBool::new(wanted), active: AtomicBool::new(false), made: Mutex::new(None) }
+        let wanted = match std::env::var("GROWTHPATH_CUDA_GRAPHS").as_deref() {
+            Ok("1") => Some(false),
+            Ok("2") => Some(true),
+            _ => None,
+        };
+        Self {
+            wanted: Mutex::new(wanted),
+            on: AtomicBool::new(false),
+            active: AtomicBool::new(false),
+            made: Mutex::new(None),
+        }
     }
 }
 
@@ -106,14 +118,38 @@ impl Branch {
 }
 
 impl Gpu {
-    /// Whether [`Gpu::beside`] uses a second stream. Returns what it was.
-    pub fn want_branch(&self, wanted: bool) -> bool {
-        self.inner().branch.wanted.swap(wanted, Ordering::Relaxed)
+    /// Have work that can be recorded use a second stream or not; none: where it is faster. Returns what it was.
+    pub fn want_two_streams(&self, wanted: Option<bool>) -> Option<bool> {
+        std::mem::replace(&mut *self.inner().branch.wanted.lock(), wanted)
     }
 
-    /// Whether it does: it is wanted, and launches are not being timed one by one.
-    pub fn uses_branch(&self) -> bool {
-        self.inner().branch.wanted.load(Ordering::Relaxed) && !self.is_timing()
+    /// What [`Gpu::want_two_streams`] asked for.
+    pub fn wants_two_streams(&self) -> Option<bool> {
+        *self.inner().branch.wanted.lock()
+    }
+
+    /// From here on, [`Gpu::beside`] uses a second stream or not. Where there cannot be one (too little memory), none is
+    /// used nor wanted.
+    pub fn use_two_streams(&self, on: bool) {
+        let on = on && self.make_branch().is_ok();
+        self.inner().branch.on.store(on, Ordering::Relaxed);
+    }
+
+    fn make_branch(&self) -> Result<()> {
+        let mut made = self.inner().branch.made.lock();
+        if made.is_some() {
+            return Ok(());
+        }
+        self.enter()?;
+        self.outside_recording("making a second stream")?;
+        match Made::new(self.capability()) {
+            Ok(new) => *made = Some(new),
+            Err(e) => {
+                self.want_two_streams(Some(false));
+                return Err(e);
+            }
+        }
+        Ok(())
     }
 
     /// Launch what `work` launches so that it may run beside what is launched after it, up to the call of `beside` after
@@ -125,16 +161,12 @@ impl Gpu {
     /// What `work` meets, or what the driver refuses.
     pub fn beside(&self, work: impl FnOnce() -> Result<()>) -> Result<()> {
         let branch = &self.inner().branch;
-        if !self.uses_branch() || branch.active.load(Ordering::Relaxed) {
+        if !branch.on.load(Ordering::Relaxed) || branch.active.load(Ordering::Relaxed) {
             return work();
         }
         self.enter()?;
         let main = self.inner().stream;
         let mut made = branch.made.lock();
-        if made.is_none() {
-            self.outside_recording("making a second stream")?;
-            *made = Some(Made::new(self.capability())?);
-        }
         let Some(m) = made.as_mut() else { return work() };
         let (turn, fork, stream) = (m.next, m.fork, m.stream);
         let end = m.ends[turn];

@@ -19,6 +19,7 @@ mod profile;
 mod rates;
 mod readback;
 pub mod reduce;
+mod stopwatch;
 
 pub use blas::Matrix;
 pub use device::Gpu;
@@ -27,6 +28,7 @@ pub(crate) use launch::{Arg, Grid};
 pub use memory::{Buffer, Elem, Slice};
 pub use profile::{KernelUse, Submitted};
 pub use readback::{Readback, Staging};
+pub use stopwatch::Stopwatch;
 
 use crate::error::{Error, Result};
 

@@ -32,8 +32,8 @@ pub struct Launches {
 
 /// Time blocks of `steps` steps in every way that the device is asked for.
 pub fn measure(bench: &mut dyn Bench, gpu: &Gpu, steps: usize) -> Result<Launches> {
-    let usual = (gpu.want_graphs(false), gpu.want_branch(false));
-    // Graphs, and a second stream.
+    let usual = (gpu.want_graphs(false), gpu.wants_two_streams());
+    // Whether as graphs, and on how many streams less one.
     let mut ways = vec![(false, false)];
     if usual.0 {
         ways.extend([(true, true), (true, false)]);
@@ -41,9 +41,9 @@ pub fn measure(bench: &mut dyn Bench, gpu: &Gpu, steps: usize) -> Result<Launche
     let mut times = vec![Vec::new(); ways.len()];
     let mut given = gpu.submitted();
     for _ in 0..ROUNDS {
-        for ((graphs, branch), times) in ways.iter().zip(&mut times) {
+        for ((graphs, two), times) in ways.iter().zip(&mut times) {
             gpu.want_graphs(*graphs);
-            gpu.want_branch(*branch);
+            gpu.want_two_streams(Some(*two));
             // The first steps after a change are recorded.
             bench.block(2, &|_| Telemetry::Recorded)?;
             let before = gpu.submitted();
@@ -52,7 +52,7 @@ pub fn measure(bench: &mut dyn Bench, gpu: &Gpu, steps: usize) -> Result<Launche
         }
     }
     gpu.want_graphs(usual.0);
-    gpu.want_branch(usual.1);
+    gpu.want_two_streams(usual.1);
     let mut ms = times.into_iter().map(|t| 1e3 * quantile(t, 0.5));
     let a_step = |n: u64| n as f64 / steps as f64;
     Ok(Launches {

@@ -319,7 +319,7 @@ impl Backend for Cuda {
     }
 
     fn unread(&self) -> usize {
-        self.pending.len()
+        self.unread.len()
     }
 
     fn read(&mut self) -> Result<Option<StepStats>> {
