@@ -3,6 +3,8 @@
 pub mod backend;
 pub mod config;
 mod decoder;
+#[cfg(feature = "cuda")]
+mod device_forward;
 pub mod hf;
 pub mod hf_import;
 mod index;
@@ -12,5 +14,7 @@ mod stats;
 
 pub use config::ModelConfig;
 pub use decoder::{Decoder, Forward, Gradients, Options};
+#[cfg(feature = "cuda")]
+pub use device_forward::DeviceForward;
 pub use network::Network;
 pub use stats::{LayerStats, StepStats};

@@ -32,6 +32,7 @@ pub(super) struct Inner {
     capability: (i32, i32),
     processors: usize,
     shared_memory: usize,
+    float_to_double: i32,
 }
 
 // SAFETY: the driver's handles may be used from any thread that has made the context current (`enter` does); cuBLAS
@@ -99,6 +100,7 @@ impl Gpu {
         let processors = attribute(A::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT)?.max(1) as usize;
         let shared_memory =
             attribute(A::CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN)?.max(0) as usize;
+        let float_to_double = attribute(A::CU_DEVICE_ATTRIBUTE_SINGLE_TO_DOUBLE_PRECISION_PERF_RATIO)?;
         // SAFETY: `device` is valid; the context is released in `Inner::drop`.
         let context = unsafe { driver::primary_ctx::retain(device) }.map_err(|e| failed(what(), e))?;
         // SAFETY: the context was just retained.
@@ -123,12 +125,18 @@ impl Gpu {
             capability,
             processors,
             shared_memory,
+            float_to_double,
         })))
     }
 
     /// Name and compute capability, for people.
     pub fn describe(&self) -> String {
         format!("{} (compute capability {}.{})", self.0.name, self.0.capability.0, self.0.capability.1)
+    }
+
+    /// Compute capability, major and minor.
+    pub fn capability(&self) -> (i32, i32) {
+        self.0.capability
     }
 
     /// Number of multiprocessors: what launches of free size follow.
@@ -139,6 +147,11 @@ impl Gpu {
     /// Most shared memory that a block can ask for, bytes.
     pub fn shared_memory(&self) -> usize {
         self.0.shared_memory
+    }
+
+    /// Whether float64 runs at a rate worth using: a quarter of float32's or more, as on devices for data centres.
+    pub fn fast_double(&self) -> bool {
+        (1..=4).contains(&self.0.float_to_double)
     }
 
     /// Free and total memory, bytes.
@@ -159,10 +172,6 @@ impl Gpu {
         self.join()?;
         // SAFETY: the stream lives as long as `self`.
         unsafe { driver::stream::synchronize(self.0.stream) }.map_err(|e| failed("running on the device", e))
-    }
-
-    pub(super) fn capability(&self) -> (i32, i32) {
-        self.0.capability
     }
 
     /// Where launches go: the main stream, or the one beside it.

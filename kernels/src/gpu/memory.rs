@@ -16,6 +16,8 @@ pub enum Elem {
     Bf16,
     /// 32-bit unsigned integer.
     U32,
+    /// 64-bit float: what probes are worked out in.
+    F64,
 }
 
 impl Elem {
@@ -24,6 +26,7 @@ impl Elem {
         match self {
             Self::F32 | Self::U32 => 4,
             Self::Bf16 => 2,
+            Self::F64 => 8,
         }
     }
 
@@ -33,6 +36,7 @@ impl Elem {
             Self::F32 => "f32",
             Self::Bf16 => "bf16",
             Self::U32 => "u32",
+            Self::F64 => "f64",
         }
     }
 }
@@ -266,11 +270,29 @@ impl<'a> Slice<'a> {
                 let bits = self.read_all::<u16>()?;
                 Ok(bits.into_iter().map(|b| f32::from_bits(u32::from(b) << 16)).collect())
             }
-            Elem::U32 => Err(Error::Unsupported {
+            Elem::U32 | Elem::F64 => Err(Error::Unsupported {
                 op: "copy from the device",
-                message: "the elements are integers".into(),
+                message: "the elements are integers or float64".into(),
             }),
         }
+    }
+
+    /// Copy float64 from the host; waits for it.
+    ///
+    /// # Errors
+    /// Another type or length.
+    pub fn write_f64(&self, values: &[f64]) -> Result<()> {
+        self.check("copy to the device", "target", Elem::F64, values.len())?;
+        self.write_all(values)
+    }
+
+    /// Copy float64 to the host; waits for it.
+    ///
+    /// # Errors
+    /// When an earlier launch failed, or the elements are of another type.
+    pub fn read_f64(&self) -> Result<Vec<f64>> {
+        self.check("copy from the device", "source", Elem::F64, self.len)?;
+        self.read_all()
     }
 
     fn read_all<T: Default + Clone>(&self) -> Result<Vec<T>> {

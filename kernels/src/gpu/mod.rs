@@ -8,6 +8,7 @@
 //! Launchers stand beside the CPU twins, in each operation's `gpu` module.
 
 mod blas;
+mod blas64;
 mod branch;
 pub mod check;
 mod device;
@@ -22,6 +23,7 @@ pub mod reduce;
 mod stopwatch;
 
 pub use blas::Matrix;
+pub use blas64::Panel;
 pub use device::Gpu;
 pub use graph::{Graph, Recording};
 pub(crate) use launch::{Arg, Grid};

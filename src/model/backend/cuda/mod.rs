@@ -6,6 +6,7 @@
 
 mod operations;
 mod partials;
+mod reading;
 mod recorded;
 mod roofline;
 mod stats;
@@ -16,7 +17,7 @@ mod weights;
 use std::collections::VecDeque;
 
 use growthpath_kernels::attention::Shape;
-use growthpath_kernels::attention::gpu::{Tables, supported};
+use growthpath_kernels::attention::gpu::{Products, Tables, fastest, supported};
 use growthpath_kernels::embedding::gpu::TokenBatch;
 use growthpath_kernels::gpu::{Buffer, Elem, Gpu, Readback, Slice, Stopwatch};
 use growthpath_kernels::optimizer::Rule;
@@ -38,6 +39,8 @@ pub struct Cuda {
     gpu: Gpu,
     config: ModelConfig,
     storage: Elem,
+    /// Of attention.
+    products: Products,
     weights: Weights,
     table: Table,
     batch: TokenBatch,
@@ -94,8 +97,21 @@ impl Cuda {
             }
         }
         let most = Shape { batch: rows, seq_len: c.context, heads: c.heads, head_dim: c.head_dim() };
-        let n = most.tokens();
-        let weights = Weights::new(gpu, &model.params, storage, matches!(rule, Rule::AdamW { .. }))?;
+        let second_moment = Some(matches!(rule, Rule::AdamW { .. }));
+        let weights = Weights::new(gpu, &model.params, storage, second_moment)?;
+        Self::over(gpu, model, weights, most, storage, true)
+    }
+
+    /// Over weights that are on the device, with room for batches of the size `most`; `head`: with room for output logits.
+    fn over(
+        gpu: &Gpu,
+        model: &Decoder,
+        weights: Weights,
+        most: Shape,
+        storage: Elem,
+        head: bool,
+    ) -> Result<Self> {
+        let (c, n) = (model.config.clone(), most.tokens());
         let placed: Vec<Placed> = model
             .params
             .specs
@@ -112,7 +128,10 @@ impl Cuda {
         Ok(Self {
             table: Table::new(gpu, &placed, Group::count(c.layers), 2 * c.layers * c.heads, weights.total)?,
             batch: TokenBatch::new(gpu, n, c.vocab)?,
-            logits: gpu.zeros(storage, partials.chunk * weights::padded_vocabulary(c.vocab))?,
+            logits: gpu.zeros(
+                storage,
+                if head { partials.chunk * weights::padded_vocabulary(c.vocab) } else { 0 },
+            )?,
             losses: gpu.zeros(Elem::F32, n)?,
             delta: gpu.zeros(Elem::F32, n * c.heads)?,
             packed: gpu.zeros(Elem::F32, layout.total)?,
@@ -124,6 +143,7 @@ impl Cuda {
             unread: VecDeque::new(),
             turn: 0,
             measures: false,
+            products: fastest(gpu, storage, c.head_dim()),
             recorded: Recorded::default(),
             gpu: gpu.clone(),
             config: c,
