@@ -9,6 +9,7 @@
 
 mod blas;
 mod blas64;
+mod branch;
 pub mod check;
 mod device;
 mod graph;
@@ -19,6 +20,7 @@ mod profile;
 mod rates;
 mod readback;
 pub mod reduce;
+mod stopwatch;
 
 pub use blas::Matrix;
 pub use blas64::Panel;
@@ -28,6 +30,7 @@ pub(crate) use launch::{Arg, Grid};
 pub use memory::{Buffer, Elem, Slice};
 pub use profile::{KernelUse, Submitted};
 pub use readback::{Readback, Staging};
+pub use stopwatch::Stopwatch;
 
 use crate::error::{Error, Result};
 

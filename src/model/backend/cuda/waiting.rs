@@ -60,10 +60,16 @@ impl Waiting {
     }
 
     /// Room for `rows` partial rows of `pitch` columns; what waits is added up first where there is none.
-    pub(super) fn reserve(&mut self, weights: &Weights, rows: usize, pitch: usize) -> Result<Rows> {
+    pub(super) fn reserve(
+        &mut self,
+        gpu: &Gpu,
+        weights: &Weights,
+        rows: usize,
+        pitch: usize,
+    ) -> Result<Rows> {
         let len = rows * pitch;
         if self.used + len > self.buffer.len() {
-            self.add_up(weights)?;
+            self.add_up(gpu, weights)?;
         }
         let start = self.used;
         self.buffer.at(start, len)?; // all there is too little for it
@@ -89,8 +95,9 @@ impl Waiting {
         self.used = 0;
     }
 
-    /// Add everything up that waits.
-    pub(super) fn add_up(&mut self, weights: &Weights) -> Result<()> {
+    /// Add everything up that waits; some of the rows may have been written beside other work.
+    pub(super) fn add_up(&mut self, gpu: &Gpu, weights: &Weights) -> Result<()> {
+        gpu.join()?;
         let total = |s: &Sum| {
             Ok(Totals {
                 partials: self.buffer.at(s.start, s.len)?,
