@@ -165,13 +165,14 @@ impl<B: Backend> Network<B> {
             let s = &layers[l];
             let input = if l == 0 { &*first } else { &layers[l - 1].after };
             let residual = (l + 1 < layers.len()).then_some(&*upper);
-            b.norm_backward(index.attention_norm(l + 1), &s.after, dx, residual, lower)?;
-            b.linear_backward(i.down, &s.hidden, lower, &mut g.hidden)?;
+            let both = (i.down, index.attention_norm(l + 1));
+            let down = b.add_norm_backward(both, &s.after, dx, residual, lower)?;
+            b.linear_backward(down, &s.hidden, lower, &mut g.hidden)?;
             b.linear_activation_backward(i.up, (&s.mid.x, &s.up), &g.hidden, &mut g.up, dx)?;
-            b.norm_backward(i.ffn_norm, &s.mid, dx, Some(lower), upper)?;
+            let projection = b.add_norm_backward((i.out, i.ffn_norm), &s.mid, dx, Some(lower), upper)?;
             let (out, lse) = &s.attended;
             // `dx` is free until the projection's input gradient: it holds the gradient at the attention's output.
-            b.linear_backward(i.out, out, upper, dx)?;
+            b.linear_backward(projection, out, upper, dx)?;
             let heads_in = s.qk_norm.as_ref().map_or(&s.qkv, |q| &q.0);
             b.attention_backward(l, (heads_in, out, lse), dx, &mut g.qkv.0)?;
             let mut d_qkv = &g.qkv.0;

@@ -18,9 +18,11 @@ pub fn column_partials(gpu: &Gpu, rows: usize) -> usize {
     rows.div_ceil(ROWS_A_BLOCK).min(4 * gpu.processors()).max(1)
 }
 
-/// Partial rows of the norms over `rows` rows: as many blocks as are on the device at a time, three a multiprocessor.
-pub fn norm_partials(gpu: &Gpu, rows: usize) -> usize {
-    rows.div_ceil(16).min(3 * gpu.processors()).max(1)
+/// Partial rows of the norms over `rows` rows of `width`: as many blocks as are on the device at a time, three a
+/// multiprocessor, of rows wider than 768 two.
+pub fn norm_partials(gpu: &Gpu, rows: usize, width: usize) -> usize {
+    let blocks = if width <= 768 { 3 } else { 2 };
+    rows.div_ceil(16).min(blocks * gpu.processors()).max(1)
 }
 
 /// Columns that a block of 128 threads covers: eight a thread (sixteen bytes of bf16) where `columns` allows, else four.

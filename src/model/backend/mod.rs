@@ -141,6 +141,20 @@ pub trait Backend: Sized {
         d_residual: Option<&Self::Buffer>,
         dh: &mut Self::Buffer,
     ) -> Result<()>;
+    /// Backward of the norm in [`Backend::linear_add_norm`]: [`Backend::norm_backward`] of the stream that the projection
+    /// `write` added to. `dh` is the gradient at the write too: gives what [`Backend::linear_backward`] is to be called with
+    /// next, without the bias where its gradient was taken along here.
+    fn add_norm_backward(
+        &mut self,
+        (write, norm): (Affine, Affine),
+        saved: &Normed<Self::Buffer>,
+        dx: &Self::Buffer,
+        d_residual: Option<&Self::Buffer>,
+        dh: &mut Self::Buffer,
+    ) -> Result<Affine> {
+        self.norm_backward(norm, saved, dx, d_residual, dh)?;
+        Ok(write)
+    }
     /// `dx = dy W`, and the gradients of weight and bias.
     fn linear_backward(
         &mut self,

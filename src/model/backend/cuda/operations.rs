@@ -39,6 +39,40 @@ impl Cuda {
         Ok(norm::gpu::forward(self.config.norm, self.config.norm_eps as f32, &args)?)
     }
 
+    /// `write_bias`: of the projection whose gradient `dh` is too.
+    fn norm_backward_with(
+        &mut self,
+        norm: Affine,
+        saved: &Normed<Buffer>,
+        dx: &Buffer,
+        d_residual: Option<&Buffer>,
+        dh: &Buffer,
+        write_bias: Option<usize>,
+    ) -> Result<()> {
+        let (d, rows) = (self.config.width, self.partials.norm_rows);
+        let parts = self.waiting.reserve(&self.weights, 3 * rows, d)?.thirds();
+        let vectors = [Some(norm.weight), norm.bias, write_bias];
+        let [gain, bias, write] = parts.map(|part| self.waiting.rows(part));
+        let args = norm::gpu::Backward {
+            dx: self.active(dx)?,
+            d_residual: d_residual.map(|r| self.active(r)).transpose()?,
+            h: self.active(&saved.h)?,
+            mean_rstd: self.active(&saved.mean_rstd)?,
+            gain: self.weights.param(norm.weight)?,
+            dh: self.active(dh)?,
+            d_gain: gain?,
+            d_bias: norm.bias.map(|_| bias).transpose()?,
+            d_write: write_bias.map(|_| write).transpose()?,
+        };
+        norm::gpu::backward(self.config.norm, &args)?;
+        for (part, vector) in parts.into_iter().zip(vectors) {
+            if let Some(i) = vector {
+                self.waiting.push(&self.weights, part, 0, i);
+            }
+        }
+        Ok(())
+    }
+
     /// A layer's part of an array of partial rows of attention, `count` numbers each.
     fn attention_partials<'a>(&self, array: &'a Buffer, layer: usize, count: usize) -> Result<Slice<'a>> {
         let each = self.config.heads * partials(self.shape, self.storage) * count;
@@ -191,25 +225,23 @@ impl Backend for Cuda {
         d_residual: Option<&Buffer>,
         dh: &mut Buffer,
     ) -> Result<()> {
-        let (d, rows) = (self.config.width, self.partials.norm_rows);
-        let [gain, bias] = self.waiting.reserve(&self.weights, 2 * rows, d)?.halves();
-        let (w, to_bias) = (&self.weights, self.waiting.rows(bias)?);
-        let args = norm::gpu::Backward {
-            dx: self.active(dx)?,
-            d_residual: d_residual.map(|r| self.active(r)).transpose()?,
-            h: self.active(&saved.h)?,
-            mean_rstd: self.active(&saved.mean_rstd)?,
-            gain: w.param(norm.weight)?,
-            dh: self.active(dh)?,
-            d_gain: self.waiting.rows(gain)?,
-            d_bias: norm.bias.map(|_| to_bias),
-        };
-        norm::gpu::backward(self.config.norm, &args)?;
-        self.waiting.push(&self.weights, gain, 0, norm.weight);
-        if let Some(i) = norm.bias {
-            self.waiting.push(&self.weights, bias, 0, i);
+        self.norm_backward_with(norm, saved, dx, d_residual, dh, None)
+    }
+
+    fn add_norm_backward(
+        &mut self,
+        (write, norm): (Affine, Affine),
+        saved: &Normed<Buffer>,
+        dx: &Buffer,
+        d_residual: Option<&Buffer>,
+        dh: &mut Buffer,
+    ) -> Result<Affine> {
+        if !norm::gpu::sums_columns(self.config.width) {
+            self.norm_backward(norm, saved, dx, d_residual, dh)?;
+            return Ok(write);
         }
-        Ok(())
+        self.norm_backward_with(norm, saved, dx, d_residual, dh, write.bias)?;
+        Ok(Affine { bias: None, ..write })
     }
 
     fn linear_backward(&mut self, p: Affine, x: &Buffer, dy: &Buffer, dx: &mut Buffer) -> Result<()> {

@@ -55,7 +55,7 @@ impl Partials {
     pub(super) fn new(gpu: &Gpu, c: &ModelConfig, shape: Shape, storage: Elem) -> Result<Self> {
         let (n, d, f, layers) = (shape.tokens(), c.width, c.hidden_width(), c.layers);
         let float = |len: usize| gpu.zeros(Elem::F32, len);
-        let norm_rows = reduce::norm_partials(gpu, n);
+        let norm_rows = reduce::norm_partials(gpu, n, d);
         let bias_rows = reduce::column_partials(gpu, n);
         let hidden_rows = bias_rows;
         let chunk = chunk(c, n, storage);

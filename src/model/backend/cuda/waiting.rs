@@ -38,22 +38,22 @@ pub(super) struct Rows {
 }
 
 impl Rows {
-    /// The first half of the rows, and the second.
-    pub(super) fn halves(self) -> [Self; 2] {
-        let len = self.len / 2;
-        [Self { len, ..self }, Self { start: self.start + len, len, ..self }]
+    /// The rows' thirds.
+    pub(super) fn thirds(self) -> [Self; 3] {
+        let len = self.len / 3;
+        [0, 1, 2].map(|k| Self { start: self.start + k * len, len, ..self })
     }
 }
 
 impl Waiting {
     /// Room for one layer's partial rows, or for more layers' where they are small.
     pub(super) fn new(gpu: &Gpu, c: &ModelConfig, shape: Shape) -> Result<Self> {
-        let norm_rows = reduce::norm_partials(gpu, shape.tokens());
+        let norm_rows = reduce::norm_partials(gpu, shape.tokens(), c.width);
         let bias_rows = reduce::column_partials(gpu, shape.tokens());
         let heads = if c.qk_norm { norm_rows * 2 * c.head_dim() } else { 0 };
-        // Two norms' gains and biases; the biases of four projections.
-        let layer = 4 * norm_rows * c.width + bias_rows * (5 * c.width + c.up_width()) + heads;
-        let all = c.layers * layer + 2 * norm_rows * c.width;
+        // Two norms' gains and biases, and the biases of the projections before them, here or of four projections.
+        let layer = 6 * norm_rows * c.width + bias_rows * (5 * c.width + c.up_width()) + heads;
+        let all = c.layers * layer + 3 * norm_rows * c.width;
         let len = all.min(ROOM / Elem::F32.bytes()).max(layer);
         Ok(Self { buffer: gpu.zeros(Elem::F32, len)?, used: 0, sums: Vec::new() })
     }
