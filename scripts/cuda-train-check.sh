@@ -146,6 +146,11 @@ on_device train --resume --quiet --device cuda --out "$work/part" >/dev/null
 cmp "$work/whole/checkpoints/step-6/model.safetensors" "$work/part/checkpoints/step-6/model.safetensors"
 echo "resumed run: the same bits"
 
+# Probes on the device against the host's analysis of the same forward values, and a step's rows recomputed from its dump.
+LD_LIBRARY_PATH="$work/lib" GROWTHPATH_NVCC=none cargo test --release --locked --quiet --features cuda --lib device_probe
+GROWTHPATH_DUMP_ON_DEVICE="$work/growthpath" LD_LIBRARY_PATH="$work/lib" cargo test --release --locked --quiet --features cuda --test dump
+echo "probes on the device: the host's numbers; a dump of the device's step: its rows"
+
 # The script for a machine with a GPU, at sizes that the emulator gets through.
 # Its steps have to have been graphs.
 QUICK=1 LD_LIBRARY_PATH=$work/lib bash scripts/gpu-check.sh "$work/growthpath" "$work/gpu-check" kernels agreement speed

@@ -76,4 +76,4 @@ pub use pairs::causal_pairs;
 pub use paths::{GrowthPath, PathCell, PathSplit};
 pub use prediction::{MetricChange, Prediction, predict};
 pub use sum::CompensatedSum;
-pub use writes::{StreamNorm, WriteShares};
+pub use writes::{StreamNorm, WriteShares, stream_shares};
