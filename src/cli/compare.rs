@@ -5,10 +5,11 @@ use std::path::PathBuf;
 
 use growthpath_analysis::compare::{Comparison, GroupComparison, Layers, compare};
 
+use super::losses;
 use super::output::{self, number, table};
 use super::plot::whole_run;
+use super::values::window;
 use super::words::{WIDTH, glossary, told_apart, wrap};
-use super::{losses, window};
 use crate::error::Result;
 use crate::report::than;
 

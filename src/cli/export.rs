@@ -12,7 +12,7 @@ use growthpath_trace::{
 };
 
 use super::curves::{self, CurveTarget};
-use super::window;
+use super::values::window;
 use crate::error::{Error, Result};
 use crate::live::with_rows;
 

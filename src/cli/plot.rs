@@ -9,6 +9,7 @@ use growthpath_trace::{Run, shown_path};
 
 use super::output;
 use super::progress::note;
+use super::values::{pair, window};
 use crate::error::{Error, Result};
 use crate::hint::unknown;
 use crate::live::with_rows;
@@ -53,10 +54,10 @@ pub struct Args {
     #[arg(long, value_enum, value_delimiter = ',', default_values = ["png", "svg"])]
     format: Vec<Format>,
     /// Compare run B with run A, numbered as given from 1; may be given again [default: every run with the first]
-    #[arg(long, value_name = "A:B", value_parser = super::pair)]
+    #[arg(long, value_name = "A:B", value_parser = pair)]
     pair: Vec<(usize, usize)>,
     /// Steps to show, such as 100..300 (verdicts always speak of the whole run)
-    #[arg(long, value_name = "A..B", value_parser = super::window)]
+    #[arg(long, value_name = "A..B", value_parser = window)]
     window: Option<Range<u32>>,
 }
 

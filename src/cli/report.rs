@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use super::output;
 use super::plot::open;
+use super::values::pair;
 use crate::error::Result;
 use crate::report;
 
@@ -14,7 +15,7 @@ pub struct Args {
     #[arg(required = true, value_name = "RUN")]
     runs: Vec<PathBuf>,
     /// Compare run B with run A, numbered as given from 1; may be given again [default: every run with the first]
-    #[arg(long, value_name = "A:B", value_parser = super::pair)]
+    #[arg(long, value_name = "A:B", value_parser = pair)]
     pair: Vec<(usize, usize)>,
     /// The HTML file
     #[arg(long, default_value = "report.html")]

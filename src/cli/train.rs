@@ -154,7 +154,8 @@ fn stored(args: &Args) -> Result<(TrainConfig, String)> {
     let config: TrainConfig = serde_json::from_value(run.info().config.clone())
         .map_err(|e| Error::format(args.out.join("run.json"), format!("cannot be resumed: {e}")))?;
     let label = run.info().label.clone();
-    given::agree(&args.train, args.label.as_deref(), &config, &label)?;
+    let command = <Args as clap::Args>::augment_args(clap::Command::new("train"));
+    given::agree(command, &args.train, args.label.as_deref(), &config, &label)?;
     Ok((config, label))
 }
 

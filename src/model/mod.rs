@@ -8,9 +8,11 @@ pub mod hf_import;
 mod index;
 mod network;
 pub mod params;
+mod passes;
 mod stats;
 
 pub use config::ModelConfig;
-pub use decoder::{Decoder, Forward, Gradients, Options};
+pub use decoder::Decoder;
 pub use network::Network;
+pub use passes::{Forward, Gradients, Options};
 pub use stats::{LayerStats, StepStats};

@@ -6,7 +6,7 @@ use growthpath_figures::{FIGURES, Material, RunMaterial};
 
 use super::answer::{self, half, signed};
 use super::embed::shown;
-use super::pictures;
+use super::picture::pictures;
 use super::setup::{self, Made};
 use super::words::WORDS;
 use crate::error::{Error, Result};

@@ -2,6 +2,7 @@
 
 use growthpath_trace::RunInfo;
 
+use super::cadence::{RULE, RULE_KEY};
 use super::config::TrainConfig;
 use super::device::Device;
 use crate::data::Dataset;
@@ -29,7 +30,7 @@ pub fn describe(config: &TrainConfig, data: &Dataset, label: &str, device: &Devi
     let (all, body) = crate::model::params::count(&config.model);
     info.extra.insert("parameters".into(), all.into());
     info.extra.insert("parameters_without_embeddings".into(), body.into());
-    info.extra.insert(crate::verify::RULE_KEY.into(), super::cadence::RULE.into());
+    info.extra.insert(RULE_KEY.into(), RULE.into());
     info.extra.insert("data".into(), serde_json::to_value(d).unwrap_or_default());
     let bound = bigram_bound(&data.eval_windows(config.eval_sequences)?);
     info.extra.insert("loss_without_looking_back".into(), bound.into());

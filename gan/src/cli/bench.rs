@@ -3,7 +3,7 @@
 use std::io::{IsTerminal, Write};
 
 use super::options::Machine;
-use super::{say, table};
+use super::output::{say, table};
 use crate::bench::{Job, Measured, Meter, counts, crossing, line, measure, paired, spread};
 use crate::config::{GeneratorConfig, Variant};
 use crate::count;

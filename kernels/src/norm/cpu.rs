@@ -3,7 +3,7 @@
 use multiversion::multiversion;
 use rayon::prelude::*;
 
-use super::{Norm, WriteStats};
+use super::forms::{Norm, WriteStats};
 use crate::simd::{LANES, dot, fold, reduce, sum};
 
 /// Tokens per task: fixed, so that sums do not depend on the number of threads.

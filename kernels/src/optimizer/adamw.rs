@@ -60,7 +60,7 @@ impl AdamW {
 
     fn rule(&self) -> Rule {
         let s = &self.settings;
-        Rule::AdamW { beta1: s.beta1, beta2: s.beta2, eps: s.eps }
+        Rule::AdamW { beta1: s.beta1.into(), beta2: s.beta2.into(), eps: s.eps.into() }
     }
 
     /// Add a parameter; matrices usually decay, gains and biases do not.

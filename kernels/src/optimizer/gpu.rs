@@ -191,6 +191,7 @@ impl Table {
         let decay = Arg::Float(update.weight_decay);
         let (kernel, args) = match update.rule {
             Rule::AdamW { beta1, beta2, eps } => {
+                let (beta1, beta2, eps) = (beta1 as f32, beta2 as f32, eps as f32);
                 let correction = |b: f32| 1.0 - f64::from(b).powf(f64::from(update.t));
                 let rest = [
                     Arg::Float(beta1),
@@ -202,7 +203,7 @@ impl Table {
                 ];
                 ("adamw", [&head[..], &rest].concat())
             }
-            Rule::Sgd { momentum } => ("sgd", [&head[..], &[Arg::Float(momentum), decay]].concat()),
+            Rule::Sgd { momentum } => ("sgd", [&head[..], &[Arg::Float(momentum as f32), decay]].concat()),
         };
         // SAFETY: as in `clip`.
         unsafe { clip.gpu().launch(kernel, Grid::new([self.chunks.len(), 1, 1], 256), &args) }

@@ -27,7 +27,7 @@ fn element(u: &Update<'_>, decay: bool, lr: f64, w: f64, g: f64, m: f64, v: f64)
     let decay = if decay { f64::from(u.weight_decay) } else { 0.0 };
     let (m, v, direction, bound) = match u.rule {
         Rule::AdamW { beta1, beta2, eps } => {
-            let (b1, b2, eps) = (f64::from(beta1), f64::from(beta2), f64::from(eps));
+            let (b1, b2, eps) = (f64::from(beta1 as f32), f64::from(beta2 as f32), f64::from(eps as f32));
             let (old_m, old_v) = (m, v);
             let (m, v) = (b1 * m + (1.0 - b1) * g, b2 * v + (1.0 - b2) * g * g);
             // clip, product, coefficient, sum: four roundings of terms that may cancel in m and cannot in v
@@ -43,7 +43,7 @@ fn element(u: &Update<'_>, decay: bool, lr: f64, w: f64, g: f64, m: f64, v: f64)
             (Bounded::new(m, m_bound), Bounded::new(v, v_bound), direction, bound)
         }
         Rule::Sgd { momentum } => {
-            let mu = f64::from(momentum);
+            let mu = f64::from(momentum as f32);
             let bound = 3.0 * U * ((mu * m).abs() + g.abs());
             (Bounded::new(mu * m + g, bound), Bounded::default(), mu * m + g, bound)
         }

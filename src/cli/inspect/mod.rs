@@ -1,12 +1,13 @@
 //! `growthpath inspect`: attention's spectra in checkpoints, no training run needed.
 
+mod inspection;
 mod text;
 
 use std::path::PathBuf;
 
-use growthpath_analysis::spectral::{BalanceChange, HeadLayout, HeadSpectrum, balance_change, head_spectra};
-use serde::Serialize;
+use growthpath_analysis::spectral::{HeadLayout, HeadSpectrum, balance_change, head_spectra};
 
+use self::inspection::{Inspection, Layer};
 use super::output;
 use crate::error::{Error, Result};
 use crate::qk_import::{Checkpoint, LayerWeights, Pair, in_order};
@@ -27,46 +28,6 @@ pub struct Args {
     /// Print JSON
     #[arg(long)]
     json: bool,
-}
-
-#[derive(Serialize)]
-struct Layer {
-    layer: usize,
-    /// Factor on q . k that M carries.
-    attention_scale: f64,
-    /// Whether queries and keys are rotated by their positions here.
-    rope: bool,
-    /// Spectra of the weights alone.
-    heads: Vec<HeadSpectrum>,
-    /// Spectra of the weights with their biases; none in a model without.
-    augmented: Option<Vec<HeadSpectrum>>,
-    /// ln(|M|_2 now / |M|_2 at the checkpoint before) of the weights alone, one a head; none where M is not the logits'
-    /// matrix.
-    spectral_growth: Option<Vec<f64>>,
-    /// The same of the augmented weights.
-    augmented_growth: Option<Vec<f64>>,
-    /// Change of W_Q^T W_Q - W_K^T W_K since the checkpoint before, one a key head.
-    balance: Option<Vec<BalanceChange>>,
-}
-
-#[derive(Serialize)]
-struct Inspection {
-    checkpoint: PathBuf,
-    step: Option<u64>,
-    model_type: String,
-    heads: usize,
-    kv_heads: usize,
-    head_dim: usize,
-    /// Whether some layer rotates queries and keys.
-    rope: bool,
-    /// Whether logits are `x_i M x_j` (rotated where there is RoPE); false with QK-norm.
-    bilinear: bool,
-    /// Why not.
-    not_bilinear: Option<String>,
-    /// Whether the norm's gain is folded into M.
-    norms_folded: bool,
-    notes: Vec<String>,
-    layers: Vec<Layer>,
 }
 
 /// Singular values of `scale W_Q W_K^T`; the analysis' own factor is `1 / sqrt(d_h)`.

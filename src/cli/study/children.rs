@@ -6,10 +6,12 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::{Condvar, Mutex, PoisonError};
 
+use super::args::Args;
 use super::board::Board;
+use super::lines;
 use super::runs::{done, remember_failure, words};
 use super::study_run::StudyRun;
-use super::{Args, lines, stopped_between};
+use super::training::stopped_between;
 use crate::error::{Error, Result};
 use crate::train::stop;
 

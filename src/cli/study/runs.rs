@@ -5,10 +5,13 @@ use std::path::Path;
 
 use growthpath_trace::{Run, Status, Table};
 
-use super::super::progress::note;
+use super::super::progress::{Progress, note};
+use super::args::Args;
 use super::board::Board;
+use super::flags::parse_flags;
+use super::lines;
 use super::study_run::StudyRun;
-use super::{Args, Loaded, keep_diverged, lines, parse_flags, train_job};
+use super::training::{Loaded, keep_diverged, train_job};
 use crate::error::{Error, Result};
 use crate::study::results::failure_file;
 use crate::study::{Arm, Job, Plan};
@@ -128,7 +131,7 @@ pub fn only(runs: &mut [StudyRun], name: &str, out: &Path, args: &Args) -> Resul
         let mut printer = lines::Printer::default();
         return attempt(run, &mut loaded, args, &mut |e| printer.on(e));
     }
-    let mut bar = super::Progress::new(name, run.job.config.steps, 0, args.quiet);
+    let mut bar = Progress::new(name, run.job.config.steps, 0, args.quiet);
     let ended = attempt(run, &mut loaded, args, &mut |e| bar.on(e));
     bar.finish();
     if ended.is_ok() && !args.quiet {

@@ -9,7 +9,7 @@ mod stream;
 
 use std::ops::Range;
 
-use growthpath_trace::{EvalRow, RelianceRow, Row, Run, ShareRow, StepRange, StepRow, Table};
+use growthpath_trace::{EvalRow, RelianceRow, Run, ShareRow, StepRow, Table};
 
 pub use by_head::{Ablations, Estimate, HeadSplit};
 pub use report::{
@@ -23,7 +23,7 @@ use crate::read::grid::Grid;
 use crate::read::names::WriteSlots;
 use crate::read::running::Mean;
 use crate::read::window::Window;
-use bins::Bins;
+use bins::{Bins, distinct_steps};
 
 /// Everything that the figures of a whole run are drawn from: [`series_in`] without a window.
 ///
@@ -83,18 +83,6 @@ pub fn series_in(run: &Run, window: Option<Range<u32>>, max_points: usize) -> Re
         tightness: probes.tightness,
         long_intervals: probes.long_intervals,
     })
-}
-
-/// Number of different steps that a table has rows of.
-fn distinct_steps<R: Row>(run: &Run, range: StepRange) -> Result<u64> {
-    let (mut count, mut last) = (0, None);
-    for batch in run.stream_columns::<R>(&[], range)? {
-        for step in batch?.steps {
-            count += u64::from(last != Some(step));
-            last = Some(step);
-        }
-    }
-    Ok(count)
 }
 
 fn train_loss(run: &Run, window: Window, points: usize) -> Result<Curve> {
