@@ -3,37 +3,29 @@
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use clap::ValueEnum;
-use growthpath_figures::{FIGURES, Figure, Material, figure};
+use growthpath_figures::{FIGURES, Figure, Format, Material, Width, figure};
 use growthpath_trace::{Run, shown_path};
 
 use super::output;
 use super::progress::note;
-use super::values::{pair, window};
+use super::values::{choice, pair, window};
 use crate::error::{Error, Result};
 use crate::hint::unknown;
 use crate::live::with_rows;
 use crate::report::{pictures, read, save};
 
-/// How wide figures are printed.
-#[derive(Debug, Clone, Copy, ValueEnum)]
-enum Width {
-    /// One column of a page, 84 mm
-    Column,
-    /// The page's text width, 174 mm
-    Page,
-}
+/// Printed widths by name.
+const WIDTHS: [(&str, &str, Width); 2] = [
+    ("column", "One column of a page, 84 mm", Width::Column),
+    ("page", "The page's text width, 174 mm", Width::Page),
+];
 
-/// File formats.
-#[derive(Debug, Clone, Copy, ValueEnum)]
-enum Format {
-    /// Pixels, 288 an inch
-    Png,
-    /// Vectors
-    Svg,
-    /// Vectors with embedded fonts
-    Pdf,
-}
+/// File formats by name.
+const FORMATS: [(&str, &str, Format); 3] = [
+    ("png", "Pixels, 288 an inch", Format::Png),
+    ("svg", "Vectors", Format::Svg),
+    ("pdf", "Vectors with embedded fonts", Format::Pdf),
+];
 
 /// Arguments of `growthpath plot`.
 #[derive(Debug, Clone, clap::Args)]
@@ -48,10 +40,10 @@ pub struct Args {
     #[arg(long, default_value = "figures")]
     out: PathBuf,
     /// Printed width; text is never smaller than 7 points
-    #[arg(long, value_enum, default_value = "page")]
+    #[arg(long, value_parser = choice(WIDTHS), default_value = "page")]
     width: Width,
     /// File formats, separated by commas or given again
-    #[arg(long, value_enum, value_delimiter = ',', default_values = ["png", "svg"])]
+    #[arg(long, value_parser = choice(FORMATS), value_delimiter = ',', default_values = ["png", "svg"])]
     format: Vec<Format>,
     /// Compare run B with run A, numbered as given from 1; may be given again [default: every run with the first]
     #[arg(long, value_name = "A:B", value_parser = pair)]
@@ -110,21 +102,8 @@ pub fn run(args: &Args) -> Result<()> {
     let material = read(&runs, &pairs, args.window.clone())?;
     let (drawn, missing): (Vec<&Figure>, Vec<&Figure>) =
         wanted.iter().partition(|f| !f.drawings(&material).is_empty());
-    let width = match args.width {
-        Width::Column => growthpath_figures::Width::Column,
-        Width::Page => growthpath_figures::Width::Page,
-    };
-    let formats: Vec<_> = args
-        .format
-        .iter()
-        .map(|f| match f {
-            Format::Png => growthpath_figures::Format::Png,
-            Format::Svg => growthpath_figures::Format::Svg,
-            Format::Pdf => growthpath_figures::Format::Pdf,
-        })
-        .collect();
     if !drawn.is_empty() {
-        let paths = save(&pictures(&material, drawn), &args.out, &formats, width)?;
+        let paths = save(&pictures(&material, drawn), &args.out, &args.format, args.width)?;
         let list: Vec<String> = paths.iter().map(|p| format!("{}\n", shown_path(p))).collect();
         output::print(&list.concat())?;
     }

@@ -5,9 +5,9 @@ mod combined;
 use std::path::PathBuf;
 
 use clap::ValueEnum;
-use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use growthpath_kernels::optimizer::Rule;
 
+use super::values::choice;
 use crate::data::{Source, TokenizerSpec};
 use crate::error::{Error, Result};
 use crate::model::ModelConfig;
@@ -29,15 +29,10 @@ pub enum ProbeArg {
 }
 
 /// Update rules by name, with the constants that flags may change.
-fn rules() -> impl TypedValueParser<Value = Rule> {
-    let names = [("adamw", "Decoupled weight decay"), ("sgd", "Gradient descent with momentum")];
-    PossibleValuesParser::new(names.map(|(name, about)| PossibleValue::new(name).help(about))).map(|name| {
-        match name.as_str() {
-            "sgd" => Rule::Sgd { momentum: 0.9 },
-            _ => Rule::AdamW { beta1: 0.9, beta2: 0.95, eps: 1e-8 },
-        }
-    })
-}
+const RULES: [(&str, &str, Rule); 2] = [
+    ("adamw", "Decoupled weight decay", Rule::AdamW { beta1: 0.9, beta2: 0.95, eps: 1e-8 }),
+    ("sgd", "Gradient descent with momentum", Rule::Sgd { momentum: 0.9 }),
+];
 
 /// Flags that decide what a run computes.
 #[derive(Debug, Clone, clap::Args)]
@@ -74,7 +69,7 @@ pub struct TrainArgs {
     #[arg(long)]
     pub batch: Option<usize>,
     /// Update rule
-    #[arg(long, value_parser = rules(), default_value = "adamw")]
+    #[arg(long, value_parser = choice(RULES), default_value = "adamw")]
     pub optimizer: Rule,
     /// Peak learning rate [default: by size, 3e-3 for micro; 0.3 for sgd]
     #[arg(long)]

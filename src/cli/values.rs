@@ -1,5 +1,23 @@
 //! Values of flags that several verbs take.
 
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
+
+/// A flag's value by name: (name, what help says of it, value), so that a type of another crate needs no twin here.
+pub fn choice<T, const N: usize>(
+    options: [(&'static str, &'static str, T); N],
+) -> impl TypedValueParser<Value = T> + Clone
+where
+    T: Clone + Send + Sync + 'static,
+{
+    let names = options.each_ref().map(|(name, about, _)| PossibleValue::new(*name).help(*about));
+    let find = move |given: String| {
+        // The parser has refused every other name.
+        let found = options.iter().find(|(name, ..)| *name == given);
+        found.map(|(.., value)| value.clone()).ok_or("unknown")
+    };
+    PossibleValuesParser::new(names).try_map(find)
+}
+
 /// Two run numbers, `A:B`.
 pub fn pair(text: &str) -> std::result::Result<(usize, usize), String> {
     let numbers = text.split_once(':').and_then(|(a, b)| Some((a.parse().ok()?, b.parse().ok()?)));

@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use candle_core::Tensor;
 use growthpath_trace::RunWriter;
+use serde::{Deserialize, Serialize};
 
 use super::cadence::Cadence;
 use super::config::TrainConfig;
@@ -19,7 +20,7 @@ use crate::model::backend::Backend;
 use crate::model::{Decoder, LayerStats, Network};
 
 /// One step, for a progress display.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub struct StepReport {
     /// Steps done.
     pub done: u32,
@@ -35,7 +36,8 @@ pub struct StepReport {
 }
 
 /// What the loop tells its caller.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Event {
     /// A step was done.
     Step(StepReport),

@@ -22,7 +22,7 @@ use growthpath_trace::Run;
 use serde::Serialize;
 
 pub use bracket::{Bracket, Interval};
-pub use curves::{Curves, HalfCurve, RelianceCurve, SharpnessSource};
+pub use curves::{Curves, HalfCurve, RelianceCurve};
 pub use recommend::{LONGEST_HOLD, Recommendation};
 pub use settling::Settling;
 pub use thresholds::Thresholds;

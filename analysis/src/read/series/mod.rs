@@ -13,8 +13,8 @@ use growthpath_trace::{EvalRow, RelianceRow, Run, ShareRow, StepRow, Table};
 
 pub use by_head::{Ablations, Estimate, HeadSplit};
 pub use report::{
-    Curve, EnergyMatrix, EstimateCurve, FactorCurves, GrowthCurves, HalfCurves, Hold, LayerCurves,
-    LongIntervals, MaturityCurves, Pairs, PredictionPairs, Series, Source, TightnessCurves, WriteCurves,
+    AttentionSource, Curve, EnergyMatrix, EstimateCurve, FactorCurves, GrowthCurves, HalfCurves, Hold,
+    LayerCurves, LongIntervals, MaturityCurves, Pairs, PredictionPairs, Series, TightnessCurves, WriteCurves,
 };
 
 use crate::error::{AnalysisError, Result};
@@ -56,8 +56,8 @@ pub fn series_in(run: &Run, window: Option<Range<u32>>, max_points: usize) -> Re
         _ => Some(stream::attention(run, grid, window, points)?),
     };
     let (spread, entropy, sharpness, source) = match attention {
-        Some(a) => (a.spread, a.entropy, a.sharpness.unwrap_or(probes.sharpness), Source::Heads),
-        None => (probes.spread, probes.entropy, probes.sharpness, Source::Probe),
+        Some(a) => (a.spread, a.entropy, a.sharpness.unwrap_or(probes.sharpness), AttentionSource::Telemetry),
+        None => (probes.spread, probes.entropy, probes.sharpness, AttentionSource::Probe),
     };
     Ok(Series {
         label: run.info().label.clone(),

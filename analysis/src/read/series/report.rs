@@ -23,7 +23,7 @@ pub struct Series {
     /// When the intervention slowed its target; none without one.
     pub hold: Option<Hold>,
     /// Where `spread` and `entropy` come from.
-    pub attention_source: Source,
+    pub attention_source: AttentionSource,
     /// Spread of each layer, mean over heads.
     pub spread: LayerCurves,
     /// Attention entropy over ln(row length) of each half, mean over layers and heads.
@@ -67,13 +67,14 @@ pub struct Hold {
     pub end: u32,
 }
 
-/// Which table attention was read from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+/// Where attention was read.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Source {
-    /// Training batches, at every recorded step.
-    Heads,
-    /// The probe batch, at every probe.
+pub enum AttentionSource {
+    /// The telemetry of the training batches (table `heads`), at every recorded step.
+    Telemetry,
+    /// The probe batch (table `probe`), at every probe: the run has no such telemetry.
+    #[default]
     Probe,
 }
 
