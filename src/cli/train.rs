@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use growthpath_trace::{LONGEST_LABEL, Run, shown_path};
+use indicatif::HumanCount;
 
 use super::device::{DeviceArg, pick};
 use super::progress::{Progress, note};
@@ -283,27 +284,15 @@ fn describe(c: &TrainConfig, data: &Dataset, device: &Device) -> String {
         c.model.width,
         c.model.heads,
         c.model.context,
-        thousands(all),
-        thousands(body),
+        HumanCount(all as u64),
+        HumanCount(body as u64),
         d.train,
-        thousands(d.train_tokens as usize),
+        HumanCount(d.train_tokens),
         d.vocab_size,
-        thousands(tokens),
+        HumanCount(tokens as u64),
         tokens as f64 * f64::from(c.steps) / d.train_tokens as f64,
         device.describe(),
     )
-}
-
-fn thousands(n: usize) -> String {
-    let digits = n.to_string();
-    let mut out = String::new();
-    for (i, c) in digits.chars().enumerate() {
-        if i > 0 && (digits.len() - i).is_multiple_of(3) {
-            out.push(',');
-        }
-        out.push(c);
-    }
-    out
 }
 
 fn summary(c: &TrainConfig, o: &Outcome, args: &Args) -> String {

@@ -8,6 +8,7 @@ use super::device::Device;
 use crate::data::Dataset;
 use crate::data::lookback::bigram_bound;
 use crate::error::{Error, Result};
+use crate::tables::shell_word;
 
 /// Description of a run about to start.
 ///
@@ -40,10 +41,6 @@ pub fn describe(config: &TrainConfig, data: &Dataset, label: &str, device: &Devi
 
 /// The command that this program was started with, as a shell takes it.
 pub(crate) fn command_line() -> String {
-    let word = |w: String| match w.chars().all(|c| c.is_ascii_alphanumeric() || "/._-+=:,@%".contains(c)) {
-        true if !w.is_empty() => w,
-        _ => format!("'{}'", w.replace('\'', "'\\''")),
-    };
-    let words = std::env::args_os().skip(1).map(|a| word(a.to_string_lossy().into_owned()));
+    let words = std::env::args_os().skip(1).map(|a| shell_word(a.to_string_lossy().into_owned()));
     std::iter::once("growthpath".to_owned()).chain(words).collect::<Vec<_>>().join(" ")
 }
