@@ -54,6 +54,7 @@ mod recorded;
 mod rotation;
 mod rows;
 mod scatter;
+mod source;
 mod sum;
 mod writes;
 
@@ -73,5 +74,6 @@ pub use moments::Moments;
 pub use pairs::causal_pairs;
 pub use paths::{GrowthPath, PathCell, PathSplit};
 pub use prediction::{MetricChange, Prediction, predict};
+pub use source::AttentionSource;
 pub use sum::CompensatedSum;
 pub use writes::{StreamNorm, WriteShares};

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::read::AttentionSource;
+use crate::source::AttentionSource;
 
 /// Points of a curve beyond which neighbours are averaged.
 const MOST_POINTS: usize = 2000;

@@ -9,7 +9,7 @@ use super::path::HeadPaths;
 use crate::compare::{Probes, run_name};
 use crate::error::{AnalysisError, Result};
 use crate::maturity::main_lag;
-use crate::read::AttentionSource;
+use crate::source::AttentionSource;
 use crate::sum::CompensatedSum;
 
 /// Everything that a diagnosis reads, at full length.

@@ -5,7 +5,7 @@ use super::curves::{HalfCurve, RelianceCurve};
 use super::record::Record;
 use super::student;
 use super::thresholds::Thresholds;
-use crate::read::AttentionSource;
+use crate::source::AttentionSource;
 
 /// Recorded steps in a row at which the telemetry's sharpness must stay above its threshold.
 ///

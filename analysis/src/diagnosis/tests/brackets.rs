@@ -8,7 +8,7 @@ use crate::diagnosis::record::Record;
 use crate::diagnosis::thresholds::Thresholds;
 use crate::diagnosis::times::Times;
 use crate::diagnosis::verdict::Verdict;
-use crate::read::AttentionSource;
+use crate::source::AttentionSource;
 
 const STEPS: usize = 80;
 const LAG: u32 = 2;

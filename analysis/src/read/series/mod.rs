@@ -13,8 +13,8 @@ use growthpath_trace::{EvalRow, RelianceRow, Run, ShareRow, StepRow, Table};
 
 pub use by_head::{Ablations, Estimate, HeadSplit};
 pub use report::{
-    AttentionSource, Curve, EnergyMatrix, EstimateCurve, FactorCurves, GrowthCurves, HalfCurves, Hold,
-    LayerCurves, LongIntervals, MaturityCurves, Pairs, PredictionPairs, Series, TightnessCurves, WriteCurves,
+    Curve, EnergyMatrix, EstimateCurve, FactorCurves, GrowthCurves, HalfCurves, Hold, LayerCurves,
+    LongIntervals, MaturityCurves, Pairs, PredictionPairs, Series, TightnessCurves, WriteCurves,
 };
 
 use crate::error::{AnalysisError, Result};
@@ -23,6 +23,7 @@ use crate::read::grid::Grid;
 use crate::read::names::WriteSlots;
 use crate::read::running::Mean;
 use crate::read::window::Window;
+use crate::source::AttentionSource;
 use bins::{Bins, distinct_steps};
 
 /// Everything that the figures of a whole run are drawn from: [`series_in`] without a window.

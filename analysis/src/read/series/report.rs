@@ -2,6 +2,8 @@
 
 use serde::Serialize;
 
+use crate::source::AttentionSource;
+
 use super::by_head::{Ablations, HeadSplit};
 use crate::read::window::Window;
 
@@ -65,17 +67,6 @@ pub struct Hold {
     pub release: u32,
     /// State from which it was 1 again, or the last one recorded.
     pub end: u32,
-}
-
-/// Where attention was read.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum AttentionSource {
-    /// The telemetry of the training batches (table `heads`), at every recorded step.
-    Telemetry,
-    /// The probe batch (table `probe`), at every probe: the run has no such telemetry.
-    #[default]
-    Probe,
 }
 
 /// One curve.

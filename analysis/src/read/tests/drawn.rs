@@ -4,7 +4,8 @@ use growthpath_trace::*;
 
 use super::synthetic::Synthetic;
 use super::{SMALL, assert_close, run_of};
-use crate::read::{AttentionSource, Series, analyze, series, series_in};
+use crate::read::{Series, analyze, series, series_in};
+use crate::source::AttentionSource;
 
 fn mean(values: impl IntoIterator<Item = f64>) -> f64 {
     let values: Vec<f64> = values.into_iter().filter(|v| !v.is_nan()).collect();
