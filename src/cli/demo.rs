@@ -7,7 +7,7 @@ use growthpath_trace::{Run, RunLock, disk, shown_path};
 
 use super::device::DeviceArg;
 use super::output;
-use super::progress::note;
+use super::progress::{Show, note};
 use super::study::{mended, parse_flags, train_all};
 use super::train::set_threads;
 use super::words::{shell, wrap};
@@ -131,7 +131,8 @@ pub fn run(args: &Args) -> Result<()> {
     jobs.iter().try_for_each(Job::check)?;
     disk::create_dirs(&args.out)?;
     let _lock = RunLock::take(&args.out)?;
-    train_all(&mut jobs, args.device, args.quiet).map_err(|e| mended(e, "the same command and --resume"))?;
+    train_all(&mut jobs, args.device, Show::unless(args.quiet))
+        .map_err(|e| mended(e, "the same command and --resume"))?;
     let runs: Vec<Run> = jobs.iter().map(|j| Ok(Run::open(&j.folder)?)).collect::<Result<_>>()?;
     let figures = args.out.join("figures");
     let material = report::read(&runs, &PAIRS, None)?;

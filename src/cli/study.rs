@@ -20,6 +20,7 @@ pub use self::training::{mended, train_all};
 use self::args::Launcher;
 use self::board::Board;
 use super::output;
+use super::progress::Show;
 use super::train::set_threads;
 use crate::error::{Error, Result};
 use crate::study::{Plan, plan};
@@ -67,7 +68,7 @@ pub fn run(args: &Args) -> Result<()> {
     if args.launcher == Launcher::Slurm {
         return slurm::write(&runs, &snapshot, &out, args);
     }
-    let board = Board::new(&runs, args.quiet);
+    let board = Board::new(&runs, Show::unless(args.quiet));
     let ended = if args.jobs == 1 {
         set_threads(args.threads)?;
         runs::one_by_one(&mut runs, args, &board)

@@ -5,7 +5,7 @@ use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 /// A flag's value by name: (name, what help says of it, value), so that a type of another crate needs no twin here.
 pub fn choice<T, const N: usize>(
     options: [(&'static str, &'static str, T); N],
-) -> impl TypedValueParser<Value = T> + Clone
+) -> impl TypedValueParser<Value = T>
 where
     T: Clone + Send + Sync + 'static,
 {

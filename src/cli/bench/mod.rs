@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use super::device::{DeviceArg, pick};
 use super::output::{self, number, table};
-use super::progress::note;
+use super::progress::{Show, note};
 use super::train::{load_data, set_threads};
 use super::train_args::TrainArgs;
 use crate::error::{Error, Result};
@@ -162,7 +162,7 @@ pub fn run(args: &Args) -> Result<()> {
         return Err(Error::usage("--rounds and --block must be at least 1"));
     }
     let mut config = args.train.resolve()?;
-    let data = load_data(&mut config, true)?;
+    let data = load_data(&mut config, Show::Nothing)?;
     let dir = tempfile::tempdir().map_err(Error::io("temporary folder"))?;
     let path = dir.path().join("run");
     let target = pick(args.device, &config)?;

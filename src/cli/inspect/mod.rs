@@ -10,7 +10,7 @@ use growthpath_analysis::spectral::{HeadLayout, HeadSpectrum, balance_change, he
 use self::inspection::{Inspection, Layer};
 use super::output;
 use crate::error::{Error, Result};
-use crate::qk_import::{Checkpoint, LayerWeights, Pair, in_order};
+use crate::qk_import::{Checkpoint, LayerWeights, NormGain, Pair, in_order};
 use crate::train::checkpoint::unchanged_weights;
 
 /// Arguments of `growthpath inspect`.
@@ -46,9 +46,9 @@ fn growth(now: &[HeadSpectrum], before: &[HeadSpectrum]) -> Vec<f64> {
 }
 
 /// One layer, against the same layer of the checkpoint before.
-fn layer(now: &LayerWeights, before: Option<(&LayerWeights, &Layer)>, fold: bool) -> Result<Layer> {
-    let heads = spectra(&now.weights(fold), &now.layout, now.scale)?;
-    let augmented = now.augmented(fold).map(|p| spectra(&p, &now.layout, now.scale)).transpose()?;
+fn layer(now: &LayerWeights, before: Option<(&LayerWeights, &Layer)>, gain: NormGain) -> Result<Layer> {
+    let heads = spectra(&now.weights(gain), &now.layout, now.scale)?;
+    let augmented = now.augmented(gain).map(|p| spectra(&p, &now.layout, now.scale)).transpose()?;
     let mut out = Layer {
         layer: now.layer,
         attention_scale: now.scale,
@@ -103,10 +103,14 @@ fn same_biases(a: (&Checkpoint, &LayerWeights), b: (&Checkpoint, &LayerWeights))
 }
 
 /// Inspect one checkpoint; of this and the one before a single layer is in memory at a time.
-fn inspect(now: &Checkpoint, before: Option<&(Checkpoint, Inspection)>, fold: bool) -> Result<Inspection> {
+fn inspect(
+    now: &Checkpoint,
+    before: Option<&(Checkpoint, Inspection)>,
+    gain: NormGain,
+) -> Result<Inspection> {
     let bilinear = now.not_bilinear.is_none();
     let mut layers: Vec<Layer> = Vec::with_capacity(now.layers.len());
-    let mut folded = false;
+    let (fold, mut folded) = (gain == NormGain::Folded, false);
     for (i, &l) in now.layers.iter().enumerate() {
         let weights = now.layer(l)?;
         folded |= fold && weights.gain.is_some();
@@ -118,7 +122,7 @@ fn inspect(now: &Checkpoint, before: Option<&(Checkpoint, Inspection)>, fold: bo
             }
             None => None,
         };
-        layers.push(layer(&weights, old.as_ref().map(|(w, l)| (w, *l)), fold)?);
+        layers.push(layer(&weights, old.as_ref().map(|(w, l)| (w, *l)), gain)?);
     }
     let mut notes = now.notes.clone();
     if fold && !folded {
@@ -150,6 +154,7 @@ fn inspect(now: &Checkpoint, before: Option<&(Checkpoint, Inspection)>, fold: bo
 /// Run the verb.
 pub fn run(args: &Args) -> Result<()> {
     let (paths, reordered) = in_order(&args.checkpoints)?;
+    let gain = if args.fold_norms { NormGain::Folded } else { NormGain::Apart };
     let mut done: Vec<Inspection> = Vec::new();
     let mut last: Option<(Checkpoint, Inspection)> = None;
     for path in &paths {
@@ -158,7 +163,7 @@ pub fn run(args: &Args) -> Result<()> {
         if let Some((before, _)) = &last {
             comparable(before, &checkpoint)?;
         }
-        let inspection = inspect(&checkpoint, last.as_ref(), args.fold_norms)?;
+        let inspection = inspect(&checkpoint, last.as_ref(), gain)?;
         if let Some((_, i)) = last.replace((checkpoint, inspection)) {
             done.push(i);
         }

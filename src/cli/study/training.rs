@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::cli::device::{DeviceArg, pick};
-use crate::cli::progress::{Progress, note};
+use crate::cli::progress::{Progress, Show, note};
 use crate::cli::train::{load_data, settle_vocab};
 use crate::data::Dataset;
 use crate::error::{Error, Result};
@@ -15,15 +15,15 @@ use crate::train::{Event, resume, stop, train};
 pub type Loaded = Option<(String, Arc<Dataset>)>;
 
 /// Train what is not trained yet; texts that runs share are loaded once.
-pub fn train_all(jobs: &mut [Job], device: DeviceArg, quiet: bool) -> Result<()> {
+pub fn train_all(jobs: &mut [Job], device: DeviceArg, show: Show) -> Result<()> {
     let mut loaded = None;
     // Everything that can be known to be wrong is found before anything is written.
     jobs.iter().try_for_each(Job::check)?;
     stop::watch();
     Job::share_probe_times(jobs);
     for job in jobs {
-        let mut bar = Progress::new(&job.label, job.config.steps, 0, quiet);
-        let ended = train_job(job, &mut loaded, device, quiet, &mut |e| bar.on(e));
+        let mut bar = Progress::new(&job.label, job.config.steps, 0, show);
+        let ended = train_job(job, &mut loaded, device, show, &mut |e| bar.on(e));
         bar.finish();
         keep_diverged(&job.label, ended)?;
     }
@@ -35,7 +35,7 @@ pub fn train_job(
     job: &mut Job,
     loaded: &mut Loaded,
     device: DeviceArg,
-    quiet: bool,
+    show: Show,
     on: &mut dyn FnMut(Event),
 ) -> Result<()> {
     let own = job.config.probe.times.clone();
@@ -46,7 +46,7 @@ pub fn train_job(
             settle_vocab(&mut job.config, d)?;
             Arc::clone(d)
         }
-        _ => Arc::new(load_data(&mut job.config, quiet)?),
+        _ => Arc::new(load_data(&mut job.config, show)?),
     };
     *loaded = Some((key, Arc::clone(&data)));
     job.config.validate()?;
