@@ -32,6 +32,12 @@ pub fn number(v: f64) -> String {
     }
 }
 
+/// `1 step`, `2 steps`.
+pub fn plural(n: impl Into<u64>, what: &str) -> String {
+    let n = n.into();
+    format!("{n} {what}{}", if n == 1 { "" } else { "s" })
+}
+
 /// Words on lines of at most `width` columns.
 pub fn wrapped(text: &str, width: usize) -> Vec<String> {
     lines("", text, 0, width)

@@ -4,6 +4,7 @@ use std::ops::Range;
 use std::path::PathBuf;
 
 use growthpath_analysis::compare::{Comparison, GroupComparison, Layers, compare};
+use growthpath_trace::Run;
 
 use super::losses;
 use super::output::{self, number, table};
@@ -12,6 +13,7 @@ use super::values::window;
 use super::words::{WIDTH, glossary, told_apart, wrap};
 use crate::error::Result;
 use crate::report::than;
+use crate::tables::plural;
 
 /// Arguments of `growthpath compare`.
 #[derive(Debug, Clone, clap::Args)]
@@ -38,10 +40,19 @@ pub fn run(args: &Args) -> Result<()> {
     let mut c = compare(&a, &b, args.layers, window)?;
     let names = told_apart(&a, &b);
     (c.labels.a, c.labels.b) = names.clone();
+    if same_run(&a, &b) {
+        c.notes.insert(0, "A and B are the same run: every gap is zero".to_owned());
+    }
     if args.json {
         return output::json(&c);
     }
     output::print(&text(&c, &names))
+}
+
+/// Whether both are one record: of one folder, or copies of it.
+fn same_run(a: &Run, b: &Run) -> bool {
+    let id = &a.info().id;
+    (!id.is_empty() && *id == b.info().id) || a.dir().canonicalize().ok() == b.dir().canonicalize().ok()
 }
 
 /// What is printed of a group of layers.
@@ -163,7 +174,8 @@ const TERMS: [(&str, &str); 6] = [
 pub fn text(c: &Comparison, (a, b): &(String, String)) -> String {
     let mut out = wrap("", &format!("A = {a}"), 4) + &wrap("", &format!("B = {b}"), 4);
     let w = &c.window;
-    out += &format!("steps {}..{}, {} probe intervals\n\n", w.first, w.last, w.intervals);
+    let intervals = plural(w.intervals as u64, "probe interval");
+    out += &format!("steps {}..{}, {intervals}\n\n", w.first, w.last);
     out += &answer(c, (a, b));
     for line in losses::text(c).lines() {
         out += &wrap("", line, 2);

@@ -11,8 +11,8 @@ use super::progress::{Show, note};
 use super::study::{mended, parse_flags, train_all};
 use super::train::set_threads;
 use super::words::{shell, wrap};
-use crate::data::bundled;
 use crate::data::corpus::entropy_rate;
+use crate::data::{bundled, read_text};
 use crate::error::{Error, Result};
 use crate::report;
 use crate::study::Job;
@@ -93,6 +93,8 @@ fn text_flags(args: &Args) -> Result<Vec<String>> {
         return Ok(Vec::new());
     }
     if let Some(data) = &args.data {
+        // What cannot be read is said before anything else is.
+        read_text(data)?;
         return Ok(vec![format!("--data={}", data.display())]);
     }
     let (train, valid) = bundled::shakespeare().map_err(Error::io("the bundled text"))?;
@@ -117,6 +119,12 @@ pub fn run(args: &Args) -> Result<()> {
             message: "exists already; go on with --resume, remove it or choose another --out".into(),
         });
     }
+    if args.resume && !args.out.exists() {
+        return Err(Error::usage(format!(
+            "--resume: there is no {} to go on with; leave --resume out to begin",
+            shown_path(&args.out)
+        )));
+    }
     // Wrong flags are found before anything is written.
     parse_flags(&flags(args, &[], "gpt", true))?.resolve()?;
     let text = text_flags(args)?;
@@ -125,10 +133,10 @@ pub fn run(args: &Args) -> Result<()> {
         let config = parse_flags(&flags(args, &text, preset, slow))?.resolve()?;
         jobs.push(Job { label: name.into(), folder: args.out.join(name), config, like: None });
     }
+    jobs.iter().try_for_each(Job::check)?;
     if !args.quiet {
         note(&wrap("", &about(args), 0));
     }
-    jobs.iter().try_for_each(Job::check)?;
     disk::create_dirs(&args.out)?;
     let _lock = RunLock::take(&args.out)?;
     train_all(&mut jobs, args.device, Show::unless(args.quiet))

@@ -69,6 +69,10 @@ pub fn open(paths: &[PathBuf], asked: &[(usize, usize)]) -> Result<(Vec<Run>, Pa
         [] => (1..runs.len()).map(|j| (0, j)).collect(),
         _ => asked.iter().map(|(a, b)| (a - 1, b - 1)).collect(),
     };
+    if asked.is_empty() && runs.len() > 2 {
+        let first = shown_path(&paths[0]);
+        note(&format!("comparing every run with the first, {first}; --pair A:B compares run B with run A"));
+    }
     Ok((runs, pairs))
 }
 

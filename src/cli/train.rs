@@ -14,6 +14,7 @@ use super::{given, output};
 use crate::data::{Dataset, Stage};
 use crate::error::{Error, Result};
 use crate::model::params::count;
+use crate::tables::plural;
 use crate::train::config::ProbeTimes;
 use crate::train::safeguard::{MINUTES, set_interval};
 use crate::train::sizes::Holds;
@@ -305,11 +306,11 @@ fn summary(c: &TrainConfig, o: &Outcome, args: &Args) -> String {
         n => format!("; {:.0} tokens/s", n as f64 / o.step_seconds),
     };
     format!(
-        "validation loss {:.4} nats/token (perplexity {:.2}) after {} steps{speed}\n{}\
+        "validation loss {:.4} nats/token (perplexity {:.2}) after {}{speed}\n{}\
          run: {}\nnext:\n  growthpath analyze {run}\n  growthpath report {run}\n  growthpath plot {run} --out figures\n",
         o.valid_loss,
         o.valid_loss.exp(),
-        c.steps,
+        plural(c.steps, "step"),
         probing(c, o),
         shown_path(&args.out),
     )

@@ -6,7 +6,7 @@ use growthpath_analysis::read::LayerSplit;
 use growthpath_analysis::statistics::Sign;
 use growthpath_figures::{Material, RunMaterial};
 
-use crate::tables::number;
+use crate::tables::{number, plural};
 
 /// Two decimals and a sign.
 pub fn signed(v: f64) -> String {
@@ -53,7 +53,7 @@ pub fn lines(run: &RunMaterial) -> Vec<String> {
     let mut lines = Vec::new();
     let a = &run.analysis;
     if let Some(step) = run.diverged {
-        lines.push(format!("It diverged after {step} steps: its last numbers are no results."));
+        lines.push(format!("It diverged after {}: its last numbers are no results.", plural(step, "step")));
     }
     if let Some(d) = &run.diagnosis {
         let mut sentence = d.sentence.clone();

@@ -69,6 +69,12 @@ pub fn draw_seeds(runs: &[Run], dir: &Path) -> Result<()> {
 /// # Errors
 /// A file that cannot be written.
 pub fn write(m: &Material, path: &Path) -> Result<()> {
+    if path.is_dir() {
+        return Err(Error::usage(format!(
+            "--out {}: is a folder; name the HTML file in it",
+            growthpath_trace::shown_path(path)
+        )));
+    }
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |d| d.as_secs());
     let text = html::page(m, now)?;
     if let Some(dir) = path.parent().filter(|d| !d.as_os_str().is_empty()) {

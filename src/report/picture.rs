@@ -33,6 +33,12 @@ pub fn pictures<'f>(m: &Material, figures: impl IntoIterator<Item = &'f Figure>)
 /// # Errors
 /// A folder that cannot be written.
 pub fn save(pictures: &[Picture], dir: &Path, formats: &[Format], width: Width) -> Result<Vec<PathBuf>> {
+    if dir.exists() && !dir.is_dir() {
+        return Err(Error::usage(format!(
+            "--out {}: is a file; figures go into a folder",
+            growthpath_trace::shown_path(dir)
+        )));
+    }
     std::fs::create_dir_all(dir).map_err(Error::io(dir))?;
     let mut paths = Vec::new();
     for p in pictures {

@@ -10,6 +10,9 @@ use crate::data::lookback::bigram_bound;
 use crate::error::{Error, Result};
 use crate::tables::shell_word;
 
+/// The version that the workspace's Cargo.toml pins.
+const CANDLE: &str = "0.11.1";
+
 /// Description of a run about to start.
 ///
 /// # Errors
@@ -26,7 +29,7 @@ pub fn describe(config: &TrainConfig, data: &Dataset, label: &str, device: &Devi
     info.tokenizer_blake3 = Some(d.tokenizer_fingerprint.clone());
     info.device = device.describe();
     info.versions.insert("growthpath".into(), env!("CARGO_PKG_VERSION").into());
-    info.versions.insert("candle-core".into(), "0.11.1".into());
+    info.versions.insert("candle-core".into(), CANDLE.into());
     info.telemetry_every = Some(config.telemetry_every);
     let (all, body) = crate::model::params::count(&config.model);
     info.extra.insert("parameters".into(), all.into());
@@ -43,4 +46,15 @@ pub fn describe(config: &TrainConfig, data: &Dataset, label: &str, device: &Devi
 pub(crate) fn command_line() -> String {
     let words = std::env::args_os().skip(1).map(|a| shell_word(a.to_string_lossy().into_owned()));
     std::iter::once("growthpath".to_owned()).chain(words).collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::CANDLE;
+
+    #[test]
+    fn the_recorded_version_of_candle_is_the_pinned_one() {
+        let pinned = format!("candle-core = {{ version = \"={CANDLE}\"");
+        assert!(include_str!("../../Cargo.toml").contains(&pinned));
+    }
 }

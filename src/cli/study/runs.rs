@@ -15,6 +15,7 @@ use super::training::{Loaded, keep_diverged, train_job};
 use crate::error::{Error, Result};
 use crate::study::results::failure_file;
 use crate::study::{Arm, Job, Plan};
+use crate::tables::plural;
 use crate::train::Event;
 
 /// Every run of a plan, seed by seed, so that a study that is stopped has whole seeds.
@@ -113,7 +114,7 @@ pub fn words(run: &StudyRun, failed: Option<&str>, found: Trained) -> String {
     let Ok(read) = Run::open(&run.job.folder) else { return format!("done{before}") };
     if read.info().status == Status::Diverged {
         let steps = read.step_span(Table::Steps).map_or(0, |(_, last)| last + 1);
-        return format!("diverged after {steps} steps{before}");
+        return format!("diverged after {}{before}", plural(steps, "step"));
     }
     let loss = read.evals().ok().and_then(|e| e.last().map(|e| e.loss));
     loss.map_or_else(|| format!("done{before}"), |l| format!("validation loss {l:.4}{before}"))
