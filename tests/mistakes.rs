@@ -119,6 +119,12 @@ const MISTAKES: &[&str] = &[
     "plot --figure loss",
     "inspect folder",
     "study nowhere.toml",
+    "report a --out folder",
+    "plot a --figure loss --out short.txt",
+    "demo --resume --out nowhere",
+    "demo --data nowhere.txt",
+    "demo --steps 0",
+    "export a --to jsonl --out short.txt",
     // Runs that do not belong together, or cannot answer.
     "compare a",
     "compare a deep",

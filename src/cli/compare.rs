@@ -117,16 +117,7 @@ fn answer(c: &Comparison, (a, b): (&str, &str)) -> String {
         return wrap("", &format!("The growth of the {layers} is undefined in one of the runs."), 0);
     }
     let size = than(gap);
-    let s = &g.shapley;
-    let mut levers = [
-        ("starting spread", s.start),
-        ("step size", s.step_size),
-        ("update geometry", s.update_geometry),
-        ("residual energy", s.residual_energy),
-        ("coherence", s.coherence),
-        ("features", s.features),
-    ];
-    levers.sort_by(|x, y| y.1.abs().total_cmp(&x.1.abs()));
+    let levers = g.shapley.levers();
     let why = match levers
         .iter()
         .filter(|l| l.1.is_finite() && l.1.abs() >= 0.005)

@@ -120,13 +120,10 @@ pub fn run(args: &Args) -> Result<()> {
         });
     }
     if args.resume && !args.out.exists() {
-        return Err(Error::usage(format!(
-            "--resume: there is no {} to go on with; leave --resume out to begin",
-            shown_path(&args.out)
-        )));
+        return Err(Error::format(&args.out, "no demo to go on with; leave --resume out to begin"));
     }
     // Wrong flags are found before anything is written.
-    parse_flags(&flags(args, &[], "gpt", true))?.resolve()?;
+    parse_flags(&flags(args, &[], "gpt", true))?.resolve()?.validate_without_text()?;
     let text = text_flags(args)?;
     let mut jobs = Vec::new();
     for (name, preset, slow) in ARMS {

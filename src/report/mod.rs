@@ -70,10 +70,7 @@ pub fn draw_seeds(runs: &[Run], dir: &Path) -> Result<()> {
 /// A file that cannot be written.
 pub fn write(m: &Material, path: &Path) -> Result<()> {
     if path.is_dir() {
-        return Err(Error::usage(format!(
-            "--out {}: is a folder; name the HTML file in it",
-            growthpath_trace::shown_path(path)
-        )));
+        return Err(Error::format(path, "is a folder; name the HTML file in it"));
     }
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |d| d.as_secs());
     let text = html::page(m, now)?;

@@ -34,10 +34,7 @@ pub fn pictures<'f>(m: &Material, figures: impl IntoIterator<Item = &'f Figure>)
 /// A folder that cannot be written.
 pub fn save(pictures: &[Picture], dir: &Path, formats: &[Format], width: Width) -> Result<Vec<PathBuf>> {
     if dir.exists() && !dir.is_dir() {
-        return Err(Error::usage(format!(
-            "--out {}: is a file; figures go into a folder",
-            growthpath_trace::shown_path(dir)
-        )));
+        return Err(Error::format(dir, "is a file; figures go into a folder"));
     }
     std::fs::create_dir_all(dir).map_err(Error::io(dir))?;
     let mut paths = Vec::new();
