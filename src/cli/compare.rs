@@ -40,13 +40,13 @@ pub fn run(args: &Args) -> Result<()> {
     let mut c = compare(&a, &b, args.layers, window)?;
     let names = told_apart(&a, &b);
     (c.labels.a, c.labels.b) = names.clone();
-    if same_run(&a, &b) {
-        c.notes.insert(0, "A and B are the same run: every gap is zero".to_owned());
-    }
+    let same = same_run(&a, &b).then_some("A and B are the same run: every gap is zero");
     if args.json {
+        c.notes.extend(same.map(str::to_owned));
         return output::json(&c);
     }
-    output::print(&text(&c, &names))
+    let same = same.map_or_else(String::new, |s| wrap("note: ", s, 6));
+    output::print(&(same + &text(&c, &names)))
 }
 
 /// Whether both are one record: of one folder, or copies of it.

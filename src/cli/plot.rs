@@ -69,11 +69,15 @@ pub fn open(paths: &[PathBuf], asked: &[(usize, usize)]) -> Result<(Vec<Run>, Pa
         [] => (1..runs.len()).map(|j| (0, j)).collect(),
         _ => asked.iter().map(|(a, b)| (a - 1, b - 1)).collect(),
     };
-    if asked.is_empty() && runs.len() > 2 {
+    Ok((runs, pairs))
+}
+
+/// What to say of more than two runs where nobody asked which to compare.
+pub fn say_pairs(paths: &[PathBuf], asked: &[(usize, usize)]) {
+    if asked.is_empty() && paths.len() > 2 {
         let first = shown_path(&paths[0]);
         note(&format!("comparing every run with the first, {first}; --pair A:B compares run B with run A"));
     }
-    Ok((runs, pairs))
 }
 
 /// Open a run that has rows, all of whose parts are what its manifest lists: damage in any table is an error, never an
@@ -104,6 +108,9 @@ pub fn run(args: &Args) -> Result<()> {
     }
     let (runs, pairs) = open(&args.runs, &args.pair)?;
     let material = read(&runs, &pairs, args.window.clone())?;
+    if wanted.iter().any(|f| f.name == COMPARING) {
+        say_pairs(&args.runs, &args.pair);
+    }
     let (drawn, missing): (Vec<&Figure>, Vec<&Figure>) =
         wanted.iter().partition(|f| !f.drawings(&material).is_empty());
     if !drawn.is_empty() {
