@@ -10,6 +10,8 @@ use std::{env, fs};
 
 /// Oldest architecture that the kernels' tensor-core instructions run on; the driver compiles PTX for newer ones.
 const ARCHITECTURE: &str = "compute_80";
+/// That of the warpgroups' instructions, in files whose names end in `_group`: devices of 9.0 alone.
+const GROUP_ARCHITECTURE: &str = "compute_90a";
 
 fn main() {
     println!("cargo:rerun-if-changed=build.rs");
@@ -71,8 +73,10 @@ fn compiler() -> Option<PathBuf> {
 }
 
 fn to_ptx(nvcc: &Path, include: &Path, source: &Path, ptx: &Path) {
+    let group = source.file_stem().is_some_and(|name| name.to_string_lossy().ends_with("_group"));
+    let architecture = if group { GROUP_ARCHITECTURE } else { ARCHITECTURE };
     let status = Command::new(nvcc)
-        .args(["-ptx", "-std=c++17", &format!("-arch={ARCHITECTURE}"), "-I"])
+        .args(["-ptx", "-std=c++17", &format!("-arch={architecture}"), "-I"])
         .args([include, "-o".as_ref(), ptx, source])
         .status()
         .unwrap_or_else(|e| panic!("{}: {e}", nvcc.display()));

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Compiles every kernel to PTX and assembles it for the architectures named below; prints what each takes and fails on
-# any compiler warning, spill or stack frame. Needs no GPU; fetches the compiler on first use (cuda-setup.sh).
+# any compiler warning, spill, stack frame or products of warpgroups that wait for each other. Needs no GPU; fetches the compiler on first use (cuda-setup.sh).
 #
 #   scripts/cuda-compile-check.sh [FILE.cu ...]      default: every file of kernels/cuda
 #
@@ -23,8 +23,11 @@ if [ ${#sources[@]} = 0 ]; then sources=("$root"/kernels/cuda/*.cu); fi
 compile() {
     local name
     name=$(basename "$1" .cu)
-    nvcc -ptx -std=c++17 -arch=compute_80 -Werror all-warnings -I "$root/.cuda/include" -o "$ptx/$name.ptx" "$1" || return 1
-    for arch in "${architectures[@]}"; do
+    local virtual=compute_80 targets=("${architectures[@]}")
+    # What warpgroups multiply is for compute capability 9.0 alone.
+    case $name in *_group) virtual=compute_90a targets=(sm_90a) ;; esac
+    nvcc -ptx -std=c++17 -arch="$virtual" -Werror all-warnings -I "$root/.cuda/include" -o "$ptx/$name.ptx" "$1" || return 1
+    for arch in "${targets[@]}"; do
         ptxas -v -O3 -arch="$arch" -o /dev/null "$ptx/$name.ptx" 2>"$log/$name.$arch" || {
             cat "$log/$name.$arch" >&2
             return 1
@@ -49,7 +52,7 @@ log, architectures, sources = sys.argv[1], sys.argv[2].split(), sys.argv[3:]
 rows, bad = {}, []
 for source in sources:
     name = os.path.splitext(os.path.basename(source))[0]
-    for arch in architectures:
+    for arch in ["sm_90a"] if name.endswith("_group") else architectures:
         text = open(f"{log}/{name}.{arch}").read()
         for entry in re.split(r"Compiling entry function '", text)[1:]:
             kernel = entry.split("'", 1)[0]
@@ -61,15 +64,18 @@ for source in sources:
                 stack=number(r"(\d+) bytes stack frame"),
             )
             rows.setdefault((name, kernel), {})[arch] = use
+            if "C7510" in entry or "C7511" in entry or "C7519" in entry or "C7520" in entry:
+                bad.append(f"{kernel} on {arch}: the compiler serialized its warpgroup products")
             if use["spills"] or use["stack"]:
                 bad.append(f"{kernel} on {arch}: {use['spills']} bytes spilled, {use['stack']} bytes of stack")
 
 wide = max(len(kernel) for _, kernel in rows)
 print(f"{'kernel':<{wide}}  {'registers ' + ' / '.join(a[3:] for a in architectures):>24}  {'shared bytes':>12}  {'spilled':>7}")
 for (_, kernel), use in sorted(rows.items()):
-    registers = " / ".join(f"{use[a]['registers']:>3}" for a in architectures)
-    shared = max(use[a]["shared"] for a in architectures)
-    spills = max(use[a]["spills"] for a in architectures)
+    of = lambda a: use.get(a) or use.get(a + "a")  # sm_90a is sm_90 with its own instructions
+    registers = " / ".join(f"{of(a)['registers']:>3}" if of(a) else "  -" for a in architectures)
+    shared = max(u["shared"] for u in use.values())
+    spills = max(u["spills"] for u in use.values())
     print(f"{kernel:<{wide}}  {registers:>24}  {shared:>12}  {spills:>7}")
 print(f"{len(rows)} kernels, {len(architectures)} architectures")
 for line in bad:

@@ -8,7 +8,7 @@
 // past them, and gives each an allocation of its own. DYNAMIC_SHARED_ARRAY(name, offset, T, count): a pointer to a part
 // whose length the launch decides.
 #ifndef GROWTHPATH_EMULATION
-extern __shared__ __align__(128) unsigned char dynamic_shared[];
+extern __shared__ __align__(1024) unsigned char dynamic_shared[];
 #define DYNAMIC_SHARED(name, offset, ...) __VA_ARGS__& name = *reinterpret_cast<__VA_ARGS__*>(dynamic_shared + (offset))
 #define DYNAMIC_SHARED_ARRAY(name, offset, T, count) T* name = reinterpret_cast<T*>(dynamic_shared + (offset))
 #endif

@@ -15,7 +15,7 @@ __device__ __forceinline__ void attention_fwd(const float* __restrict__ qkv, con
     SHARED(q, Array<float, ROWS * LD>);
     SHARED(k, Array<float, KEYS * LD>);
     SHARED(v, Array<float, KEYS * LD>);
-    SHARED(scratch, Array<float, FORWARD_SUMS * WARP>);
+    SHARED(scratch, Array<float, FORWARD_STATS * WARP>);
 
     const int tile = gridDim.x - 1 - blockIdx.x; // the longest rows first: they take the longest
     const int head = blockIdx.y, batch = blockIdx.z, first = tile * ROWS;

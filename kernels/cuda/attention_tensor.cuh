@@ -1,77 +1,102 @@
 // What the bf16 attention kernels share: tiles that arrive by asynchronous copies, two stages of the side that streams
-// past, and warp products over several row tiles, so that a fragment read from shared memory serves all of them.
-// Layouts as in attention.cuh.
+// past, and how they lie in shared memory. Layouts as in attention.cuh.
 #pragma once
 #include "async.cuh"
 #include "attention.cuh"
 
-// A block has four warps; a warp owns `tiles` row tiles of 16 rows. `forward` and `backward` rows of the other side
-// are staged at a time, of which the backward takes `part` at once: what its registers hold. The bytes of dynamic
+// How a kernel cuts a head, for products of single warps (warp_products.cuh) and of warpgroups (group_products.cuh): a block
+// owns 64 rows, its warps `tiles` row tiles of 16 each. `keys` (forward) and `staged` (backward) rows of the other side
+// arrive at a time, of which the backward takes `part` at once: what its registers hold. Threads and bytes of dynamic
 // shared memory are repeated in ../src/attention/tiles.rs for the launch.
-#define TENSOR_THREADS 128
-template <int DH>
-struct Tensor {
-    static constexpr int tiles = DH == 128 ? 1 : 2;
-    static constexpr int rows = 4 * 16 * tiles;
-    static constexpr int forward = DH == 128 ? 32 : 64;
-    static constexpr int backward = DH == 128 ? 32 : 64;
-    static constexpr int part = 32;
-    static constexpr int pitch = Pitch<bf16, DH>::value;
-    // The owned tile, and a stage of the other side, in bytes.
-    static constexpr int own = rows * pitch * 2;
-    static constexpr int forward_stages = 2 * forward * pitch * 2;
-    static constexpr int backward_stages = 2 * backward * pitch * 2;
+#define TILE_ROWS 64
+template <int DH, bool GROUP>
+struct ForwardTiles {
+    static constexpr int threads = 128, keys = DH == 128 ? 32 : 64, blocks = GROUP ? 4 : 3;
+};
+template <int DH, bool GROUP>
+struct BackwardTiles {
+    static constexpr int tiles = GROUP || DH == 128 ? 1 : 2, threads = 128 / tiles;
+    static constexpr int staged = DH == 128 ? 32 : 64, part = GROUP ? 64 : 32;
+    static constexpr int query_blocks = GROUP || tiles == 2 ? 4 : 2, key_blocks = GROUP ? 3 : query_blocks; // on a multiprocessor
 };
 
-#define LOG2_E 1.44269504f
-#define LN_2 0.693147181f
-
-// 2^x, to 2^-22 of its size; subnormal results are zero.
-__device__ __forceinline__ float exp2_fast(float x) {
-#ifdef GROWTHPATH_EMULATION
-    return exp2f(x);
-#else
-    float y;
-    asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
-    return y;
-#endif
+// Rows lie in shared memory without padding; their eights of columns (sixteen bytes) are permuted so that eight
+// neighbouring rows' eights of one column range lie in different banks: those of a row by its place among eight rows.
+// Element of row r, eight c.
+template <int DH>
+__device__ __forceinline__ int swizzled(int r, int c) {
+    constexpr int SHIFT = DH >= 64 ? 0 : DH == 32 ? 1 : 2, MASK = DH >= 64 ? 7 : DH == 32 ? 3 : 1;
+    return r * DH + ((c ^ (r >> SHIFT & MASK)) << 3);
 }
 
-// Starts copying rows first .. first + ROWS of one head into a tile, zeros past `seq`; rows lie `stride` elements apart.
-template <int DH, int ROWS>
-__device__ __forceinline__ void stage_tile(bf16* tile, const bf16* __restrict__ head, size_t stride, int first, int seq) {
-    constexpr int PIECES = DH / 8, STEP = TENSOR_THREADS / PIECES, LD = Pitch<bf16, DH>::value; // rows a turn
-    static_assert(ROWS % STEP == 0, "every thread copies as much");
-    const int r = threadIdx.x / PIECES, c = threadIdx.x % PIECES * 8;
-    // Past the sequence nothing is read: addresses are only formed.
-    const bf16* from = head + static_cast<size_t>(first + r) * stride + c;
-    bf16* to = tile + r * LD + c;
+// A thread's part in copying tiles of ROWS rows: eight `c` of every STEP-th row from `r` on.
+template <int DH, int ROWS, int THREADS>
+struct Copy {
+    static constexpr int PIECES = DH / 8, STEP = THREADS / PIECES, TURNS = (ROWS + STEP - 1) / STEP;
+    static_assert(ROWS % STEP == 0 || STEP % ROWS == 0, "whole turns, or a part of one");
+
+    static __device__ __forceinline__ int row() { return threadIdx.x / PIECES; }
+    static __device__ __forceinline__ int eight() { return threadIdx.x % PIECES; }
+    // Where a thread's first piece comes from, in the tile whose first row is `first` of a head's rows.
+    static __device__ __forceinline__ const bf16* from(const bf16* head, size_t stride, int first) { return head + static_cast<size_t>(first + row()) * stride + eight() * 8; }
+
+    // Starts copying; of the tile's rows the first `left` are there, the others become zeros and are not read. `step`: bytes
+    // from a row to the STEP-th after it.
+    static __device__ __forceinline__ void start(bf16* tile, const bf16* __restrict__ from, size_t step, int left) {
+        if (STEP > ROWS && row() >= ROWS) return;
+        const char* at = reinterpret_cast<const char*>(from);
+        const int r = row(), c = eight();
+        if (left >= ROWS) {
 #pragma unroll
-    for (int turn = 0; turn < ROWS / STEP; turn++) {
-        copy_async<16>(to + turn * STEP * LD, from + static_cast<size_t>(turn * STEP) * stride, first + r + turn * STEP < seq);
+            for (int n = 0; n < TURNS; n++, at += step) copy_async<16>(tile + swizzled<DH>(r + n * STEP, c), at, true);
+        } else {
+#pragma unroll
+            for (int n = 0; n < TURNS; n++, at += step) copy_async<16>(tile + swizzled<DH>(r + n * STEP, c), at, r + n * STEP < left);
+        }
     }
-}
+    static __device__ __forceinline__ size_t step(size_t stride) { return STEP * 2 * stride; }
+};
 
 // Rotates a tile where it lies; rows past `seq` are zeros and stay so.
 template <int DH, int ROWS>
 __device__ __forceinline__ void rotate_tile(bf16* tile, int first, int seq, const float* __restrict__ cosine, const float* __restrict__ sine) {
-    constexpr int HALF = DH / 2, GROUPS = HALF / 8, LD = Pitch<bf16, DH>::value;
-    for (int item = threadIdx.x; item < ROWS * GROUPS; item += TENSOR_THREADS) {
-        const int r = item / GROUPS, c = item % GROUPS * 8, i = first + r;
+    constexpr int HALF = DH / 2, GROUPS = HALF / 8;
+    for (int item = threadIdx.x; item < ROWS * GROUPS; item += blockDim.x) {
+        const int r = item / GROUPS, c = item % GROUPS, i = first + r;
         if (i >= seq) continue;
+        bf16 *to_low = tile + swizzled<DH>(r, c), *to_high = tile + swizzled<DH>(r, c + GROUPS);
         float low[8], high[8], co[8], si[8];
-        load8(tile + r * LD + c, low);
-        load8(tile + r * LD + c + HALF, high);
-        load8(cosine + static_cast<size_t>(i) * HALF + c, co);
-        load8(sine + static_cast<size_t>(i) * HALF + c, si);
+        load8(to_low, low);
+        load8(to_high, high);
+        load8(cosine + static_cast<size_t>(i) * HALF + c * 8, co);
+        load8(sine + static_cast<size_t>(i) * HALF + c * 8, si);
 #pragma unroll
         for (int k = 0; k < 8; k++) {
             const float x = low[k], y = high[k];
             low[k] = x * co[k] - y * si[k];
             high[k] = y * co[k] + x * si[k];
         }
-        store8(tile + r * LD + c, low);
-        store8(tile + r * LD + c + HALF, high);
+        store8(to_low, low);
+        store8(to_high, high);
+    }
+}
+
+// Adds the squared norms of a tile's rows to `plain`, and weighted by the causal pairs that a row is in to `paired`, as
+// `add_norms` does. The columns' order does not matter.
+template <int DH, int ROWS, int THREADS, bool KEY>
+__device__ __forceinline__ void add_tile_norms(const bf16* tile, int first, int seq, float& plain, float& paired) {
+    constexpr int PIECES = DH / 8, TURNS = (ROWS * PIECES + THREADS - 1) / THREADS;
+    const int r0 = first + threadIdx.x / PIECES;
+#pragma unroll
+    for (int n = 0; n < TURNS; n++) {
+        if (ROWS * PIECES % THREADS != 0 && n * THREADS + threadIdx.x >= ROWS * PIECES) continue;
+        float v[8], square = 0.f;
+        load8(tile + (n * THREADS + threadIdx.x) * 8, v);
+#pragma unroll
+        for (int k = 0; k < 8; k++) square += v[k] * v[k];
+        const int i = r0 + n * THREADS / PIECES; // rows past `seq` are zeros
+        plain += square;
+        paired += static_cast<float>(KEY ? seq - i : i + 1) * square;
     }
 }
 
@@ -79,111 +104,23 @@ __device__ __forceinline__ void rotate_tile(bf16* tile, int first, int seq, cons
 // tile that nobody else reads any more: sixteen bytes a lane, whole lines of memory.
 template <int DH, int MT>
 __device__ __forceinline__ void store_tile(bf16* __restrict__ head, size_t stride, bf16* own, const float (&c)[MT][DH / 8][4], const float (&factor)[MT][2], int row, int seq) {
-    constexpr int PIECES = DH / 8, LD = Pitch<bf16, DH>::value;
+    constexpr int PIECES = DH / 8, STEP = WARP / PIECES;
     const int lane = threadIdx.x & 31, g = lane >> 2, t = lane & 3;
     __syncwarp(FULL_WARP);
 #pragma unroll
     for (int m = 0; m < MT; m++) {
 #pragma unroll
         for (int n = 0; n < PIECES; n++) {
-            store2(own + (16 * m + g) * LD + 8 * n + 2 * t, c[m][n][0] * factor[m][0], c[m][n][1] * factor[m][0]);
-            store2(own + (16 * m + g + 8) * LD + 8 * n + 2 * t, c[m][n][2] * factor[m][1], c[m][n][3] * factor[m][1]);
+            const int at = swizzled<DH>(16 * m + g, n) + 2 * t;
+            store2(own + at, c[m][n][0] * factor[m][0], c[m][n][1] * factor[m][0]);
+            store2(own + at + 8 * DH, c[m][n][2] * factor[m][1], c[m][n][3] * factor[m][1]);
         }
     }
     __syncwarp(FULL_WARP);
+    const int r = lane / PIECES, k = lane % PIECES, left = seq - row - r;
+    bf16* to = head + static_cast<size_t>(row + r) * stride + k * 8;
 #pragma unroll
-    for (int item = lane; item < 16 * MT * PIECES; item += WARP) {
-        const int r = item / PIECES, k = item % PIECES * 8;
-        if (row + r < seq) *reinterpret_cast<uint4*>(head + static_cast<size_t>(row + r) * stride + k) = *reinterpret_cast<const uint4*>(own + r * LD + k);
-    }
-}
-
-// Rows of the left side of a product as register fragments, MT row tiles of 16 x DH.
-template <int DH, int MT>
-struct HeldRows {
-    u32 a[DH / 16][MT][4];
-    __device__ __forceinline__ void load(const bf16* tile) {
-        const int lane = threadIdx.x & 31;
-        const bf16* row = tile + (lane & 15) * Pitch<bf16, DH>::value + (lane >> 4) * 8;
-#pragma unroll
-        for (int k = 0; k < DH / 16; k++) {
-#pragma unroll
-            for (int m = 0; m < MT; m++) ldmatrix(a[k][m], row + 16 * m * Pitch<bf16, DH>::value + 16 * k);
-        }
-    }
-    __device__ __forceinline__ void get(u32 (&r)[MT][4], int k) const {
-#pragma unroll
-        for (int m = 0; m < MT; m++) {
-#pragma unroll
-            for (int e = 0; e < 4; e++) r[m][e] = a[k][m][e];
-        }
-    }
-};
-
-// The same left in shared memory, for kernels without registers to spare.
-template <int DH, int MT>
-struct SharedRows {
-    const bf16* row;
-    __device__ __forceinline__ void load(const bf16* tile) {
-        const int lane = threadIdx.x & 31;
-        row = tile + (lane & 15) * Pitch<bf16, DH>::value + (lane >> 4) * 8;
-    }
-    __device__ __forceinline__ void get(u32 (&r)[MT][4], int k) const {
-#pragma unroll
-        for (int m = 0; m < MT; m++) ldmatrix(r[m], row + 16 * m * Pitch<bf16, DH>::value + 16 * k);
-    }
-};
-
-// c = a b^T: a 16 MT x DH, b 8 NT x DH with rows in shared memory.
-template <int DH, int MT, int NT, class A>
-__device__ __forceinline__ void rows_times_rows(float (&c)[MT][NT][4], const A& a, const bf16* b) {
-    static_assert(NT % 2 == 0, "column tiles are loaded in pairs");
-    constexpr int LD = Pitch<bf16, DH>::value;
-    const int lane = threadIdx.x & 31;
-    const bf16* b_row = b + ((lane & 7) + (lane >> 4) * 8) * LD + (lane >> 3 & 1) * 8;
-#pragma unroll
-    for (int m = 0; m < MT; m++) clear(c[m]);
-#pragma unroll
-    for (int k = 0; k < DH / 16; k++) {
-        u32 ra[MT][4];
-        a.get(ra, k);
-#pragma unroll
-        for (int n = 0; n < NT; n += 2) {
-            u32 rb[4];
-            ldmatrix(rb, b_row + n * 8 * LD + 16 * k);
-#pragma unroll
-            for (int m = 0; m < MT; m++) {
-                mma_16x8x16(c[m][n], ra[m], rb[0], rb[1]);
-                mma_16x8x16(c[m][n + 1], ra[m], rb[2], rb[3]);
-            }
-        }
-    }
-}
-
-// c += p b: p 16 MT x 8 KT as fragments, rounded to bf16, b 8 KT x DH with rows in shared memory.
-template <int DH, int MT, int KT>
-__device__ __forceinline__ void weights_times_rows(float (&c)[MT][DH / 8][4], const float (&p)[MT][KT][4], const bf16* b) {
-    static_assert(KT % 2 == 0, "tiles are used in pairs");
-    constexpr int LD = Pitch<bf16, DH>::value;
-    const int lane = threadIdx.x & 31;
-    const bf16* b_row = b + (lane & 15) * LD + (lane >> 4) * 8;
-#pragma unroll
-    for (int k = 0; k < KT; k += 2) {
-        u32 ra[MT][4];
-#pragma unroll
-        for (int m = 0; m < MT; m++) {
-            ra[m][0] = pack_bf16(p[m][k][0], p[m][k][1]), ra[m][1] = pack_bf16(p[m][k][2], p[m][k][3]);
-            ra[m][2] = pack_bf16(p[m][k + 1][0], p[m][k + 1][1]), ra[m][3] = pack_bf16(p[m][k + 1][2], p[m][k + 1][3]);
-        }
-#pragma unroll
-        for (int n = 0; n < DH / 8; n += 2) {
-            u32 rb[4];
-            ldmatrix_transposed(rb, b_row + k * 8 * LD + n * 8);
-#pragma unroll
-            for (int m = 0; m < MT; m++) {
-                mma_16x8x16(c[m][n], ra[m], rb[0], rb[1]);
-                mma_16x8x16(c[m][n + 1], ra[m], rb[2], rb[3]);
-            }
-        }
+    for (int n = 0; n < 16 * MT / STEP; n++) {
+        if (n * STEP < left) *reinterpret_cast<uint4*>(to + n * STEP * stride) = *reinterpret_cast<const uint4*>(own + swizzled<DH>(r + n * STEP, k));
     }
 }

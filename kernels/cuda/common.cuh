@@ -144,14 +144,36 @@ __device__ __forceinline__ void store(T* p, const float (&v)[8]) {
     store8(p, v);
 }
 
-// exp(x) and 1 / x, to a few 1e-7 x (1 + |x|) where the result is rounded to bf16's 4e-3 anyway.
+#define LOG2_E 1.44269504f
+#define LN_2 0.693147181f
+
+// 2^x, to 2^-22 of its size; subnormal results are zero.
+__device__ __forceinline__ float exp2_fast(float x) {
+#ifdef GROWTHPATH_EMULATION
+    return exp2f(x);
+#else
+    float y;
+    asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+    return y;
+#endif
+}
+
+// exp(x), exp(x - from) and 1 / x, to a few 1e-7 (1 + |x|) where the result is rounded to bf16's 4e-3 anyway.
 template <class T>
 __device__ __forceinline__ float exponential(float x) {
     return expf(x);
 }
 template <>
 __device__ __forceinline__ float exponential<bf16>(float x) {
-    return __expf(x);
+    return exp2_fast(LOG2_E * x);
+}
+template <class T>
+__device__ __forceinline__ float exponential_from(float x, float from) {
+    return expf(x - from);
+}
+template <>
+__device__ __forceinline__ float exponential_from<bf16>(float x, float from) {
+    return exp2_fast(fmaf(LOG2_E, x, -LOG2_E * from));
 }
 template <class T>
 __device__ __forceinline__ float reciprocal(float x) {
@@ -159,7 +181,13 @@ __device__ __forceinline__ float reciprocal(float x) {
 }
 template <>
 __device__ __forceinline__ float reciprocal<bf16>(float x) {
-    return __fdividef(1.f, x); // 0 from 2^126 on
+#ifdef GROWTHPATH_EMULATION
+    return 1.f / x;
+#else
+    float y;
+    asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+    return y;
+#endif
 }
 
 // What storing to T and loading again makes of x: statistics describe the stored values, not the ones before.

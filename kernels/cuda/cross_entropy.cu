@@ -6,7 +6,7 @@
 // others by zeros; targets [n] in 0..V (anything else: that row's loss and gradient are NaN, so that it cannot pass
 // unnoticed); partial [gridDim.x, 2] = sum of the losses, largest logit, over this block's rows; row_loss [n] (null:
 // not wanted). The pitch keeps rows aligned for the matrix products on both sides.
-// Launch: block 512 (any multiple of 32), grid = any number of blocks P <= n.
+// Launch: block 1024 (any multiple of 32), grid = any number of blocks P <= n.
 template <class T>
 __device__ __forceinline__ void cross_entropy(T* __restrict__ logits, const u32* __restrict__ targets, float* __restrict__ partial, float* __restrict__ row_loss, int n, int V, int pitch, float scale) {
     SHARED(scratch, Array<float, WARP>);
@@ -94,17 +94,21 @@ __device__ __forceinline__ void cross_entropy_held(T* __restrict__ logits, const
         float best = -infinity(), sum[1] = {0.f}, v[8];
         for (int c = begin; c < V; c += step) {
             load_held(held, c, V, v);
+            float here = v[0];
 #pragma unroll
-            for (int i = 0; i < 8; i++) best = fmaxf(best, v[i]);
+            for (int i = 1; i < 8; i++) here = fmaxf(here, v[i]);
+            if (here > best) {
+                sum[0] *= best == -infinity() ? 0.f : exponential_from<T>(best, here);
+                best = here;
+            }
+            // Where all is -inf so far nothing is added: -inf is no number to count from. A NaN, which fmaxf passes over,
+            // stays in the sum.
+            const float from = best == -infinity() ? 0.f : best;
+#pragma unroll
+            for (int i = 0; i < 8; i++) sum[0] += exponential_from<T>(v[i], from);
         }
         const float top = block_max(best, scratch);
-        for (int c = begin; c < V; c += step) {
-            load_held(held, c, V, v);
-            // -inf stays out of the sum (and would be inf - inf where nothing is larger); a NaN, which fmaxf passes
-            // over, does not
-#pragma unroll
-            for (int i = 0; i < 8; i++) sum[0] += v[i] == -infinity() ? 0.f : exponential<T>(v[i] - top);
-        }
+        sum[0] *= best == -infinity() ? 1.f : exponential_from<T>(best, top);
         block_sum(sum, scratch);
         const float lse = top + logf(sum[0]);
         const u32 target = targets[r];
@@ -115,9 +119,13 @@ __device__ __forceinline__ void cross_entropy_held(T* __restrict__ logits, const
         const bool more = r + static_cast<int>(gridDim.x) < n;
         for (int c = begin; c < pitch; c += step) {
             load_held(held, c, V, v);
-            const int own = static_cast<int>(target) - c;
+            const u32 own = target - static_cast<u32>(c);
 #pragma unroll
-            for (int i = 0; i < 8; i++) v[i] = (exponential<T>(v[i] - lse) - (i == own ? 1.f : 0.f)) * factor;
+            for (int i = 0; i < 8; i++) v[i] = exponential_from<T>(v[i], lse) * factor;
+            if (own < 8) { // one thread of the block
+#pragma unroll
+                for (int i = 0; i < 8; i++) v[i] -= static_cast<u32>(i) == own ? factor : 0.f;
+            }
             if (c + 8 > V) {
                 for (int i = 0; i < 8; i++) {
                     if (c + i >= V) v[i] = 0.f;
@@ -144,7 +152,7 @@ EXPORT_CROSS_ENTROPY(cross_entropy_f32, float)
 EXPORT_CROSS_ENTROPY(cross_entropy_bf16, bf16)
 
 #define EXPORT_CROSS_ENTROPY_HELD(NAME, T)                                                                              \
-    extern "C" __global__ void __launch_bounds__(512, 2) NAME(                                                          \
+    extern "C" __global__ void __launch_bounds__(1024, 2) NAME(                                                          \
         T* logits, const u32* targets, float* partial, float* row_loss, int n, int V, int pitch, float scale) {         \
         cross_entropy_held<T>(logits, targets, partial, row_loss, n, V, pitch, scale);                                  \
     }

@@ -1,4 +1,4 @@
-// Warp-wide matrix products on 16-row fragments: the tensor cores' instructions for bf16 (attention_tensor.cuh makes
+// Warp-wide matrix products on 16-row fragments: the tensor cores' instructions for bf16 (warp_products.cuh makes
 // products of them), fused multiply-adds for float.
 //
 // A fragment of a 16 x 8n tile is float c[n][4]; lane 4g + t holds, for each block of eight columns,
@@ -8,7 +8,7 @@
 #pragma once
 #include "common.cuh"
 
-// Row length in shared memory of a tile that is DH wide: padded by 16 bytes, which keeps rows 16-byte aligned and
+// Row length in shared memory of a float tile that is DH wide: padded by 16 bytes, which keeps rows 16-byte aligned and
 // puts eight neighbouring rows in different banks.
 template <class T, int DH>
 struct Pitch {

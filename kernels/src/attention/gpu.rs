@@ -2,9 +2,10 @@
 
 use super::Shape;
 use super::accumulators::{backward as backward_row, forward as forward_row};
-use super::tiles::{Tiles, tiles};
+pub use super::tiles::Products;
+use super::tiles::{rows, tiles};
 use crate::error::{Error, Result};
-use crate::gpu::{Arg, Elem, Grid, Slice, int};
+use crate::gpu::{Arg, Elem, Gpu, Grid, Slice, int};
 
 /// Rotary tables `[T, d_h / 2]`, float32.
 #[derive(Clone, Copy)]
@@ -15,13 +16,14 @@ pub struct Tables<'a> {
     pub sin: Slice<'a>,
 }
 
-fn tiles_of(shape: Shape, elem: Elem) -> Tiles {
-    tiles(elem == Elem::Bf16, shape.head_dim)
+/// The fastest products that this device has for these heads.
+pub fn fastest(gpu: &Gpu, elem: Elem, head_dim: usize) -> Products {
+    Products::fastest(elem == Elem::Bf16, head_dim, gpu.capability())
 }
 
 /// Partial rows of statistics a head leaves: one for every sequence and tile of queries.
 pub fn partials(shape: Shape, elem: Elem) -> usize {
-    shape.batch * shape.seq_len.div_ceil(tiles_of(shape, elem).rows)
+    shape.batch * shape.seq_len.div_ceil(rows(elem == Elem::Bf16, shape.head_dim))
 }
 
 /// Whether there are kernels for this head width.
@@ -40,7 +42,7 @@ pub fn supported(head_dim: usize) -> Result<()> {
     })
 }
 
-fn check(op: &'static str, shape: Shape, qkv: Slice<'_>, tables: Option<Tables<'_>>) -> Result<Grid> {
+fn check(op: &'static str, shape: Shape, qkv: Slice<'_>, tables: Option<Tables<'_>>) -> Result<()> {
     shape.check(op)?;
     supported(shape.head_dim)?;
     crate::gpu::reduce::float(op, qkv)?;
@@ -51,11 +53,24 @@ fn check(op: &'static str, shape: Shape, qkv: Slice<'_>, tables: Option<Tables<'
             s.check(op, what, Elem::F32, s.len().max(most))?;
         }
     }
-    let tiles = tiles_of(shape, qkv.elem());
-    Ok(Grid::new([shape.seq_len.div_ceil(tiles.rows), shape.heads, shape.batch], tiles.threads))
+    Ok(())
 }
 
-/// Forward.
+/// A block a tile of rows.
+fn grid(shape: Shape, elem: Elem, threads: usize, bytes: usize) -> Grid {
+    let tiles = shape.seq_len.div_ceil(rows(elem == Elem::Bf16, shape.head_dim));
+    Grid::new([tiles, shape.heads, shape.batch], threads).with_shared(bytes)
+}
+
+/// Whether these products are for slices of this type.
+fn fits(op: &'static str, products: Products, elem: Elem) -> Result<()> {
+    if (products == Products::Float) == (elem == Elem::F32) {
+        return Ok(());
+    }
+    Err(Error::Unsupported { op, message: format!("{products:?} products of {elem:?}") })
+}
+
+/// Forward, with `products` ([`fastest`]).
 ///
 /// # Shapes
 /// `qkv [N, 3 D]`, `out [N, D]`, `lse [B, H, T]` float32, `stats [H, partials, forward_row::COUNT]` float32
@@ -64,6 +79,7 @@ fn check(op: &'static str, shape: Shape, qkv: Slice<'_>, tables: Option<Tables<'
 /// # Errors
 /// A head width without kernels, or slices of other lengths or types.
 pub fn forward(
+    products: Products,
     shape: Shape,
     qkv: Slice<'_>,
     tables: Option<Tables<'_>>,
@@ -72,8 +88,9 @@ pub fn forward(
     stats: Slice<'_>,
 ) -> Result<()> {
     const OP: &str = "attention";
-    let grid = check(OP, shape, qkv, tables)?;
+    check(OP, shape, qkv, tables)?;
     let elem = qkv.elem();
+    fits(OP, products, elem)?;
     out.check(OP, "out", elem, shape.tokens() * shape.width())?;
     lse.check(OP, "lse", Elem::F32, shape.tokens() * shape.heads)?;
     stats.check(OP, "stats", Elem::F32, shape.heads * partials(shape, elem) * forward_row::COUNT)?;
@@ -88,8 +105,8 @@ pub fn forward(
         int(OP, shape.heads)?.into(),
         int(OP, shape.seq_len)?.into(),
     ];
-    let kernel = format!("attention_fwd_d{}_{}", shape.head_dim, elem.suffix());
-    let grid = grid.with_shared(tiles_of(shape, elem).forward_bytes);
+    let (kernel, t) = (products.kernel("fwd", shape.head_dim), tiles(products, shape.head_dim));
+    let grid = grid(shape, elem, t.forward_threads, t.forward_bytes);
     // SAFETY: every length was checked against the kernel's documentation.
     unsafe { qkv.gpu().launch(&kernel, grid, &args) }
 }
@@ -138,14 +155,20 @@ pub struct Backward<'a> {
     pub stats: Slice<'a>,
 }
 
-/// Backward of [`forward`].
+/// Backward of [`forward`], with `products` ([`fastest`]).
 ///
 /// # Errors
 /// As [`forward`].
-pub fn backward(shape: Shape, tables: Option<Tables<'_>>, a: &Backward<'_>) -> Result<()> {
+pub fn backward(
+    products: Products,
+    shape: Shape,
+    tables: Option<Tables<'_>>,
+    a: &Backward<'_>,
+) -> Result<()> {
     const OP: &str = "attention backward";
-    let grid = check(OP, shape, a.qkv, tables)?;
+    check(OP, shape, a.qkv, tables)?;
     let (elem, gpu) = (a.qkv.elem(), a.qkv.gpu());
+    fits(OP, products, elem)?;
     let (wide, rows) = (shape.tokens() * shape.width(), shape.tokens() * shape.heads);
     a.out.check(OP, "out", elem, wide)?;
     a.d_out.check(OP, "d_out", elem, wide)?;
@@ -155,13 +178,14 @@ pub fn backward(shape: Shape, tables: Option<Tables<'_>>, a: &Backward<'_>) -> R
     a.stats.check(OP, "stats", Elem::F32, shape.heads * partials(shape, elem) * backward_row::COUNT)?;
     let (b, h) = (int(OP, shape.batch)?, int(OP, shape.heads)?);
     let (t, dh) = (int(OP, shape.seq_len)?, int(OP, shape.head_dim)?);
-    let grid = grid.with_shared(tiles_of(shape, elem).backward_bytes);
+    let t_of = tiles(products, shape.head_dim);
+    let grid = grid(shape, elem, t_of.backward_threads, t_of.backward_bytes);
     let (cos, sin) = (tables.map(|t| t.cos), tables.map(|t| t.sin));
     let launch = |part: &str, grid: Grid, args: &[Arg]| {
         // SAFETY: every length was checked against the kernel's documentation.
-        unsafe { gpu.launch(&format!("attention_{part}_{}", elem.suffix()), grid, args) }
+        unsafe { gpu.launch(part, grid, args) }
     };
-    let (query_part, key_part) = (format!("bwd_q_d{dh}"), format!("bwd_kv_d{dh}"));
+    let [query_part, key_part] = ["bwd_q", "bwd_kv"].map(|part| products.kernel(part, shape.head_dim));
     let shared = [a.qkv.into(), cos.into(), sin.into(), a.lse.into(), a.delta.into()];
     let keys = [&[a.d_out.into()], &shared[..], &[a.d_qkv.into(), h.into(), t.into()]].concat();
     let rest = [a.d_qkv.into(), a.stats.into(), b.into(), h.into(), t.into()];
@@ -173,7 +197,7 @@ pub fn backward(shape: Shape, tables: Option<Tables<'_>>, a: &Backward<'_>) -> R
     }
     let blocks = rows.div_ceil(1024 / shape.head_dim).clamp(1, 16 * gpu.processors());
     let args = [a.d_out.into(), a.out.into(), a.delta.into(), b.into(), h.into(), t.into(), dh.into()];
-    launch("delta", Grid::new([blocks, 1, 1], 256), &args)?;
+    launch("attention_delta_f32", Grid::new([blocks, 1, 1], 256), &args)?;
     launch(&key_part, grid, &keys)?;
     launch(&query_part, grid, &[&[a.d_out.into()], &shared[..], &rest[..]].concat())
 }

@@ -5,7 +5,7 @@ use crate::gpu::reduce::{float, partial_blocks};
 use crate::gpu::{Elem, Gpu, Grid, Slice, int};
 
 /// Threads of a block.
-const THREADS: usize = 512;
+const THREADS: usize = 1024;
 /// Shared memory that a block needs beside the row, bytes: its scratch, and what the driver keeps.
 const BESIDE: usize = 2048;
 

@@ -121,6 +121,11 @@ impl Gpu {
         format!("{} (compute capability {}.{})", self.0.name, self.0.capability.0, self.0.capability.1)
     }
 
+    /// Compute capability, major and minor.
+    pub fn capability(&self) -> (i32, i32) {
+        self.0.capability
+    }
+
     /// Number of multiprocessors: what launches of free size follow.
     pub fn processors(&self) -> usize {
         self.0.processors

@@ -40,9 +40,13 @@ fn file_of(kernel: &str) -> &'static str {
         ("slice", "optimizer"),
     ];
     if kernel.ends_with("_bf16") {
-        for (family, file) in
-            [("attention_fwd", "attention_fwd_tensor"), ("attention_bwd", "attention_bwd_tensor")]
-        {
+        for (family, file) in [
+            ("attention_fwd_group", "attention_fwd_group"),
+            ("attention_bwd_q_group", "attention_bwd_group"),
+            ("attention_bwd_kv_group", "attention_bwd_group"),
+            ("attention_fwd", "attention_fwd_tensor"),
+            ("attention_bwd", "attention_bwd_tensor"),
+        ] {
             if kernel.starts_with(family) {
                 return file;
             }
@@ -159,9 +163,11 @@ fn compile(source: &Source, capability: (i32, i32)) -> Result<Vec<u8>> {
     }
     .result()
     .map_err(|e| failed(what(), e))?;
+    // The instructions of warpgroups are in an architecture of their own.
+    let own = if capability == (9, 0) { "a" } else { "" };
     // nvcc takes a lambda within a device function for device code; NVRTC wants to be told.
     let options = [
-        format!("--gpu-architecture=sm_{}{}", capability.0, capability.1),
+        format!("--gpu-architecture=sm_{}{}{own}", capability.0, capability.1),
         "--std=c++17".to_owned(),
         "--device-as-default-execution-space".to_owned(),
     ];

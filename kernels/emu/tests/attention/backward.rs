@@ -4,6 +4,7 @@ use growthpath_emu::{Arg, Schedule};
 
 use crate::case::*;
 use crate::support::*;
+use crate::tiles::{Products, tiles};
 use growthpath_statistics::logits::backward as partial_row;
 
 /// Sum and sum of sizes along a product that ends in one gradient element.
@@ -14,6 +15,12 @@ struct Bounded {
 }
 
 pub fn check_backward<S: Storage>(c: &Case, schedule: Schedule) {
+    for p in products::<S>(c.dh) {
+        check_backward_by::<S>(*p, c, schedule);
+    }
+}
+
+fn check_backward_by<S: Storage>(products: Products, c: &Case, schedule: Schedule) {
     let x = inputs::<S>(c, 2);
     let (n, width, half) = (c.batch * c.seq, c.heads * c.dh, c.dh / 2);
     let mut rng = Rng(99 + c.seq as u64);
@@ -34,9 +41,8 @@ pub fn check_backward<S: Storage>(c: &Case, schedule: Schedule) {
     }
     let sizes: [Arg<'_>; 3] = [(c.batch as i32).into(), (c.heads as i32).into(), (c.seq as i32).into()];
     let mut delta = unwritten::<f32>(n * c.heads);
-    let cut = cut::<S>(c.dh);
-    let tiles = c.seq.div_ceil(cut.rows);
-    let (grid, block) = ([tiles as u32, c.heads as u32, c.batch as u32], [cut.threads as u32, 1, 1]);
+    let (cut, tiles) = (tiles(products, c.dh), count::<S>(c));
+    let (grid, block) = ([tiles as u32, c.heads as u32, c.batch as u32], [cut.backward_threads as u32, 1, 1]);
     let mut dqkv = unwritten::<S>(n * 3 * width);
     let mut partial = unwritten::<f32>(c.heads * c.batch * tiles * partial_row::COUNT);
     let [cosine, sine] = x.tables();
@@ -52,11 +58,10 @@ pub fn check_backward<S: Storage>(c: &Case, schedule: Schedule) {
     let kept: &[Arg<'_>] = if fused { &[(&o).into()] } else { &[] };
     let written: [Arg<'_>; 2] = [(&mut dqkv).into(), (&mut partial).into()];
     let run = |kernel: &str, args: &[Arg<'_>]| {
-        let name = format!("attention_bwd_{kernel}_d{}_{}", c.dh, S::NAME);
-        launch_shared(&name, grid, block, cut.backward_bytes, schedule, args);
+        launch_shared(&products.kernel(kernel, c.dh), grid, block, cut.backward_bytes, schedule, args);
     };
-    run("q", &[&read[..], kept, &rows, &written, &sizes].concat());
-    run("kv", &[&read[..], &rows, &written[..1], &sizes[1..]].concat());
+    run("bwd_q", &[&read[..], kept, &rows, &written, &sizes].concat());
+    run("bwd_kv", &[&read[..], &rows, &written[..1], &sizes[1..]].concat());
 
     let stats = reduce(&partial, c.heads * c.batch, tiles, partial_row::COUNT, partial_row::MAXIMA);
     let scale = 1.0 / (c.dh as f64).sqrt();

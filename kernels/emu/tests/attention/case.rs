@@ -3,7 +3,7 @@
 use growthpath_emu::{Arg, Schedule};
 
 use crate::support::*;
-use crate::tiles::{Tiles, tiles};
+use crate::tiles::{Products, rows, tiles};
 use growthpath_statistics::logits::forward as row;
 
 #[derive(Debug)]
@@ -52,9 +52,18 @@ pub const CASES: &[Case] = &[
     case(1, 1, 135, 128, true, 1.0, 0.0),
 ];
 
-/// How the launchers cut this head width.
-pub fn cut<S: Storage>(dh: usize) -> Tiles {
-    tiles(S::NAME == "bf16", dh)
+/// What multiplies heads of this width: on tensor cores, single warps and, where there is a kernel, warpgroups.
+pub fn products<S: Storage>(dh: usize) -> &'static [Products] {
+    match (S::NAME, dh) {
+        ("bf16", 64) => &[Products::Warp, Products::Group],
+        ("bf16", _) => &[Products::Warp],
+        _ => &[Products::Float],
+    }
+}
+
+/// Tiles that a sequence is cut into.
+pub fn count<S: Storage>(c: &Case) -> usize {
+    c.seq.div_ceil(rows(S::NAME == "bf16", c.dh))
 }
 
 pub struct Inputs<S> {
@@ -168,10 +177,10 @@ pub struct Forward<S> {
     pub stats: Vec<f32>,
 }
 
-pub fn forward<S: Storage>(c: &Case, x: &Inputs<S>, schedule: Schedule) -> Forward<S> {
+pub fn forward<S: Storage>(products: Products, c: &Case, x: &Inputs<S>, schedule: Schedule) -> Forward<S> {
     let n = c.batch * c.seq;
-    let t = cut::<S>(c.dh);
-    let tiles = c.seq.div_ceil(t.rows);
+    let t = tiles(products, c.dh);
+    let tiles = count::<S>(c);
     let mut f = Forward {
         o: unwritten::<S>(n * c.heads * c.dh),
         lse: unwritten::<f32>(n * c.heads),
@@ -179,9 +188,9 @@ pub fn forward<S: Storage>(c: &Case, x: &Inputs<S>, schedule: Schedule) -> Forwa
     };
     let [cosine, sine] = x.tables();
     launch_shared(
-        &format!("attention_fwd_d{}_{}", c.dh, S::NAME),
+        &products.kernel("fwd", c.dh),
         [tiles as u32, c.heads as u32, c.batch as u32],
-        [t.threads as u32, 1, 1],
+        [t.forward_threads as u32, 1, 1],
         t.forward_bytes,
         schedule,
         &[

@@ -4,6 +4,7 @@ use growthpath_emu::Schedule;
 
 use crate::case::*;
 use crate::support::*;
+use crate::tiles::Products;
 use growthpath_statistics::logits::forward as row;
 
 /// The numbers that have a float64 form here. A further one is held against the CPU's by `check-device`, which
@@ -26,9 +27,15 @@ const REFERENCED: [usize; 14] = [
 ];
 
 pub fn check_forward<S: Storage>(c: &Case, schedule: Schedule) {
+    for p in products::<S>(c.dh) {
+        check_forward_by::<S>(*p, c, schedule);
+    }
+}
+
+fn check_forward_by<S: Storage>(products: Products, c: &Case, schedule: Schedule) {
     let x = inputs::<S>(c, 1);
-    let f = forward(c, &x, schedule);
-    let tiles = c.seq.div_ceil(cut::<S>(c.dh).rows);
+    let f = forward(products, c, &x, schedule);
+    let tiles = count::<S>(c);
     let stats = reduce(&f.stats, c.heads * c.batch, tiles, row::COUNT, row::MAXIMA);
     let width = c.heads * c.dh;
     let t = c.seq as f64;

@@ -15,6 +15,7 @@ use growthpath_emu::{Arg, Bf16, Launch, Schedule};
 use growthpath_statistics::logits::forward as row;
 use proptest::prelude::*;
 use support::*;
+use tiles::tiles;
 
 #[test]
 fn forward_float() {
@@ -62,13 +63,15 @@ fn nan_is_loud<S: Storage>() {
     let c = case(1, 1, 40, 64, false, 1.0, 0.0);
     let mut x = inputs::<S>(&c, 3);
     x.qkv[20 * 3 * 64] = S::new(f32::NAN); // a query of row 20
-    let f = forward(&c, &x, Schedule::Forward);
-    let row = |i: usize| f.o[i * 64..(i + 1) * 64].iter().all(|v| v.get().is_finite());
-    assert!(row(19) && !row(20) && row(21));
-    let stats = reduce(&f.stats, 1, 1, row::COUNT, row::MAXIMA);
-    for (place, v) in stats.iter().enumerate() {
-        let of_keys = place == row::KEY || place == row::PAIRED_KEY;
-        assert_eq!(v.is_nan(), !of_keys, "{}: {v}", row::ALL[place].name);
+    for p in products::<S>(64) {
+        let f = forward(*p, &c, &x, Schedule::Forward);
+        let row = |i: usize| f.o[i * 64..(i + 1) * 64].iter().all(|v| v.get().is_finite());
+        assert!(row(19) && !row(20) && row(21));
+        let stats = reduce(&f.stats, 1, 1, row::COUNT, row::MAXIMA);
+        for (place, v) in stats.iter().enumerate() {
+            let of_keys = place == row::KEY || place == row::PAIRED_KEY;
+            assert_eq!(v.is_nan(), !of_keys, "{}: {v}", row::ALL[place].name);
+        }
     }
 }
 
@@ -77,24 +80,27 @@ fn nan_is_loud<S: Storage>() {
 fn results_do_not_depend_on_the_order() {
     let c = case(1, 2, 150, 64, true, 1.0, 2.0);
     let x = inputs::<Bf16>(&c, 5);
-    let bits = |schedule| {
-        let f = forward(&c, &x, schedule);
+    let bits = |products, schedule| {
+        let f = forward(products, &c, &x, schedule);
         let o: Vec<f32> = f.o.iter().map(|v| v.get32()).collect();
         [o, f.lse, f.stats].concat().into_iter().map(f32::to_bits).collect::<Vec<_>>()
     };
-    let want = bits(Schedule::Forward);
-    for schedule in [Schedule::Reverse, Schedule::Permuted(1), Schedule::Permuted(2)] {
-        assert_eq!(bits(schedule), want, "{schedule:?}");
+    for p in products::<Bf16>(64) {
+        let want = bits(*p, Schedule::Forward);
+        for schedule in [Schedule::Reverse, Schedule::Permuted(1), Schedule::Permuted(2)] {
+            assert_eq!(bits(*p, schedule), want, "{p:?}, {schedule:?}");
+        }
     }
 }
 
 /// One byte of shared memory too little is refused: the launchers' sizes are the kernels'.
 #[test]
 fn the_launchers_give_exactly_what_the_kernels_take() {
-    for dh in [16, 32, 64, 128] {
+    let widths = [16, 32, 64, 128].into_iter();
+    for (dh, products) in widths.flat_map(|dh| products::<Bf16>(dh).iter().map(move |p| (dh, *p))) {
         let c = case(1, 1, 9, dh, false, 1.0, 0.0);
         let x = inputs::<Bf16>(&c, 6);
-        let t = cut::<Bf16>(dh);
+        let t = tiles(products, dh);
         let (o, lse) = (unwritten::<Bf16>(9 * dh), vec![1f32; 9]);
         let (wide, stats) = (unwritten::<Bf16>(27 * dh), vec![0f32; 64]);
         let sizes: [Arg<'_>; 3] = [1i32.into(), 1i32.into(), 9i32.into()];
@@ -102,22 +108,27 @@ fn the_launchers_give_exactly_what_the_kernels_take() {
         let forward = [qkv, Arg::NULL, Arg::NULL, (&o).into(), (&lse).into(), (&stats).into()];
         let query = [(&o).into(), qkv, (&o).into(), Arg::NULL, Arg::NULL, (&lse).into(), (&lse).into()];
         let key = [(&o).into(), qkv, Arg::NULL, Arg::NULL, (&lse).into(), (&lse).into(), (&wide).into()];
-        for (kernel, bytes, args) in [
-            ("fwd", t.forward_bytes, [&forward[..], &sizes].concat()),
-            ("bwd_q", t.backward_bytes, [&query[..], &[(&wide).into(), (&stats).into()], &sizes].concat()),
-            ("bwd_kv", t.backward_bytes, [&key[..], &sizes[1..]].concat()),
+        for (kernel, threads, bytes, args) in [
+            ("fwd", t.forward_threads, t.forward_bytes, [&forward[..], &sizes].concat()),
+            (
+                "bwd_q",
+                t.backward_threads,
+                t.backward_bytes,
+                [&query[..], &[(&wide).into(), (&stats).into()], &sizes].concat(),
+            ),
+            ("bwd_kv", t.backward_threads, t.backward_bytes, [&key[..], &sizes[1..]].concat()),
         ] {
             let run = |shared| {
                 let launch = Launch {
                     grid: [1, 1, 1],
-                    block: [t.threads as u32, 1, 1],
+                    block: [threads as u32, 1, 1],
                     shared,
                     schedule: Schedule::Forward,
                 };
                 // SAFETY: every array is as long as the kernel's comment says, for one head of nine tokens.
-                unsafe { launch.run(&format!("attention_{kernel}_d{dh}_bf16"), &args) }
+                unsafe { launch.run(&products.kernel(kernel, dh), &args) }
             };
-            assert_eq!(run(bytes), Ok(()), "{kernel}, dh {dh}");
+            assert_eq!(run(bytes), Ok(()), "{kernel}, dh {dh}, {products:?}");
             let error = run(bytes - 16).expect_err("too little");
             assert!(error.message.contains("the launch gave"), "{error}");
         }
@@ -155,8 +166,8 @@ proptest! {
     #[test]
     fn statistics_keep_their_bounds(c in any_case()) {
         let x = inputs::<Bf16>(&c, 4);
-        let f = forward(&c, &x, Schedule::Forward);
-        let tiles = c.seq.div_ceil(cut::<Bf16>(c.dh).rows);
+        let f = forward(products::<Bf16>(c.dh)[0], &c, &x, Schedule::Forward);
+        let tiles = count::<Bf16>(&c);
         let stats = reduce(&f.stats, c.heads * c.batch, tiles, row::COUNT, row::MAXIMA);
         let uniform: f64 = (1..=c.seq).map(|len| 1.0 / len as f64).sum();
         let rows = c.seq as f64;

@@ -4,7 +4,7 @@ use growthpath_statistics::{Scale, Statistic};
 
 use super::{BF16, Case, matrix, written};
 use crate::attention::accumulators::{backward, forward};
-use crate::attention::gpu::{Tables, partials};
+use crate::attention::gpu::{Products, Tables, fastest, partials};
 use crate::attention::{self as att, LogitGradStats, LogitStats, Shape};
 use crate::error::Result;
 use crate::gpu::reduce;
@@ -78,77 +78,90 @@ fn statistics<const N: usize>(
     }
 }
 
-pub(super) fn attention(c: &mut Case<'_>, quick: bool) -> Result<()> {
-    for (s, rotary) in shapes(quick).into_iter().flat_map(|s| [(s, false), (s, true)]) {
-        let (n, d) = (s.tokens(), s.width());
-        let name = format!(
-            "B {}, T {}, H {}, dh {}{}",
-            s.batch,
-            s.seq_len,
-            s.heads,
-            s.head_dim,
-            if rotary { ", rotary" } else { "" }
-        );
-        let (qkv, d_out) = (c.normals(n * 3 * d, 0.0, 1.5)?, c.normals(n * d, 0.0, 1.0)?);
-        let rope = rotary.then(|| Rope::new(s.seq_len, s.head_dim, 1e4));
-        let (x, dy) = (matrix(&qkv, n)?, matrix(&d_out, n)?);
-        let want = att::forward(s, &x, rope.as_ref(), true)?;
-        let (d_want, g_want) = att::backward(s, &x, &want, rope.as_ref(), &dy)?;
+/// The products that this device has for these heads.
+fn products(c: &Case<'_>, head_dim: usize) -> Vec<Products> {
+    let fastest = fastest(c.gpu, c.elem, head_dim);
+    if fastest == Products::Group { vec![fastest, Products::Warp] } else { vec![fastest] }
+}
 
-        let tables = match &rope {
-            Some(r) => Some((c.gpu.upload(&r.cos)?, c.gpu.upload(&r.sin)?)),
-            None => None,
-        };
-        let tables = tables.as_ref().map(|(cos, sin)| Tables { cos: cos.all(), sin: sin.all() });
-        let (gx, gy) = (c.up(&qkv)?, c.up(&d_out)?);
-        let (out, d_qkv) = (c.room(n * d)?, c.room(n * 3 * d)?);
-        let (lse, delta) = (c.float_room(n * s.heads)?, c.float_room(n * s.heads)?);
-        let each = s.heads * partials(s, c.elem);
-        let (stats, grad_stats) =
-            (c.float_room(each * forward::COUNT)?, c.float_room(each * backward::COUNT)?);
-        att::gpu::forward(s, gx.all(), tables, out.all(), lse.all(), stats.all())?;
-        c.compare_slice("attention", &name, out.all(), &read(&want.out)?)?;
-        let got = lse.all().read()?;
-        c.compare("attention log-sum-exp", &name, &got, &want.lse);
-        let totals = c.totals(&stats, s.heads, forward::COUNT, forward::MAXIMA)?;
-        let got: Vec<_> = totals
-            .as_chunks::<{ forward::COUNT }>()
-            .0
-            .iter()
-            .map(|t| LogitStats::finish(s.counted(), &t.map(f64::from)))
-            .collect();
-        let want_stats = want.stats.clone().unwrap_or_default();
-        let sizes: Vec<Sizes> = want_stats.iter().zip(&g_want).map(|(l, g)| Sizes::of(s, l, g)).collect();
-        let values = |v: &[LogitStats]| v.iter().map(LogitStats::values).collect::<Vec<_>>();
-        statistics(c, &name, LogitStats::ALL, &sizes, &values(&got), &values(&want_stats));
-        let args = att::gpu::Backward {
-            qkv: gx.all(),
-            out: out.all(),
-            lse: lse.all(),
-            d_out: gy.all(),
-            delta: delta.all(),
-            d_qkv: d_qkv.all(),
-            stats: grad_stats.all(),
-        };
-        att::gpu::backward(s, tables, &args)?;
-        c.compare_slice("attention backward", &name, d_qkv.all(), &read(&d_want)?)?;
-        let totals = c.totals(&grad_stats, s.heads, backward::COUNT, backward::MAXIMA)?;
-        let got: Vec<_> = totals
-            .as_chunks::<{ backward::COUNT }>()
-            .0
-            .iter()
-            .map(|t| LogitGradStats::finish(s.counted(), &t.map(f64::from)))
-            .collect();
-        let values = |v: &[LogitGradStats]| v.iter().map(LogitGradStats::values).collect::<Vec<_>>();
-        statistics(c, &name, LogitGradStats::ALL, &sizes, &values(&got), &values(&g_want));
-        // Every other head loses its preference.
-        let flags: Vec<u32> = (0..s.heads as u32).map(|h| 1 - h % 2).collect();
-        let flat: Vec<usize> = (0..s.heads).step_by(2).collect();
-        let mut averaged = read(&want.out)?.to_vec();
-        att::average(s, &qkv, &mut averaged, &flat);
-        att::gpu::uniform(s, gx.all(), c.gpu.upload_u32(&flags)?.all(), out.all())?;
-        c.compare_slice("uniform attention", &name, out.all(), &averaged)?;
+pub(super) fn attention(c: &mut Case<'_>, quick: bool) -> Result<()> {
+    for shape in shapes(quick) {
+        for products in products(c, shape.head_dim) {
+            attention_by(c, products, shape, false)?;
+            attention_by(c, products, shape, true)?;
+        }
     }
+    Ok(())
+}
+
+fn attention_by(c: &mut Case<'_>, products: Products, s: Shape, rotary: bool) -> Result<()> {
+    let (n, d) = (s.tokens(), s.width());
+    let name = format!(
+        "B {}, T {}, H {}, dh {}, {products:?}{}",
+        s.batch,
+        s.seq_len,
+        s.heads,
+        s.head_dim,
+        if rotary { ", rotary" } else { "" }
+    );
+    let (qkv, d_out) = (c.normals(n * 3 * d, 0.0, 1.5)?, c.normals(n * d, 0.0, 1.0)?);
+    let rope = rotary.then(|| Rope::new(s.seq_len, s.head_dim, 1e4));
+    let (x, dy) = (matrix(&qkv, n)?, matrix(&d_out, n)?);
+    let want = att::forward(s, &x, rope.as_ref(), true)?;
+    let (d_want, g_want) = att::backward(s, &x, &want, rope.as_ref(), &dy)?;
+
+    let tables = match &rope {
+        Some(r) => Some((c.gpu.upload(&r.cos)?, c.gpu.upload(&r.sin)?)),
+        None => None,
+    };
+    let tables = tables.as_ref().map(|(cos, sin)| Tables { cos: cos.all(), sin: sin.all() });
+    let (gx, gy) = (c.up(&qkv)?, c.up(&d_out)?);
+    let (out, d_qkv) = (c.room(n * d)?, c.room(n * 3 * d)?);
+    let (lse, delta) = (c.float_room(n * s.heads)?, c.float_room(n * s.heads)?);
+    let each = s.heads * partials(s, c.elem);
+    let (stats, grad_stats) = (c.float_room(each * forward::COUNT)?, c.float_room(each * backward::COUNT)?);
+    att::gpu::forward(products, s, gx.all(), tables, out.all(), lse.all(), stats.all())?;
+    c.compare_slice("attention", &name, out.all(), &read(&want.out)?)?;
+    let got = lse.all().read()?;
+    c.compare("attention log-sum-exp", &name, &got, &want.lse);
+    let totals = c.totals(&stats, s.heads, forward::COUNT, forward::MAXIMA)?;
+    let got: Vec<_> = totals
+        .as_chunks::<{ forward::COUNT }>()
+        .0
+        .iter()
+        .map(|t| LogitStats::finish(s.counted(), &t.map(f64::from)))
+        .collect();
+    let want_stats = want.stats.clone().unwrap_or_default();
+    let sizes: Vec<Sizes> = want_stats.iter().zip(&g_want).map(|(l, g)| Sizes::of(s, l, g)).collect();
+    let values = |v: &[LogitStats]| v.iter().map(LogitStats::values).collect::<Vec<_>>();
+    statistics(c, &name, LogitStats::ALL, &sizes, &values(&got), &values(&want_stats));
+    let args = att::gpu::Backward {
+        qkv: gx.all(),
+        out: out.all(),
+        lse: lse.all(),
+        d_out: gy.all(),
+        delta: delta.all(),
+        d_qkv: d_qkv.all(),
+        stats: grad_stats.all(),
+    };
+    att::gpu::backward(products, s, tables, &args)?;
+    c.compare_slice("attention backward", &name, d_qkv.all(), &read(&d_want)?)?;
+    let totals = c.totals(&grad_stats, s.heads, backward::COUNT, backward::MAXIMA)?;
+    let got: Vec<_> = totals
+        .as_chunks::<{ backward::COUNT }>()
+        .0
+        .iter()
+        .map(|t| LogitGradStats::finish(s.counted(), &t.map(f64::from)))
+        .collect();
+    let values = |v: &[LogitGradStats]| v.iter().map(LogitGradStats::values).collect::<Vec<_>>();
+    statistics(c, &name, LogitGradStats::ALL, &sizes, &values(&got), &values(&g_want));
+    // Every other head loses its preference.
+    let flags: Vec<u32> = (0..s.heads as u32).map(|h| 1 - h % 2).collect();
+    let flat: Vec<usize> = (0..s.heads).step_by(2).collect();
+    let mut averaged = read(&want.out)?.to_vec();
+    att::average(s, &qkv, &mut averaged, &flat);
+    att::gpu::uniform(s, gx.all(), c.gpu.upload_u32(&flags)?.all(), out.all())?;
+    c.compare_slice("uniform attention", &name, out.all(), &averaged)?;
     Ok(())
 }
 

@@ -14,7 +14,7 @@ mod weights;
 use std::collections::VecDeque;
 
 use growthpath_kernels::attention::Shape;
-use growthpath_kernels::attention::gpu::{Tables, supported};
+use growthpath_kernels::attention::gpu::{Products, Tables, fastest, supported};
 use growthpath_kernels::embedding::gpu::TokenBatch;
 use growthpath_kernels::gpu::{Buffer, Elem, Gpu, Readback, Slice};
 use growthpath_kernels::optimizer::Rule;
@@ -32,6 +32,8 @@ pub struct Cuda {
     gpu: Gpu,
     config: ModelConfig,
     storage: Elem,
+    /// Of attention.
+    products: Products,
     weights: Weights,
     table: Table,
     batch: TokenBatch,
@@ -104,6 +106,7 @@ impl Cuda {
             pending: VecDeque::new(),
             turn: 0,
             measures: false,
+            products: fastest(gpu, storage, c.head_dim()),
             gpu: gpu.clone(),
             config: c,
             storage,

@@ -106,7 +106,15 @@ impl Backend for Cuda {
     fn attention(&mut self, layer: usize, qkv: &Buffer, out: &mut Buffer, lse: &mut Buffer) -> Result<()> {
         let (qkv, out, heads) = (self.active(qkv)?, self.active(out)?, self.config.heads);
         let partial = self.attention_partials(&self.partials.logits, layer, accumulators::forward::COUNT)?;
-        attention::gpu::forward(self.shape, qkv, self.tables(), out, self.active(lse)?, partial)?;
+        attention::gpu::forward(
+            self.products,
+            self.shape,
+            qkv,
+            self.tables(),
+            out,
+            self.active(lse)?,
+            partial,
+        )?;
         if self.ablated_layers[layer] {
             attention::gpu::uniform(self.shape, qkv, self.flags.at(layer * heads, heads)?, out)?;
         }
@@ -244,7 +252,7 @@ impl Backend for Cuda {
             d_qkv: self.active(d_qkv)?,
             stats: self.attention_partials(&self.partials.logit_grads, layer, count)?,
         };
-        Ok(attention::gpu::backward(self.shape, self.tables(), &args)?)
+        Ok(attention::gpu::backward(self.products, self.shape, self.tables(), &args)?)
     }
 
     fn qk_norm_backward(
