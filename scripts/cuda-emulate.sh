@@ -21,4 +21,4 @@ fi
 # A folder of its own beside the product's build, so that neither waits for the other's lock.
 export CARGO_TARGET_DIR=$root/target/emu
 cd "$root/kernels/emu"
-exec nice cargo test --release --locked "${features[@]}" "$@"
+exec nice cargo test --workspace --release --locked "${features[@]}" "$@"

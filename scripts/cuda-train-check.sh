@@ -103,6 +103,26 @@ check $bf16 bf16 --preset llama
 check $bf16 bf16 --preset gpt --set heads=4
 check $bf16 bf16 --preset gpt --set context=144 --batch 1 --steps 2
 
+# Steps recorded and launched as graphs, and kernel by kernel: the same bits, whatever changes from step to step (the schedule,
+# the batch, an intervention's multipliers, telemetry on and off).
+graphs() {
+    local out
+    for out in on off; do
+        rm -rf "$work/graphs-$out"
+        GROWTHPATH_CUDA_GRAPHS=$out on_device train "${shape[@]}" --steps 7 --warmup 3 --checkpoint-every 7 "$@" --device cuda \
+            --out "$work/graphs-$out" >/dev/null
+    done
+    "$work/growthpath" verify "$work/graphs-on" --against "$work/graphs-off" --tolerance 0 >"$work/against" || {
+        cat "$work/against"
+        echo "cuda-train-check: $* differs between graphs and launches" >&2
+        exit 1
+    }
+    cmp "$work/graphs-on/checkpoints/step-7/model.safetensors" "$work/graphs-off/checkpoints/step-7/model.safetensors"
+    echo "graphs, and launches one by one: the same bits  $*"
+}
+graphs --preset gpt --precision bf16 --reliance-sequences 3
+graphs --preset llama --set qk_norm=true --telemetry 2 --optimizer sgd --intervene qk --hold 0.5
+
 # Stopped and resumed: the same bits as a run that never stopped, on the device too.
 rm -rf "$work/whole" "$work/part"
 on_device train "${shape[@]}" --steps 6 --checkpoint-every 3 --device cuda --out "$work/whole" >/dev/null
@@ -119,4 +139,6 @@ cmp "$work/whole/checkpoints/step-6/model.safetensors" "$work/part/checkpoints/s
 echo "resumed run: the same bits"
 
 # The script for a machine with a GPU, at sizes that the emulator gets through.
+# Its steps have to have been graphs.
 QUICK=1 LD_LIBRARY_PATH=$work/lib bash scripts/gpu-check.sh "$work/growthpath" "$work/gpu-check" kernels agreement speed
+grep -q "copies a step: as 1 graph [0-9]" "$work/gpu-check/speed-nano.txt"

@@ -103,7 +103,7 @@ pub(crate) fn observe_projected(
         .collect()
 }
 
-fn state(rows: &RowStatistics, square: f64, pairs: f64) -> HeadState {
+pub(crate) fn state(rows: &RowStatistics, square: f64, pairs: f64) -> HeadState {
     HeadState {
         spread: (square / pairs).sqrt(),
         entropy: rows.entropy(),
@@ -122,16 +122,16 @@ pub(crate) fn account_projected(
 }
 
 /// Sums over causal pairs, before division.
-struct Sums {
+pub(crate) struct Sums {
     /// `|S~|^2` of every corner.
-    squares: [[[f64; 2]; 2]; 2],
+    pub squares: [[[f64; 2]; 2]; 2],
     /// `<S~, S~'>` between the interval's ends.
-    turning: f64,
+    pub turning: f64,
     /// `|S~(x, W') - S~(x, W)|^2`.
-    weights: f64,
+    pub weights: f64,
     /// Its bound (6.2).
-    bound: f64,
-    rows: RowStatistics,
+    pub bound: f64,
+    pub rows: RowStatistics,
 }
 
 /// Buffers of one sequence's logit blocks.
@@ -208,7 +208,7 @@ impl Sums {
         }
     }
 
-    fn finish(&self, pairs: f64, head_dim: usize) -> HeadAccounting {
+    pub(crate) fn finish(&self, pairs: f64, head_dim: usize) -> HeadAccounting {
         let corners = Corners::from_squares(|x, q, k| self.squares[x][q][k] / pairs);
         let (before, after) = (self.squares[OLD][OLD][OLD], self.squares[NEW][NEW][NEW]);
         let defined = |v: f64| if v.is_finite() { v } else { f64::NAN };

@@ -47,6 +47,43 @@ impl Side<'_> {
     }
 }
 
+/// What the heads' squares `d_h <M,M>_S` weigh in the derivative of the mean growth.
+#[derive(Debug, Clone, PartialEq)]
+pub struct DriftWeights {
+    /// Of each head, under the old and the new weights; zero where its growth is undefined.
+    pub alpha: Vec<[f64; 2]>,
+    /// Mean over heads of the predicted `Gamma_F` (4.2); NaN where every head's is undefined.
+    pub total: f64,
+}
+
+impl DriftWeights {
+    /// From the squares of each head, `[weights][features]`.
+    pub(crate) fn of(squares: impl Iterator<Item = [[f64; 2]; 2]>) -> Self {
+        // Growth of |M|_S^2 under each set of weights, over twice its logarithmic mean; none where it is undefined.
+        let weight = |[old, new]: [f64; 2]| {
+            let scale = 2.0 * log_mean(old, new, new - old);
+            (1.0 / scale, (new - old) / scale)
+        };
+        let heads: Vec<_> = squares
+            .map(|of| of.map(weight))
+            .map(|both| both.iter().all(|(w, g)| w.is_finite() && g.is_finite() && *w > 0.0).then_some(both))
+            .collect();
+        let defined = heads.iter().flatten().count() as f64;
+        // Two sets of weights, then the mean over heads; dS is symmetric, which gives the factor of two.
+        let share = 0.5 / defined;
+        let total = if defined > 0.0 {
+            heads.iter().flatten().flatten().map(|(_, growth)| share * growth).sum()
+        } else {
+            f64::NAN
+        };
+        let alpha = heads
+            .iter()
+            .map(|h| h.map_or([0.0; 2], |both| both.map(|(scale, _)| 2.0 * share * scale)))
+            .collect();
+        Self { alpha, total }
+    }
+}
+
 impl DriftSensitivity {
     /// Works out the form for the interval from `prev` to `next`.
     ///
@@ -81,32 +118,19 @@ impl DriftSensitivity {
                 Side { factors, grams: (0..geometry.heads).map(|h| factors.grams(forms, h)).collect() }
             })
         });
-        // Growth of |M|_S^2 under each set of weights, over twice its logarithmic mean; none where it is undefined.
-        let weight = |head: usize| -> Option<[(f64, f64); 2]> {
-            let one = |w: usize| {
-                let [old, new] = [OLD, NEW].map(|x| sides[w][x].square(head));
-                let scale = 2.0 * log_mean(old, new, new - old);
-                (1.0 / scale, (new - old) / scale)
-            };
-            let both = [one(OLD), one(NEW)];
-            both.iter().all(|(w, g)| w.is_finite() && g.is_finite() && *w > 0.0).then_some(both)
-        };
-        let weights: Vec<_> = (0..geometry.heads).map(weight).collect();
-        let defined = weights.iter().flatten().count() as f64;
+        let squares = |head: usize| [OLD, NEW].map(|w| [OLD, NEW].map(|x| sides[w][x].square(head)));
+        let weights = DriftWeights::of((0..geometry.heads).map(squares));
         let mut gradient = InputGradient::new(&prev.lengths(), prev.width());
-        let mut total = 0.0;
         for (w, weights_at) in [(OLD, (&prev.wq, &prev.wk)), (NEW, (&next.wq, &next.wk))] {
             let [Side { factors: old, grams: old_grams }, Side { factors: new, grams: new_grams }] =
                 &sides[w];
             let (keys, queries) = (old.k.midpoint(&new.k), midpoint(&old.q, &new.q));
             let mut by_key = keys.zeros_like();
             let mut by_query = Mat::zeros(queries.nrows(), queries.ncols());
-            for (head, at) in weights.iter().enumerate() {
-                let Some((scale, growth)) = at.map(|a| a[w]) else { continue };
-                // Two sets of weights, then the mean over heads; dS is symmetric, which gives the factor of two.
-                let share = 0.5 / defined;
-                total += share * growth;
-                let alpha = 2.0 * share * scale;
+            for (head, alpha) in weights.alpha.iter().map(|a| a[w]).enumerate() {
+                if alpha == 0.0 {
+                    continue;
+                }
                 let (a_mean, n_mean) = (
                     midpoint(&old_grams[head].0, &new_grams[head].0),
                     midpoint(&old_grams[head].1, &new_grams[head].1),
@@ -124,8 +148,8 @@ impl DriftSensitivity {
             gradient.add_projected(&forms.key_adjoint(&by_key), weights_at.1);
             gradient.add_projected(&forms.query_adjoint(&by_query), weights_at.0);
         }
-        let total = if defined > 0.0 { total } else { f64::NAN };
-        Self { whole: gradient.dot_input(&next.x) - gradient.dot_input(&prev.x), gradient, total }
+        let whole = gradient.dot_input(&next.x) - gradient.dot_input(&prev.x);
+        Self { whole, gradient, total: weights.total }
     }
 
     /// Mean over heads of the predicted `Gamma_F` (4.2): what the parts add up to.
@@ -169,8 +193,7 @@ impl DriftSensitivity {
     }
 
     fn with_rest(&self, writes: Vec<f64>) -> WriteShares {
-        let constant = self.whole - writes.iter().sum::<f64>();
-        WriteShares { writes, constant }
+        WriteShares::of(writes, self.whole)
     }
 }
 

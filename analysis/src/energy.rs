@@ -117,8 +117,7 @@ impl EnergySensitivity {
     }
 
     fn with_rest(&self, writes: Vec<f64>) -> Result<WriteShares> {
-        let constant = self.whole / self.total - writes.iter().sum::<f64>();
-        Ok(WriteShares { writes, constant })
+        Ok(WriteShares::of(writes, self.whole / self.total))
     }
 }
 

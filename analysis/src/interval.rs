@@ -98,7 +98,7 @@ impl LayerChange<'_> {
     }
 }
 
-fn check_step_sizes(eta: &[f64], heads: usize) -> Result<()> {
+pub(crate) fn check_step_sizes(eta: &[f64], heads: usize) -> Result<()> {
     if eta.len() != heads {
         return Err(shape("eta", format!("{heads} values, one a head"), eta.len()));
     }

@@ -13,6 +13,7 @@
 //! | [`mod@bound`] | how much growth was possible at all | (6.1), (6.3) |
 //! | [`mod@maturity`] | has the residual basis settled | section 8 |
 //! | [`mod@increment`] | size and directions of an update's first-order increment, the rival early warning | |
+//! | [`reduced`] | the same from sums that a device worked out | |
 //! | [`spectral`] | the same heads offline, from checkpoints | |
 //! | [`statistics`] | over seeds, steps and sizes | |
 //!
@@ -39,6 +40,7 @@ pub mod paths;
 pub mod prediction;
 pub mod probe_rows;
 pub mod read;
+pub mod reduced;
 pub mod spectral;
 pub mod statistics;
 

@@ -34,12 +34,17 @@ pub struct Basis {
 
 /// Effective rank, token-distinct fraction and concentration of a layer's key moment.
 pub fn basis(moments: &Moments) -> Basis {
-    let trace = moments.trace_k();
-    let square = square_norm(moments.sk.as_ref());
-    Basis {
-        effective_rank: trace * trace / square,
-        token_distinct: trace / moments.trace_q(),
-        concentration: square.sqrt() / trace,
+    Basis::of(moments.trace_q(), moments.trace_k(), square_norm(moments.sk.as_ref()))
+}
+
+impl Basis {
+    /// From `tr Sq`, `tr Sk` and `|Sk|_F^2`.
+    pub(crate) fn of(trace_q: f64, trace_k: f64, square_k: f64) -> Self {
+        Self {
+            effective_rank: trace_k * trace_k / square_k,
+            token_distinct: trace_k / trace_q,
+            concentration: square_k.sqrt() / trace_k,
+        }
     }
 }
 

@@ -34,7 +34,7 @@ pub(crate) fn offset_weights(lengths: &[usize], pairs: f64) -> Vec<f64> {
 }
 
 /// Square root of the weight of innovation `j`, from the weight of key `j`.
-fn innovation_scale(j: usize, weight: f64) -> f64 {
+pub(crate) fn innovation_scale(j: usize, weight: f64) -> f64 {
     (weight * j as f64 / (j as f64 + 1.0)).sqrt()
 }
 

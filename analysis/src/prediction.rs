@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use crate::corners::{Corners, GrowthParts, NEW, OLD};
 use crate::error::Result;
 use crate::layer::{Geometry, LayerState};
-use crate::linear::{difference, inner, inner_transposed, midpoint, mul_tn};
+use crate::linear::{difference, inner, midpoint, mul_tn};
 use crate::projection::{CornerProjections, Forms, KeyFactor, Projected, head_columns};
 
 /// Predicted growth of one head over one probe interval. Growths are NaN where a predicted spread is zero.
@@ -74,6 +74,32 @@ pub(crate) fn log_mean(a: f64, b: f64, difference: f64) -> f64 {
 }
 
 impl Prediction {
+    /// From the inner products at the interval's start, at its end, and with both moments the identity.
+    pub(crate) fn of([start, end, identity]: &[Inners; 3], geometry: &Geometry) -> Self {
+        let width = geometry.head_dim as f64;
+        let ends = [start, end];
+        // Gram products of rounded factors can leave a square a hair below zero.
+        let square = |x: usize, q: usize, k: usize| ends[x].square(q, k).max(0.0) / width;
+        let corners = Corners::from_squares(square);
+        let change = |x: usize| MetricChange {
+            old: square(x, OLD, OLD),
+            new: square(x, NEW, NEW),
+            mean: ends[x].mean().max(0.0) / width,
+            step: ends[x].step().max(0.0) / width,
+            along: ends[x].along() / width,
+        };
+        let defined = |v: f64| if v.is_finite() { v } else { f64::NAN };
+        Self {
+            a_hat: square(OLD, OLD, OLD).sqrt(),
+            a_hat_next: square(NEW, NEW, NEW).sqrt(),
+            parts: corners.parts(),
+            feature_step: defined(corners.features_at_end()),
+            dm_i: (identity.step().max(0.0) / width).sqrt(),
+            start: change(OLD),
+            end: change(NEW),
+        }
+    }
+
     /// Predicted total log growth `ln(a^'/a^)` (4.2).
     pub fn gamma_hat(&self) -> f64 {
         (self.a_hat_next / self.a_hat).ln()
@@ -195,39 +221,55 @@ impl Grams {
         }
     }
 
+    fn inners(&self) -> Inners {
+        let (ms, ns) = (self.a_ms.transpose().to_owned(), self.n_ms.transpose().to_owned());
+        let queries = [&self.a_mm, &self.a_ms, &ms, &self.a_ss];
+        let keys = [&self.n_mm, &self.n_ms, &ns, &self.n_ss];
+        Inners(queries.map(|a| keys.map(|n| inner(a, n))))
+    }
+}
+
+/// `sum_ij A_ij N_ij` of the query side's Gram matrices with the key side's, `[A][N]`, each of midpoint m and step s in the order
+/// `mm, ms, sm, ss`: what every square and inner product of an interval in one metric is made of.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Inners(pub [[f64; 4]; 4]);
+
+/// Order of the Gram matrices.
+const MM: usize = 0;
+const MS: usize = 1;
+const SM: usize = 2;
+const SS: usize = 3;
+
+impl Inners {
     /// `d_h |dM|^2` with `dM = s_q m_k^T + m_q s_k^T`.
-    fn step(&self) -> f64 {
-        inner(&self.a_ss, &self.n_mm)
-            + 2.0 * inner_transposed(&self.a_ms, &self.n_ms)
-            + inner(&self.a_mm, &self.n_ss)
+    pub(crate) fn step(&self) -> f64 {
+        let v = &self.0;
+        v[SS][MM] + 2.0 * v[MS][SM] + v[MM][SS]
     }
 
     /// `d_h <M-bar, dM>` with `M-bar = m_q m_k^T + s_q s_k^T / 4`.
     fn along(&self) -> f64 {
-        inner(&self.a_mm, &self.n_ms)
-            + inner(&self.a_ms, &self.n_mm)
-            + 0.25 * (inner(&self.a_ms, &self.n_ss) + inner(&self.a_ss, &self.n_ms))
+        let v = &self.0;
+        v[MM][MS] + v[MS][MM] + 0.25 * (v[MS][SS] + v[SS][MS])
     }
 
     /// `d_h |M-bar|^2`.
     fn mean(&self) -> f64 {
-        inner(&self.a_mm, &self.n_mm)
-            + 0.5 * inner(&self.a_ms, &self.n_ms)
-            + inner(&self.a_ss, &self.n_ss) / 16.0
+        let v = &self.0;
+        v[MM][MM] + 0.5 * v[MS][MS] + v[SS][SS] / 16.0
     }
 
     /// `d_h |q k^T|^2` for the old or new query and key weights: midpoint less or plus half a step.
-    fn square(&self, q: usize, k: usize) -> f64 {
-        inner(&own(&self.a_mm, &self.a_ms, &self.a_ss, q), &own(&self.n_mm, &self.n_ms, &self.n_ss, k))
+    pub(crate) fn square(&self, q: usize, k: usize) -> f64 {
+        let weights = |side: usize| {
+            let half = if side == OLD { -0.5 } else { 0.5 };
+            [1.0, half, half, 0.25]
+        };
+        let (a, n) = (weights(q), weights(k));
+        // Small terms first: the midpoints' square is the largest by far.
+        let row = |i: usize| (0..4).rev().map(|j| n[j] * self.0[i][j]).sum::<f64>();
+        (0..4).rev().map(|i| a[i] * row(i)).sum()
     }
-}
-
-/// Gram matrix of `m +- s/2` from those of m and s.
-fn own(mm: &Mat<f64>, ms: &Mat<f64>, ss: &Mat<f64>, side: usize) -> Mat<f64> {
-    let sign = if side == OLD { -0.5 } else { 0.5 };
-    Mat::from_fn(mm.nrows(), mm.ncols(), |i, j| {
-        mm[(i, j)] + sign * (ms[(i, j)] + ms[(j, i)]) + 0.25 * ss[(i, j)]
-    })
 }
 
 pub(crate) fn predict_heads(
@@ -237,32 +279,14 @@ pub(crate) fn predict_heads(
     next: &LayerState,
     geometry: &Geometry,
 ) -> Vec<Prediction> {
-    let width = geometry.head_dim as f64;
     (0..geometry.heads)
         .into_par_iter()
         .map(|head| {
-            let grams = [OLD, NEW].map(|x| Grams::new(forms, head, &factors.0[x]));
-            // Gram products of rounded factors can leave a square a hair below zero.
-            let square = |x: usize, q: usize, k: usize| grams[x].square(q, k).max(0.0) / width;
-            let corners = Corners::from_squares(square);
-            let change = |x: usize| MetricChange {
-                old: square(x, OLD, OLD),
-                new: square(x, NEW, NEW),
-                mean: grams[x].mean().max(0.0) / width,
-                step: grams[x].step().max(0.0) / width,
-                along: grams[x].along() / width,
-            };
-            let identity = Grams::identity(forms, head, geometry, prev, next);
-            let defined = |v: f64| if v.is_finite() { v } else { f64::NAN };
-            Prediction {
-                a_hat: square(OLD, OLD, OLD).sqrt(),
-                a_hat_next: square(NEW, NEW, NEW).sqrt(),
-                parts: corners.parts(),
-                feature_step: defined(corners.features_at_end()),
-                dm_i: (identity.step().max(0.0) / width).sqrt(),
-                start: change(OLD),
-                end: change(NEW),
-            }
+            let [start, end] = [OLD, NEW].map(|x| Grams::new(forms, head, &factors.0[x]).inners());
+            Prediction::of(
+                &[start, end, Grams::identity(forms, head, geometry, prev, next).inners()],
+                geometry,
+            )
         })
         .collect()
 }

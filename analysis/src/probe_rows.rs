@@ -4,6 +4,7 @@
 use faer::Mat;
 use growthpath_trace::{ProbeLayerRow, ProbeRow, ShareRow, WRITE_CONSTANT};
 
+use crate::accounting::HeadState;
 use crate::bound::residual_energy;
 use crate::eigen::lambda_max;
 use crate::error::Result;
@@ -63,9 +64,14 @@ pub fn head_rows(step: u32, prev_step: u32, layer: usize, interval: &LayerInterv
 
 /// A run's first probe has a state and no interval.
 pub fn first_rows(step: u32, layer: usize, probe: &LayerProbe) -> Vec<ProbeRow> {
-    let states = probe.observe().into_iter().zip(probe.predicted_spreads()).enumerate();
+    state_rows(step, layer, &probe.observe(), &probe.predicted_spreads())
+}
+
+/// The same from the heads' states and predicted spreads.
+pub fn state_rows(step: u32, layer: usize, states: &[HeadState], spreads: &[f64]) -> Vec<ProbeRow> {
+    let states = states.iter().zip(spreads).enumerate();
     states
-        .map(|(h, (s, a_hat))| ProbeRow {
+        .map(|(h, (s, &a_hat))| ProbeRow {
             step,
             prev_step: step,
             layer: layer as u16,
@@ -96,12 +102,7 @@ pub fn layer_row(step: u32, layer: usize, probe: &LayerProbe) -> Result<ProbeLay
 /// As [`layer_row`].
 pub fn basis_row(step: u32, layer: usize, m: &Moments, x: &[Mat<f64>]) -> Result<ProbeLayerRow> {
     let b = basis(m);
-    // E = lambda_x sqrt(2 T / (T + 1)); with sequences of several lengths T is that of the pairs and tokens together.
-    let (tokens, squares) = x.iter().fold((0.0, 0.0), |(n, s), x| {
-        let t = x.nrows() as f64;
-        (n + t, s + t * t)
-    });
-    let to_lambda = ((squares + tokens) / (2.0 * squares)).sqrt();
+    let lengths: Vec<usize> = x.iter().map(Mat::nrows).collect();
     Ok(ProbeLayerRow {
         step,
         layer: layer as u16,
@@ -111,8 +112,18 @@ pub fn basis_row(step: u32, layer: usize, m: &Moments, x: &[Mat<f64>]) -> Result
         tr_sk: m.trace_k(),
         lambda_sq: lambda_max(m.sq.as_ref())?,
         lambda_sk: lambda_max(m.sk.as_ref())?,
-        lambda_x: residual_energy(x)? * to_lambda,
+        lambda_x: residual_energy(x)? * to_lambda(&lengths),
     })
+}
+
+/// `E = lambda_x sqrt(2 T / (T + 1))`: the factor from E to lambda_x; with sequences of several lengths T is that of the pairs and
+/// tokens together.
+pub(crate) fn to_lambda(lengths: &[usize]) -> f64 {
+    let (tokens, squares) = lengths.iter().fold((0.0, 0.0), |(n, s), &t| {
+        let t = t as f64;
+        (n + t, s + t * t)
+    });
+    ((squares + tokens) / (2.0 * squares)).sqrt()
 }
 
 /// Rows of `shares` of one layer: its writes' shares of the stream (2.3), of the energy (5.3) and of the features' part

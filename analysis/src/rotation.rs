@@ -28,6 +28,11 @@ impl Rotation {
         })
     }
 
+    /// Cosines and sines, one row a position, one column a plane.
+    pub(crate) fn tables(&self) -> (&Mat<f64>, &Mat<f64>) {
+        (&self.cos, &self.sin)
+    }
+
     /// Planes of a head, d_h / 2.
     fn planes(&self) -> usize {
         self.cos.ncols()
@@ -99,6 +104,11 @@ impl OffsetAverage {
         let (rr, ii, ri, ir) = (product(re, re), product(im, im), product(re, im), product(im, re));
         // The imaginary part of beta's factor is kept with its sign turned.
         Self { minus_re: &rr + &ii, minus_im: &ir - &ri, plus_re: &rr - &ii, plus_im: -(&ir + &ri) }
+    }
+
+    /// The fixed factors of blocks: of alpha, then of beta; real parts, then imaginary ones (beta's with its sign turned).
+    pub(crate) fn tables(&self) -> [&Mat<f64>; 4] {
+        [&self.minus_re, &self.minus_im, &self.plus_re, &self.plus_im]
     }
 
     /// `sum_delta Y_delta B Y_delta^T`.

@@ -28,6 +28,21 @@ impl RowStatistics {
         }
     }
 
+    /// What was added up elsewhere, of sequences of the given lengths: `entropy` over rows of two keys and more,
+    /// `sharp_entropy` over those that count towards sharpness.
+    pub(crate) fn from_sums(lengths: &[usize], [entropy, sharp_entropy, top1]: [f64; 3], s_max: f64) -> Self {
+        let from = |least: usize| lengths.iter().map(|t| (t + 1).saturating_sub(least)).sum();
+        Self {
+            entropy,
+            entropy_rows: from(2),
+            sharp_entropy,
+            sharp_rows: from(SHARP_KEYS),
+            top1,
+            rows: from(1),
+            s_max,
+        }
+    }
+
     /// Adds the logits of one row (its allowed keys only; at least one).
     pub(crate) fn add(&mut self, logits: &[f64]) {
         let top = logits.iter().copied().fold(f64::NEG_INFINITY, f64::max);

@@ -17,6 +17,11 @@ pub struct WriteShares {
 }
 
 impl WriteShares {
+    /// From the parts of the writes and the whole that they and the constant part add up to.
+    pub fn of(writes: Vec<f64>, whole: f64) -> Self {
+        Self { constant: whole - writes.iter().sum::<f64>(), writes }
+    }
+
     /// Sum over writes and the constant part.
     pub fn total(&self) -> f64 {
         self.writes.iter().sum::<f64>() + self.constant

@@ -22,36 +22,41 @@ __device__ __forceinline__ void embedding_fwd(const u32* __restrict__ tokens, co
 #define SEGMENT_LANES 8
 #define SEGMENT_COLUMNS 32
 
-// dwte[token[s]] += sum over the segment's rows of dout. `order` [N] lists the rows sorted by token (stable), segment
-// s is order[start[s] .. start[s + 1]]; token, start come from the host, which made the tokens. dout [N, d], dwte
-// [V, d] float32, which must hold zeros or the tied head's gradient. d a multiple of 4.
-// Launch: block (32, 8), grid (segments, ceil(d / 128)).
+// dwte[token of s] += sum over the rows of segment s of dout. `order` [N] lists the rows sorted by token (stable);
+// `segments` [2 S + 1] holds (first place in order, token) of each segment and then N, `count` [1] the number S: both come
+// from the host, which made the tokens, and no launch depends on them. dout [N, d], dwte [V, d] float32, which must hold
+// zeros or the tied head's gradient. d a multiple of 4. Launch: block (32, 8), grid (any, ceil(d / 128)).
 template <class T>
-__device__ __forceinline__ void embedding_bwd(const T* __restrict__ dout, const u32* __restrict__ order, const u32* __restrict__ token, const u32* __restrict__ start, float* __restrict__ dwte, int d) {
+__device__ __forceinline__ void embedding_bwd(const T* __restrict__ dout, const u32* __restrict__ order, const u32* __restrict__ segments, const u32* __restrict__ count, float* __restrict__ dwte, int d) {
     SHARED(lanes, Array<float, SEGMENT_LANES * SEGMENT_COLUMNS * 4>);
     const int c = (blockIdx.y * SEGMENT_COLUMNS + threadIdx.x) * 4;
-    const u32 first = start[blockIdx.x], last = start[blockIdx.x + 1];
-    float sum[4] = {0.f, 0.f, 0.f, 0.f};
-    if (c < d) {
-        for (u32 k = first + threadIdx.y; k < last; k += SEGMENT_LANES) {
-            float v[4];
-            load4(dout + static_cast<size_t>(order[k]) * d + c, v);
-            for (int i = 0; i < 4; i++) sum[i] += v[i];
+    const u32 all = *count;
+    for (u32 s = blockIdx.x; s < all; s += gridDim.x) {
+        const u32 first = segments[2 * s], last = segments[2 * s + 2];
+        float sum[4] = {0.f, 0.f, 0.f, 0.f};
+        if (c < d) {
+            for (u32 k = first + threadIdx.y; k < last; k += SEGMENT_LANES) {
+                float v[4];
+                load4(dout + static_cast<size_t>(order[k]) * d + c, v);
+                for (int i = 0; i < 4; i++) sum[i] += v[i];
+            }
         }
+        store4(lanes + (threadIdx.y * SEGMENT_COLUMNS + threadIdx.x) * 4, sum);
+        __syncthreads();
+        if (threadIdx.y == 0 && c < d) {
+            float* out = dwte + static_cast<size_t>(segments[2 * s + 1]) * d + c;
+            for (int l = 1; l < SEGMENT_LANES; l++) {
+                float v[4];
+                load4(lanes + (l * SEGMENT_COLUMNS + threadIdx.x) * 4, v);
+                for (int i = 0; i < 4; i++) sum[i] += v[i];
+            }
+            float old[4];
+            load4(out, old);
+            for (int i = 0; i < 4; i++) sum[i] += old[i];
+            store4(out, sum);
+        }
+        __syncthreads(); // before the next segment's sums
     }
-    store4(lanes + (threadIdx.y * SEGMENT_COLUMNS + threadIdx.x) * 4, sum);
-    __syncthreads();
-    if (threadIdx.y != 0 || c >= d) return;
-    float* out = dwte + static_cast<size_t>(token[blockIdx.x]) * d + c;
-    for (int l = 1; l < SEGMENT_LANES; l++) {
-        float v[4];
-        load4(lanes + (l * SEGMENT_COLUMNS + threadIdx.x) * 4, v);
-        for (int i = 0; i < 4; i++) sum[i] += v[i];
-    }
-    float old[4];
-    load4(out, old);
-    for (int i = 0; i < 4; i++) sum[i] += old[i];
-    store4(out, sum);
 }
 
 // dwpe[t] = sum over sequences b of dout[b * T + t]. dout [B * T, d], dwpe [T, d] float32, overwritten.
@@ -81,8 +86,8 @@ EXPORT_EMBEDDING_FWD(embedding_fwd_bf16, bf16)
 
 #define EXPORT_EMBEDDING_BWD(NAME, T)                                                                                   \
     extern "C" __global__ void __launch_bounds__(256) NAME(                                                             \
-        const T* dout, const u32* order, const u32* token, const u32* start, float* dwte, int d) {                      \
-        embedding_bwd<T>(dout, order, token, start, dwte, d);                                                           \
+        const T* dout, const u32* order, const u32* segments, const u32* count, float* dwte, int d) {                   \
+        embedding_bwd<T>(dout, order, segments, count, dwte, d);                                                        \
     }
 EXPORT_EMBEDDING_BWD(embedding_bwd_f32, float)
 EXPORT_EMBEDDING_BWD(embedding_bwd_bf16, bf16)

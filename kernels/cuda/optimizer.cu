@@ -11,7 +11,7 @@ struct Chunk {
     float* m;
     float* v; // unused by sgd; m too when momentum is 0
     u32 rows, cols, stride;
-    float lr_mult;
+    u32 group; // whose learning-rate multiplier applies
     u32 decay; // 1: weight decay applies
     int slice;
 };
@@ -28,6 +28,14 @@ __device__ __forceinline__ bool is_wide(const Chunk& k) {
     const u64 all = reinterpret_cast<u64>(k.param) | reinterpret_cast<u64>(k.grad) | reinterpret_cast<u64>(k.m) | reinterpret_cast<u64>(k.v);
     return k.rows == 1 && (all & 15) == 0;
 }
+
+// One step's constants, which the host sends ahead of it: no launch depends on them. AdamW: decoupled decay, w -= lr (m^ /
+// (sqrt v^ + eps) + decay w), bc1 = 1 - beta1^t, bc2 = 1 - beta2^t. SGD: beta1 is the momentum, m = beta1 m + g, w -= lr (m +
+// decay w). max_norm: of the gradient, 0 for no limit. 32 bytes, then a learning-rate multiplier for each group.
+struct Step {
+    float lr, beta1, beta2, eps, decay, bc1, bc2, max_norm;
+};
+static_assert(sizeof(Step) == 32, "the layout of the library's constants");
 
 // partial[chunk] = sum of g^2 over the chunk. Launch: block 256, grid = chunks.
 extern "C" __global__ void __launch_bounds__(256) grad_norm_partials(const Chunk* __restrict__ chunks, float* __restrict__ partial) {
@@ -52,8 +60,9 @@ extern "C" __global__ void __launch_bounds__(256) grad_norm_partials(const Chunk
 
 // clip[0] = global gradient norm, clip[1] = min(1, max_norm / norm), or 1 when max_norm <= 0. Added in float64 in a
 // fixed order. Launch: block 256, grid 1.
-extern "C" __global__ void __launch_bounds__(256) grad_norm_finish(const float* __restrict__ partial, float* __restrict__ clip, int chunks, float max_norm) {
+extern "C" __global__ void __launch_bounds__(256) grad_norm_finish(const float* __restrict__ partial, float* __restrict__ clip, int chunks, const Step* __restrict__ step) {
     SHARED(lanes, Array<double, 256>);
+    const float max_norm = step->max_norm;
     double sum = 0.0;
     for (int i = threadIdx.x; i < chunks; i += blockDim.x) sum += partial[i];
     lanes[threadIdx.x] = sum;
@@ -68,12 +77,6 @@ extern "C" __global__ void __launch_bounds__(256) grad_norm_finish(const float* 
         clip[1] = max_norm > 0.f && !(norm <= max_norm) ? max_norm / norm : 1.f; // a NaN norm makes a NaN step
     }
 }
-
-// One step's constants; bc1 = 1 - beta1^t, bc2 = 1 - beta2^t. AdamW: decoupled decay, w -= lr (m^ / (sqrt v^ + eps) +
-// decay w). SGD: beta1 is the momentum, m = beta1 m + g, w -= lr (m + decay w).
-struct Step {
-    float lr, beta1, beta2, eps, decay, bc1, bc2;
-};
 
 enum { ADAMW = 0, SGD = 1 };
 
@@ -102,12 +105,14 @@ __device__ __forceinline__ void advance(float& w, float raw, float& m, float& v,
 
 // Updates the chunk in place; partial [chunks, 7] gets the slice statistics, of the gradient before clipping and of
 // the step d = w' - w as rounded, so that |w'|^2 - |w|^2 = 2 <w,d> + |d|^2 holds of the stored weights (2.4).
-// Launch: block 256, grid = chunks.
-__device__ __forceinline__ void optimizer_step(const Chunk* __restrict__ chunks, const float* __restrict__ clip, float* __restrict__ partial, const Step s, int kind) {
+// `step` [8 + groups]: a Step, then the multipliers. Launch: block 256, grid = chunks.
+__device__ __forceinline__ void optimizer_step(const Chunk* __restrict__ chunks, const float* __restrict__ step, const float* __restrict__ clip, float* __restrict__ partial, int kind) {
     SHARED(scratch, Array<float, 6 * WARP>);
     const Chunk k = chunks[blockIdx.x];
+    const Step s = *reinterpret_cast<const Step*>(step);
+    const float* multipliers = step + sizeof(Step) / sizeof(float);
     const u32 len = k.rows * k.cols;
-    const float scale = clip[1], lr = s.lr * k.lr_mult, decay = k.decay ? s.decay : 0.f;
+    const float scale = clip[1], lr = s.lr * multipliers[k.group], decay = k.decay ? s.decay : 0.f;
     const float root_bc2 = sqrtf(s.bc2);
     const bool first = kind == ADAMW || s.beta1 != 0.f, second = kind == ADAMW; // which moments there are
     Sums t = {0.f, 0.f, 0.f, 0.f, 0.f, 0.f, 0.f};
@@ -157,12 +162,10 @@ extern "C" __global__ void __launch_bounds__(32) slice_stats(const float* __rest
     stats[static_cast<size_t>(blockIdx.y) * SLICE_STATS + c] = static_cast<float>(total);
 }
 
-extern "C" __global__ void __launch_bounds__(256) adamw(const Chunk* chunks, const float* clip, float* partial, float lr, float beta1, float beta2, float eps, float decay, float bc1, float bc2) {
-    const Step s = {lr, beta1, beta2, eps, decay, bc1, bc2};
-    optimizer_step(chunks, clip, partial, s, ADAMW);
+extern "C" __global__ void __launch_bounds__(256) adamw(const Chunk* chunks, const float* step, const float* clip, float* partial) {
+    optimizer_step(chunks, step, clip, partial, ADAMW);
 }
 
-extern "C" __global__ void __launch_bounds__(256) sgd(const Chunk* chunks, const float* clip, float* partial, float lr, float momentum, float decay) {
-    const Step s = {lr, momentum, 0.f, 0.f, decay, 1.f, 1.f};
-    optimizer_step(chunks, clip, partial, s, SGD);
+extern "C" __global__ void __launch_bounds__(256) sgd(const Chunk* chunks, const float* step, const float* clip, float* partial) {
+    optimizer_step(chunks, step, clip, partial, SGD);
 }

@@ -3,19 +3,40 @@
 
 #define REDUCE_COLUMNS 32
 #define REDUCE_LANES 32 // a thread adds every 32nd row: few loads in a chain, for these launches are short
+#define REDUCE_TASKS 32 // of one launch
 
 // out[s, c] = sum over p of in[s, p, c]; columns whose bit is set in max_mask (c < 32) take the maximum instead, NaN
-// if there is one. in [slices, P, C], out [slices, C].
-// Launch: block (32, 32), grid (ceil(C / 32), slices).
-extern "C" __global__ void __launch_bounds__(1024) reduce_partials(const float* __restrict__ in, float* __restrict__ out, int P, int C, u32 max_mask) {
+// if there is one. in [slices, P, pitch], of which the first C columns are read; out [slices, C].
+struct ReduceTask {
+    const float* in;
+    float* out;
+    int P, C, pitch;
+    u32 max_mask;
+};
+// first[t] is the first block of task t, of slices ceil(C / 32) blocks; past the last task, the largest integer.
+struct ReduceTasks {
+    ReduceTask task[REDUCE_TASKS];
+    u32 first[REDUCE_TASKS];
+};
+static_assert(sizeof(ReduceTasks) == 36 * REDUCE_TASKS, "the layout of the library's DeviceTasks");
+
+// Launch: block (32, 32), grid = the blocks of all tasks.
+extern "C" __global__ void __launch_bounds__(1024) reduce_partials(const __grid_constant__ ReduceTasks tasks) {
     SHARED(lanes, Array<double, REDUCE_COLUMNS * REDUCE_LANES>);
-    const int c = blockIdx.x * REDUCE_COLUMNS + threadIdx.x;
-    const bool maximum = c < 32 && (max_mask >> c & 1u);
-    const float* slice = in + static_cast<size_t>(blockIdx.y) * P * C;
+    int t = 0;
+#pragma unroll
+    for (int i = 1; i < REDUCE_TASKS; i++) t += blockIdx.x >= tasks.first[i];
+    const ReduceTask& task = tasks.task[t];
+    const int P = task.P, C = task.C, pitch = task.pitch;
+    const u32 block = blockIdx.x - tasks.first[t], across = (C + REDUCE_COLUMNS - 1) / REDUCE_COLUMNS;
+    const u32 s = block / across;
+    const int c = (block - s * across) * REDUCE_COLUMNS + threadIdx.x;
+    const bool maximum = c < 32 && (task.max_mask >> c & 1u);
+    const float* slice = task.in + static_cast<size_t>(s) * P * pitch;
     double total = maximum ? -infinity() : 0.0;
     if (c < C) {
         for (int p = threadIdx.y; p < P; p += REDUCE_LANES) {
-            const float v = slice[static_cast<size_t>(p) * C + c];
+            const float v = slice[static_cast<size_t>(p) * pitch + c];
             total = maximum ? loud_max(static_cast<float>(total), v) : total + v;
         }
     }
@@ -26,7 +47,7 @@ extern "C" __global__ void __launch_bounds__(1024) reduce_partials(const float* 
         const double v = lanes[l * REDUCE_COLUMNS + threadIdx.x];
         total = maximum ? loud_max(static_cast<float>(total), static_cast<float>(v)) : total + v;
     }
-    out[static_cast<size_t>(blockIdx.y) * C + c] = static_cast<float>(total);
+    task.out[static_cast<size_t>(s) * C + c] = static_cast<float>(total);
 }
 
 // out[row] = sum of (scale * x[row, i])^2: the common-mode energy |token mean|^2 of column sums, with scale = 1 / tokens.

@@ -21,6 +21,8 @@ pub mod linear;
 pub mod memory;
 pub mod norm;
 pub mod optimizer;
+#[cfg(feature = "cuda")]
+pub mod probe;
 pub mod qk_norm;
 pub mod rope;
 mod simd;

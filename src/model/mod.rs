@@ -3,6 +3,8 @@
 pub mod backend;
 pub mod config;
 mod decoder;
+#[cfg(feature = "cuda")]
+mod device_forward;
 pub mod hf;
 pub mod hf_import;
 mod index;
@@ -13,6 +15,8 @@ mod stats;
 
 pub use config::ModelConfig;
 pub use decoder::Decoder;
+#[cfg(feature = "cuda")]
+pub use device_forward::DeviceForward;
 pub use network::Network;
 pub use passes::{Forward, Gradients, Options};
 pub use stats::{LayerStats, StepStats};

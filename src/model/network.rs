@@ -2,7 +2,7 @@
 
 use growthpath_kernels::optimizer::{OptimizerState, Update};
 
-use super::backend::{Backend, Normed};
+use super::backend::{Backend, Calls, Normed};
 use super::index::Index;
 use super::{ModelConfig, StepStats};
 use crate::error::{Error, Result};
@@ -165,13 +165,14 @@ impl<B: Backend> Network<B> {
             let s = &layers[l];
             let input = if l == 0 { &*first } else { &layers[l - 1].after };
             let residual = (l + 1 < layers.len()).then_some(&*upper);
-            b.norm_backward(index.attention_norm(l + 1), &s.after, dx, residual, lower)?;
-            b.linear_backward(i.down, &s.hidden, lower, &mut g.hidden)?;
+            let both = (i.down, index.attention_norm(l + 1));
+            let down = b.add_norm_backward(both, &s.after, dx, residual, lower)?;
+            b.linear_backward(down, &s.hidden, lower, &mut g.hidden)?;
             b.linear_activation_backward(i.up, (&s.mid.x, &s.up), &g.hidden, &mut g.up, dx)?;
-            b.norm_backward(i.ffn_norm, &s.mid, dx, Some(lower), upper)?;
+            let projection = b.add_norm_backward((i.out, i.ffn_norm), &s.mid, dx, Some(lower), upper)?;
             let (out, lse) = &s.attended;
             // `dx` is free until the projection's input gradient: it holds the gradient at the attention's output.
-            b.linear_backward(i.out, out, upper, dx)?;
+            b.linear_backward(projection, out, upper, dx)?;
             let heads_in = s.qk_norm.as_ref().map_or(&s.qkv, |q| &q.0);
             b.attention_backward(l, (heads_in, out, lse), dx, &mut g.qkv.0)?;
             let mut d_qkv = &g.qkv.0;
@@ -199,12 +200,21 @@ impl<B: Backend> Network<B> {
     ) -> Result<()> {
         let before = self.backend.launches();
         self.backend.send(tokens, targets, seq_len)?;
+        let mut calls = self.backend.begin_step(update, clip)?;
+        while calls == Calls::Wanted {
+            let outcome = self.passes(update, clip, state);
+            calls = self.backend.end_step(outcome)?;
+        }
+        self.step_launches = self.backend.launches() - before;
+        Ok(())
+    }
+
+    /// The operations of a training step.
+    fn passes(&mut self, update: &Update<'_>, clip: f64, state: &mut [OptimizerState]) -> Result<()> {
         self.forward(update.stats, &[])?;
         self.head(true)?;
         self.backward()?;
-        self.backend.update(update, clip, state)?;
-        self.step_launches = self.backend.launches() - before;
-        Ok(())
+        self.backend.update(update, clip, state)
     }
 
     /// Losses of each token of a batch, nats, with the attention of the heads in `uniform` (layer, head) replaced by the
@@ -221,6 +231,12 @@ impl<B: Backend> Network<B> {
         self.forward(false, uniform)?;
         self.head(false)?;
         self.backend.losses()
+    }
+
+    /// Where its parameters stand.
+    #[cfg(feature = "cuda")]
+    pub(super) fn index(&self) -> &Index {
+        &self.index
     }
 
     /// Where it runs.
@@ -244,7 +260,7 @@ impl<B: Backend> Network<B> {
         self.backend.push_state(state)
     }
 
-    /// Kernel launches of the last training step; 0 on the host.
+    /// Kernels of the last training step; 0 on the host.
     pub fn step_launches(&self) -> u64 {
         self.step_launches
     }

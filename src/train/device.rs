@@ -1,8 +1,10 @@
 //! Where a run trains, and the network that it trains there.
 
 use super::config::{Precision, TrainConfig};
+use super::probe::{HostProbes, Probes};
+use crate::data::Batch;
 use crate::error::{Error, Result};
-use crate::model::backend::Cpu;
+use crate::model::backend::{Backend, Cpu};
 use crate::model::{Decoder, Network};
 
 /// Where to train.
@@ -77,6 +79,28 @@ impl Device {
                     .map_err(|e| Error::usage(e.to_string()))
             }
         }
+    }
+}
+
+/// A backend that a run trains on, and what it measures there.
+pub(super) trait TrainingBackend: Backend {
+    /// Probes of `model` over fixed sequences: on the device where its float64 is fast, else on the host.
+    fn probes(&self, model: &Decoder, batch: Batch) -> Result<Box<dyn Probes<Self>>>;
+}
+
+impl TrainingBackend for Cpu {
+    fn probes(&self, model: &Decoder, batch: Batch) -> Result<Box<dyn Probes<Self>>> {
+        Ok(Box::new(HostProbes::new(model, batch)))
+    }
+}
+
+#[cfg(feature = "cuda")]
+impl TrainingBackend for crate::model::backend::Cuda {
+    fn probes(&self, model: &Decoder, batch: Batch) -> Result<Box<dyn Probes<Self>>> {
+        if !self.gpu().fast_double() {
+            return Ok(Box::new(HostProbes::new(model, batch)));
+        }
+        Ok(Box::new(super::device_probe::DeviceProbes::new(self.gpu(), model, batch)?))
     }
 }
 

@@ -2,7 +2,6 @@
 
 use std::time::Instant;
 
-use growthpath_kernels::optimizer::sum_squares;
 use growthpath_trace::{EvalLossRow, EvalRow};
 
 use super::ablation::{mean_and_error, sequence_means};
@@ -23,7 +22,9 @@ impl<B: Backend> Trainer<'_, B> {
         if !(measures || asked || automatic || c.eval_due(done)) {
             return Ok(());
         }
-        self.catch_up(asked || automatic, on)?;
+        let saves = asked || automatic;
+        let host = measures && self.probes.as_ref().is_some_and(|p| p.reads_host());
+        self.catch_up((saves || host, saves), on)?;
         if measures || asked || c.eval_due(done) {
             self.due(done, due, asked, on)?;
             self.save_if(automatic, done)
@@ -56,10 +57,8 @@ impl<B: Backend> Trainer<'_, B> {
 
     /// Whether every parameter and the loss on held-out text are numbers.
     pub(super) fn finite(&mut self) -> Result<bool> {
-        for v in &self.model.params.vars {
-            if !sum_squares(v.as_tensor())?.is_finite() {
-                return Ok(false);
-            }
+        if !self.network.backend().finite(&self.model.params)? {
+            return Ok(false);
         }
         let one = self.eval_batch.rows(0..1);
         Ok(self.losses(&one, &[])?.iter().all(|l| l.is_finite()))

@@ -8,10 +8,9 @@ use growthpath_trace::{Run, RunWriter, Status, disk};
 use super::cadence::Cadence;
 use super::checkpoint::Restored;
 use super::config::{ProbeTimes, TrainConfig};
-use super::device::{Device, on_device};
+use super::device::{Device, TrainingBackend, on_device};
 use super::in_flight::Telemetry;
 use super::init::first_model;
-use super::measure::{capture, copies};
 use super::moments::Keeper;
 use super::optimizer::Optimizer;
 use super::place::{Place, Resume, check_data};
@@ -21,7 +20,6 @@ use super::trainer::{Event, Speed, Trainer};
 use super::{checkpoint, run_info, stop, tokens};
 use crate::data::Dataset;
 use crate::error::{Error, Result};
-use crate::model::backend::Backend;
 use crate::model::{Decoder, Network};
 
 /// How a run ended.
@@ -120,7 +118,7 @@ pub fn resume(
 }
 
 /// The trainer as it was when the checkpoint in `dir` was written, after `step` steps.
-fn resumed<'a, B: Backend>(
+fn resumed<'a, B: TrainingBackend>(
     config: &'a TrainConfig,
     data: &'a Dataset,
     run: &'a Path,
@@ -133,20 +131,20 @@ fn resumed<'a, B: Backend>(
     t.safeguard.saved = Some(step);
     t.cadence.state = restored.state.cadence;
     t.keeper.restore(restored.state.moments, |at| checkpoint::moment(&restored.moments, dir, at))?;
-    if let (Some(p), Some(at)) = (&mut t.prober, restored.state.last_probe) {
-        let probed = restored.probed.as_ref().unwrap_or(&t.model);
-        p.restore(probed, at, &restored.state.eta)?;
-        t.probed = copies(probed)?;
+    if let (Some(p), Some(probes), Some(at)) = (&mut t.prober, &mut t.probes, restored.state.last_probe) {
+        probes.restore(restored.probed.as_ref().unwrap_or(&t.model), at)?;
+        p.restore(at, &restored.state.eta);
     }
     if step >= config.steps {
         // Every step was done and the process ended before it said so: only the end is left to record.
         t.valid_loss = Run::open(run)?.evals()?.last().map_or(f64::NAN, |e| e.loss);
-        t.last_moments = t.probe_batch.as_ref().map(|b| capture(&t.model, b, step)).transpose()?;
+        let from = t.network.backend();
+        t.last_moments = t.probes.as_mut().map(|p| p.capture(from, &t.model, step)).transpose()?;
     }
     Ok(t)
 }
 
-impl<'a, B: Backend> Trainer<'a, B> {
+impl<'a, B: TrainingBackend> Trainer<'a, B> {
     pub(super) fn new(
         config: &'a TrainConfig,
         data: &'a Dataset,
@@ -160,7 +158,8 @@ impl<'a, B: Backend> Trainer<'a, B> {
         let measuring = p.times != ProbeTimes::Never;
         let probe_batch = measuring.then(|| data.probe_sequences(p.sequences, p.length)).transpose()?;
         // With QK-norm the logits are no longer bilinear in W_Q and W_K: sections 3 to 6 do not apply.
-        let prober = probe_batch.clone().filter(|_| !config.model.qk_norm).map(|b| Prober::new(&model, b));
+        let prober = (measuring && !config.model.qk_norm).then(|| Prober::new(config.model.layers));
+        let probes = probe_batch.clone().map(|b| network.backend().probes(&model, b)).transpose()?;
         let relying = measuring && p.reliance_sequences > 0;
         let reliance_batch = relying.then(|| data.eval_windows(p.reliance_sequences)).transpose()?;
         let cadence = Cadence::new(config);
@@ -182,11 +181,11 @@ impl<'a, B: Backend> Trainer<'a, B> {
             network,
             optimizer,
             prober,
+            probes,
             probe_batch,
             keeper: Keeper::new(config, cadence.plan()),
             cadence,
             last_moments: None,
-            probed: Vec::new(),
             reliance_batch,
             writer,
         })

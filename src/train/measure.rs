@@ -1,39 +1,30 @@
 //! What is measured at a boundary: probes, key moments, reliance.
 
-use candle_core::Tensor;
-use growthpath_analysis::Moments;
-use rayon::prelude::*;
-
 use super::ablation;
-use super::activations::layer_state;
 use super::cadence::Due;
 use super::moments::{KeyMoments, lower_maturity};
 use super::trainer::Trainer;
 use crate::data::Batch;
 use crate::error::Result;
 use crate::model::backend::Backend;
-use crate::model::{Decoder, Options};
 
 impl<B: Backend> Trainer<'_, B> {
     /// Measure what is due with `done` steps done, and the key moments where they are needed.
     pub(super) fn measure(&mut self, done: u32, due: Due) -> Result<()> {
         let mut moments = None;
-        if due.probe
-            && let Some(p) = &mut self.prober
-        {
-            let rows = p.probe(&self.model, done)?;
-            moments = Some(KeyMoments::pack(done, p.key_moments()));
-            self.writer.probe(&rows.heads)?;
-            self.writer.probe_layers(&rows.layers)?;
-            self.writer.shares(&rows.shares)?;
-            self.probed = copies(&self.model)?;
-        }
-        if moments.is_none()
-            && (due.probe || self.keeper.due(done))
-            && let Some(batch) = &self.probe_batch
-        {
-            moments = Some(capture(&self.model, batch, done)?);
-            self.cadence.captured();
+        if let Some(probes) = &mut self.probes {
+            let from = self.network.backend();
+            if let (true, Some(p)) = (due.probe, &mut self.prober) {
+                let (rows, now) = probes.probe(from, &self.model, done, p.eta())?;
+                p.taken(done);
+                self.writer.probe(&rows.heads)?;
+                self.writer.probe_layers(&rows.layers)?;
+                self.writer.shares(&rows.shares)?;
+                moments = Some(now);
+            } else if due.probe || self.keeper.due(done) {
+                moments = Some(probes.capture(from, &self.model, done)?);
+                self.cadence.captured();
+            }
         }
         if let Some(m) = moments {
             self.compare(m, due.probe)?;
@@ -64,22 +55,4 @@ impl<B: Backend> Trainer<'_, B> {
         self.reliance_batch = Some(batch);
         Ok(self.writer.reliance(&rows?)?)
     }
-}
-
-/// Copies of every parameter, in the model's order.
-///
-/// # Errors
-/// When one cannot be copied.
-pub fn copies(model: &Decoder) -> Result<Vec<Tensor>> {
-    Ok(model.params.vars.iter().map(|v| v.as_tensor().copy()).collect::<candle_core::Result<_>>()?)
-}
-
-/// The key moments alone: a forward pass, no logits.
-pub(super) fn capture(model: &Decoder, batch: &Batch, step: u32) -> Result<KeyMoments> {
-    let forward = model.forward(&batch.inputs, batch.context, &Options::default())?;
-    let moments = (0..model.config.layers)
-        .into_par_iter()
-        .map(|l| Ok(Moments::new(&layer_state(model, &forward, l)?.x)?.sk))
-        .collect::<Result<Vec<_>>>()?;
-    Ok(KeyMoments::pack(step, moments.iter()))
 }

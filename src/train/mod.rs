@@ -8,6 +8,8 @@ pub mod checkpoint;
 pub mod config;
 pub mod cost;
 mod device;
+#[cfg(feature = "cuda")]
+mod device_probe;
 mod dump;
 mod hooks;
 mod in_flight;

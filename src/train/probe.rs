@@ -1,16 +1,18 @@
-//! Probes: the exact accounting, the prediction, the bound and the shares on a fixed batch of held-out text.
+//! Probes on the host: the exact accounting, the prediction, the bound and the shares on a fixed batch of held-out text.
 
-use faer::Mat;
+use candle_core::Tensor;
 use growthpath_analysis::probe_rows::{first_rows, first_share_rows, head_rows, layer_row, share_rows};
 use growthpath_analysis::{
-    DriftSensitivity, EnergySensitivity, Geometry, LayerChange, LayerProbe, prepare_layers,
+    DriftSensitivity, EnergySensitivity, Geometry, LayerChange, LayerProbe, Moments, prepare_layers,
 };
 use growthpath_trace::{ProbeLayerRow, ProbeRow, ShareRow};
 use rayon::prelude::*;
 
 use super::activations::{all_writes, attention_gain, geometry, layer_state, stream_norm, stream_shares};
+use super::moments::KeyMoments;
 use crate::data::Batch;
 use crate::error::Result;
+use crate::model::backend::Backend;
 use crate::model::config::Norm;
 use crate::model::{Decoder, Forward, Options};
 
@@ -40,19 +42,47 @@ pub struct ProbeRows {
     pub shares: Vec<ShareRow>,
 }
 
-/// Takes probes and remembers the last one.
+/// Where probes are worked out: they read what is trained on a backend and remember the last one.
+pub(super) trait Probes<B: Backend> {
+    /// Whether they read the host's parameters, which have to be up to date then.
+    fn reads_host(&self) -> bool;
+
+    /// Probe the model after `step` updates, whose step sizes add up to `eta` a layer since the last probe.
+    ///
+    /// # Errors
+    /// When the model's state is not finite or a decomposition fails.
+    fn probe(&mut self, from: &B, host: &Decoder, step: u32, eta: &[f64]) -> Result<(ProbeRows, KeyMoments)>;
+
+    /// The key moments alone.
+    ///
+    /// # Errors
+    /// As [`Probes::probe`].
+    fn capture(&mut self, from: &B, host: &Decoder, step: u32) -> Result<KeyMoments>;
+
+    /// After a resume: become the state that a probe of `probed` at `step` left, without its rows.
+    ///
+    /// # Errors
+    /// As [`Probes::probe`].
+    fn restore(&mut self, probed: &Decoder, step: u32) -> Result<()>;
+
+    /// Copies of the parameters that were probed last, in the model's order: a checkpoint before the next probe needs them.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    fn probed(&self) -> Result<Vec<Tensor>>;
+}
+
+/// When the last probe was, and what the steps since then add up to.
 pub struct Prober {
-    batch: Batch,
-    geometry: Geometry,
-    last: Option<Taken>,
+    last: Option<u32>,
     /// Learning rate times multiplier of each layer's Q/K, summed since the last probe.
     eta: Vec<f64>,
 }
 
 impl Prober {
-    /// A prober over fixed sequences.
-    pub fn new(model: &Decoder, batch: Batch) -> Self {
-        Self { batch, geometry: geometry(model), last: None, eta: vec![0.0; model.config.layers] }
+    /// Before the first probe of a model of so many layers.
+    pub fn new(layers: usize) -> Self {
+        Self { last: None, eta: vec![0.0; layers] }
     }
 
     /// Count one update's step size for `layer`.
@@ -62,7 +92,7 @@ impl Prober {
 
     /// Step of the last probe.
     pub fn last_step(&self) -> Option<u32> {
-        self.last.as_ref().map(|t| t.step)
+        self.last
     }
 
     /// Step sizes summed since the last probe, one entry a layer.
@@ -70,20 +100,32 @@ impl Prober {
         &self.eta
     }
 
-    /// Key moments of the last probe, one `d x d` matrix a layer.
-    pub fn key_moments(&self) -> impl Iterator<Item = &Mat<f64>> {
-        self.last.iter().flat_map(|t| &t.layers).map(|p| &p.moments().sk)
+    /// A probe was taken.
+    pub fn taken(&mut self, step: u32) {
+        self.last = Some(step);
+        self.eta.fill(0.0);
     }
 
-    /// After a resume: become the state that a probe of `model` at `step` left, without its rows, and the step sizes
-    /// summed since then.
-    ///
-    /// # Errors
-    /// As [`Prober::probe`].
-    pub fn restore(&mut self, model: &Decoder, step: u32, eta: &[f64]) -> Result<()> {
-        self.last = Some(self.take(model, step)?);
+    /// After a resume: the last probe was at `step`, and the step sizes since then.
+    pub fn restore(&mut self, step: u32, eta: &[f64]) {
+        self.last = Some(step);
         self.eta.copy_from_slice(eta);
-        Ok(())
+    }
+}
+
+/// Probes on the host's processor.
+pub(super) struct HostProbes {
+    batch: Batch,
+    geometry: Geometry,
+    last: Option<Taken>,
+    /// Parameters at the last probe.
+    probed: Vec<Tensor>,
+}
+
+impl HostProbes {
+    /// Probes of `model` over fixed sequences.
+    pub(super) fn new(model: &Decoder, batch: Batch) -> Self {
+        Self { batch, geometry: geometry(model), last: None, probed: Vec::new() }
     }
 
     fn take(&self, model: &Decoder, step: u32) -> Result<Taken> {
@@ -97,16 +139,38 @@ impl Prober {
         Ok(Taken { step, layers: prepare_layers(states, self.geometry)?, forward, writes, gains })
     }
 
-    /// Probe the model after `step` updates.
-    ///
-    /// # Errors
-    /// When the model's state is not finite or a decomposition fails.
-    pub fn probe(&mut self, model: &Decoder, step: u32) -> Result<ProbeRows> {
+    /// Rows of heads and of shares, layer by layer, for the interval between two probes.
+    fn intervals(
+        &self,
+        norm: Norm,
+        (prev, now): (&Taken, &Taken),
+        eta: &[f64],
+    ) -> Result<Vec<(Vec<ProbeRow>, Vec<ShareRow>)>> {
+        (0..now.layers.len())
+            .into_par_iter()
+            .map(|l| {
+                let change = prev.layers[l].change_to(&now.layers[l])?;
+                let interval = change.interval(&vec![eta[l]; self.geometry.heads])?;
+                Ok((
+                    head_rows(now.step, prev.step, l, &interval),
+                    interval_shares(norm, prev, now, l, &change)?,
+                ))
+            })
+            .collect()
+    }
+}
+
+impl<B: Backend> Probes<B> for HostProbes {
+    fn reads_host(&self) -> bool {
+        true
+    }
+
+    fn probe(&mut self, _: &B, model: &Decoder, step: u32, eta: &[f64]) -> Result<(ProbeRows, KeyMoments)> {
         let now = self.take(model, step)?;
         let mut rows = ProbeRows::default();
         match &self.last {
             Some(prev) => {
-                for (heads, shares) in self.intervals(model.config.norm, prev, &now)? {
+                for (heads, shares) in self.intervals(model.config.norm, (prev, &now), eta)? {
                     rows.heads.extend(heads);
                     rows.shares.extend(shares);
                 }
@@ -121,30 +185,35 @@ impl Prober {
         }
         let layers = now.layers.par_iter().enumerate().map(|(l, probe)| layer_row(step, l, probe));
         rows.layers = layers.collect::<growthpath_analysis::Result<_>>()?;
+        let moments = KeyMoments::pack(step, now.layers.iter().map(|p| &p.moments().sk));
         self.last = Some(now);
-        self.eta.fill(0.0);
-        Ok(rows)
+        self.probed = copies(model)?;
+        Ok((rows, moments))
     }
 
-    /// Rows of heads and of shares, layer by layer, for the interval between two probes.
-    fn intervals(
-        &self,
-        norm: Norm,
-        prev: &Taken,
-        now: &Taken,
-    ) -> Result<Vec<(Vec<ProbeRow>, Vec<ShareRow>)>> {
-        (0..now.layers.len())
+    fn capture(&mut self, _: &B, model: &Decoder, step: u32) -> Result<KeyMoments> {
+        let forward = model.forward(&self.batch.inputs, self.batch.context, &Options::default())?;
+        let moments = (0..model.config.layers)
             .into_par_iter()
-            .map(|l| {
-                let change = prev.layers[l].change_to(&now.layers[l])?;
-                let interval = change.interval(&vec![self.eta[l]; self.geometry.heads])?;
-                Ok((
-                    head_rows(now.step, prev.step, l, &interval),
-                    interval_shares(norm, prev, now, l, &change)?,
-                ))
-            })
-            .collect()
+            .map(|l| Ok(Moments::new(&layer_state(model, &forward, l)?.x)?.sk))
+            .collect::<Result<Vec<_>>>()?;
+        Ok(KeyMoments::pack(step, moments.iter()))
     }
+
+    fn restore(&mut self, probed: &Decoder, step: u32) -> Result<()> {
+        self.last = Some(self.take(probed, step)?);
+        self.probed = copies(probed)?;
+        Ok(())
+    }
+
+    fn probed(&self) -> Result<Vec<Tensor>> {
+        Ok(self.probed.clone())
+    }
+}
+
+/// Copies of every parameter, in the model's order.
+pub(super) fn copies(model: &Decoder) -> Result<Vec<Tensor>> {
+    Ok(model.params.vars.iter().map(|v| v.as_tensor().copy()).collect::<candle_core::Result<_>>()?)
 }
 
 /// What each write before a layer supplied to it over an interval (2.3), (4.3), (5.3).

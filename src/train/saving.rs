@@ -18,14 +18,18 @@ impl<B: Backend> Trainer<'_, B> {
         self.writer.flush()?;
         self.writer.still_ours()?;
         let last_probe = self.prober.as_ref().and_then(Prober::last_step);
+        // At a probe the model itself is what was probed.
+        let probed = match (&self.probes, last_probe) {
+            (Some(p), Some(at)) if at != done => p.probed()?,
+            _ => Vec::new(),
+        };
         let beside = Beside {
             run: &self.writer.info().id,
             automatic,
             cadence: &self.cadence.state,
             keeper: &self.keeper,
             last_probe,
-            // At a probe the model itself is what was probed.
-            probed: if last_probe == Some(done) { &[] } else { &self.probed },
+            probed: &probed,
             eta: self.prober.as_ref().map_or(&[], |p| p.eta()),
         };
         checkpoint::save(self.run, done, &self.model, &self.optimizer, self.data.tokenizer(), &beside)?;
@@ -40,7 +44,7 @@ impl<B: Backend> Trainer<'_, B> {
     /// Stop after `done` steps because of `signal`: everything is made durable, and said how to go on.
     pub(super) fn interrupt(mut self, done: u32, signal: i32, on: &mut dyn FnMut(Event)) -> Result<Error> {
         if self.safeguard.saved != Some(done) {
-            self.catch_up(true, on)?;
+            self.catch_up((true, true), on)?;
             if self.finite()? {
                 self.save(done, true)?;
             }

@@ -96,10 +96,16 @@ impl<B: Backend> Trainer<'_, B> {
         Ok(())
     }
 
-    /// Record every started step and bring the host's parameters up to date; the optimizer's state too where asked for.
-    pub(super) fn catch_up(&mut self, state: bool, on: &mut dyn FnMut(Event)) -> Result<()> {
+    /// Record every started step and bring what is asked for on the host up to date: the parameters, the optimizer's state.
+    pub(super) fn catch_up(
+        &mut self,
+        (parameters, state): (bool, bool),
+        on: &mut dyn FnMut(Event),
+    ) -> Result<()> {
         self.finish_all(on)?;
-        self.network.backend().pull(&self.model.params)?;
+        if parameters {
+            self.network.backend().pull(&self.model.params)?;
+        }
         if state { self.network.backend().pull_state(&mut self.optimizer.moments) } else { Ok(()) }
     }
 }

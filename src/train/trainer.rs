@@ -4,7 +4,6 @@ use std::collections::VecDeque;
 use std::path::Path;
 use std::time::Instant;
 
-use candle_core::Tensor;
 use growthpath_trace::RunWriter;
 use serde::{Deserialize, Serialize};
 
@@ -13,7 +12,7 @@ use super::config::TrainConfig;
 use super::in_flight::InFlightStep;
 use super::moments::{Keeper, KeyMoments};
 use super::optimizer::{Optimizer, StepInfo};
-use super::probe::Prober;
+use super::probe::{Prober, Probes};
 use super::safeguard::Safeguard;
 use crate::data::{Batch, Batcher, Dataset};
 use crate::model::backend::Backend;
@@ -56,13 +55,12 @@ pub(super) struct Trainer<'a, B: Backend> {
     pub(super) network: Network<B>,
     pub(super) optimizer: Optimizer,
     pub(super) prober: Option<Prober>,
+    pub(super) probes: Option<Box<dyn Probes<B>>>,
     pub(super) probe_batch: Option<Batch>,
     pub(super) cadence: Cadence,
     pub(super) keeper: Keeper,
     /// Key moments at the end.
     pub(super) last_moments: Option<KeyMoments>,
-    /// Parameters at the last probe: a checkpoint before the next one needs them.
-    pub(super) probed: Vec<Tensor>,
     pub(super) reliance_batch: Option<Batch>,
     pub(super) eval_batch: Batch,
     pub(super) batcher: Batcher,

@@ -51,6 +51,7 @@ enum Value {
     Uint(u32),
     Float(f32),
     Size(u64),
+    Struct(*const c_void, usize),
 }
 
 /// One kernel argument, borrowed for as long as a slice stands behind it.
@@ -67,6 +68,13 @@ impl Arg<'_> {
 
     /// A null pointer, where a kernel takes one.
     pub const NULL: Arg<'static> = Arg::new(Value::Pointer(std::ptr::null_mut()));
+}
+
+impl<'a> Arg<'a> {
+    /// A structure passed by value, laid out as the kernel's.
+    pub fn by_value<T: Copy>(value: &'a T) -> Self {
+        Self::new(Value::Struct(std::ptr::from_ref(value).cast(), size_of::<T>()))
+    }
 }
 
 impl<'a, T: Copy> From<&'a [T]> for Arg<'a> {
@@ -196,6 +204,7 @@ impl Launch {
                 Value::Uint(v) => RawArg { value: std::ptr::from_ref(v).cast(), size: 4 },
                 Value::Size(v) => RawArg { value: std::ptr::from_ref(v).cast(), size: 8 },
                 Value::Float(v) => RawArg { value: std::ptr::from_ref(v).cast(), size: 4 },
+                Value::Struct(p, size) => RawArg { value: *p, size: *size },
             })
             .collect();
         // SAFETY: `raw` points into `args`; the rest is the caller's promise.
@@ -210,21 +219,20 @@ impl Launch {
     /// # Safety
     /// As [`Launch::run`], of the addresses among the bytes.
     pub unsafe fn run_bytes(&self, kernel: &str, args: &[Vec<u8>]) -> Result<(), Error> {
-        // The runtime reads whole arguments where they lie: give each the alignment of the widest.
-        let aligned: Vec<[u64; 2]> = args
+        // The runtime reads whole arguments where they lie: give each the alignment of an address.
+        let aligned: Vec<Vec<u64>> = args
             .iter()
             .map(|a| {
-                let mut words = [0u64; 2];
-                for (i, b) in a.iter().enumerate().take(16) {
-                    words[i / 8] |= u64::from(*b) << (i % 8 * 8);
-                }
-                words
+                let word = |w: &[u8]| {
+                    w.iter().enumerate().fold(0u64, |word, (i, b)| word | u64::from(*b) << (8 * i))
+                };
+                a.chunks(8).map(word).collect()
             })
             .collect();
         let raw: Vec<RawArg> = aligned
             .iter()
             .zip(args)
-            .map(|(w, a)| RawArg { value: std::ptr::from_ref(w).cast(), size: a.len() })
+            .map(|(w, a)| RawArg { value: w.as_ptr().cast(), size: a.len() })
             .collect();
         // SAFETY: `raw` points into `aligned`; the rest is the caller's promise.
         unsafe { self.run_raw(kernel, &raw) }

@@ -23,14 +23,17 @@ struct Case {
 }
 
 impl Case {
-    /// Kernel and threads of a block, as the launchers choose them.
-    fn kernel(&self, direction: &str, storage: &str) -> (String, [u32; 3]) {
+    /// Kernel, threads of a block and its shared memory, as the launchers choose them.
+    fn kernel<S: Storage>(&self, direction: &str) -> (String, [u32; 3], usize) {
+        let storage = S::NAME;
         if self.warps {
             let width = self.d.next_multiple_of(256);
-            return (format!("add_norm_{direction}_w{width}_{storage}"), [128, 1, 1]);
+            let (warps, held) = if direction == "fwd" { (8, 2) } else { (4, 3) };
+            let name = format!("add_norm_{direction}_w{width}_{storage}");
+            return (name, [32 * warps as u32, 1, 1], warps * held * self.d * size_of::<S>());
         }
         let threads = self.d.div_ceil(8).next_multiple_of(32) as u32;
-        (format!("add_norm_{direction}_{storage}"), [threads, 1, 1])
+        (format!("add_norm_{direction}_{storage}"), [threads, 1, 1], 0)
     }
 }
 
@@ -64,11 +67,12 @@ fn forward<S: Storage>(c: &Case, schedule: Schedule) {
     let (mut hout, mut x) = (unwritten::<S>(n * d), unwritten::<S>(n * d));
     let (mut mean, mut rstd) = (unwritten::<f32>(n), unwritten::<f32>(n));
     let (mut energy, mut wsum) = (unwritten::<f32>(c.parts * 4), unwritten::<f32>(c.parts * d));
-    let (kernel, threads) = c.kernel("fwd", S::NAME);
-    launch(
+    let (kernel, threads, shared) = c.kernel::<S>("fwd");
+    launch_shared(
         &kernel,
         [c.parts as u32, 1, 1],
         threads,
+        shared,
         schedule,
         &[
             (&h).into(),
@@ -161,26 +165,31 @@ fn backward<S: Storage>(c: &Case, schedule: Schedule) {
     let mut dh = unwritten::<S>(n * d);
     let mut dgain = unwritten::<f32>(c.parts * d);
     let mut dbias = c.bias.then(|| unwritten::<f32>(c.parts * d));
-    let (kernel, threads) = c.kernel("bwd", S::NAME);
-    launch(
+    let mut dwrite = (c.write && c.warps).then(|| unwritten::<f32>(c.parts * d));
+    let write = [dwrite.as_mut().map_or(Arg::NULL, Arg::from)]; // a block that takes rows one by one does not add them up
+    let (kernel, threads, shared) = c.kernel::<S>("bwd");
+    launch_shared(
         &kernel,
         [c.parts as u32, 1, 1],
         threads,
+        shared,
         schedule,
         &[
-            (&dx).into(),
-            dres.as_ref().into(),
-            (&h).into(),
-            (&mean).into(),
-            (&rstd).into(),
-            (&gain).into(),
-            (&mut dh).into(),
-            (&mut dgain).into(),
-            dbias.as_mut().map_or(Arg::NULL, Arg::from),
-            (n as i32).into(),
-            (d as i32).into(),
-            c.kind.into(),
-        ],
+            &[
+                (&dx).into(),
+                dres.as_ref().into(),
+                (&h).into(),
+                (&mean).into(),
+                (&rstd).into(),
+                (&gain).into(),
+                (&mut dh).into(),
+                (&mut dgain).into(),
+                dbias.as_mut().map_or(Arg::NULL, Arg::from),
+            ][..],
+            if c.warps { &write } else { &[] },
+            &[(n as i32).into(), (d as i32).into(), c.kind.into()],
+        ]
+        .concat(),
     );
     let (mut to_gain, mut gain_size) = (vec![0f64; d], vec![0f64; d]);
     let (mut to_bias, mut bias_size) = (vec![0f64; d], vec![0f64; d]);
@@ -209,6 +218,15 @@ fn backward<S: Storage>(c: &Case, schedule: Schedule) {
     let got = reduce(&dgain, 1, c.parts, d, 0);
     for i in 0..d {
         close("dgain", got[i].get(), to_gain[i], steps * U32 * gain_size[i]);
+    }
+    if let Some(partial) = dwrite {
+        let got = reduce(&partial, 1, c.parts, d, 0);
+        for i in 0..d {
+            // of the values as they were stored
+            let column = || (0..n).map(|r| dh[r * d + i].get());
+            let size: f64 = column().map(f64::abs).sum();
+            close("column sums of dh", got[i].get(), column().sum(), steps * U32 * size);
+        }
     }
     if let Some(partial) = dbias {
         let got = reduce(&partial, 1, c.parts, d, 0);

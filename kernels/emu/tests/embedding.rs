@@ -44,27 +44,28 @@ fn backward<S: Storage>(batch: usize, seq: usize, v: usize, d: usize, schedule: 
     let dout = rng.normals::<S>(n * d, 0.0, 1.0);
     let mut order: Vec<u32> = (0..n as u32).collect();
     order.sort_by_key(|i| tokens[*i as usize]);
-    let (mut token, mut start) = (Vec::new(), Vec::new());
+    let mut segments = Vec::new();
     for (k, i) in order.iter().enumerate() {
-        if token.last() != Some(&tokens[*i as usize]) {
-            token.push(tokens[*i as usize]);
-            start.push(k as u32);
+        if segments.last() != Some(&tokens[*i as usize]) {
+            segments.extend([k as u32, tokens[*i as usize]]);
         }
     }
-    start.push(n as u32);
+    let count = vec![segments.len() as u32 / 2];
+    segments.push(n as u32);
     // As with a tied head: a gradient is there already, also in rows of absent tokens.
     let old = rng.normals::<f32>(v * d, 0.0, 1.0);
     let mut dwte = old.clone();
     launch(
         &format!("embedding_bwd_{}", S::NAME),
-        [token.len() as u32, blocks(d, 128), 1],
+        // fewer blocks than segments, as many, more: all come to the same
+        [1 + rng.below(2 * count[0] as usize) as u32, blocks(d, 128), 1],
         [32, 8, 1],
         schedule,
         &[
             (&dout).into(),
             (&order).into(),
-            (&token).into(),
-            (&start).into(),
+            (&segments).into(),
+            (&count).into(),
             (&mut dwte).into(),
             (d as i32).into(),
         ],

@@ -16,7 +16,7 @@ struct Chunk {
     rows: u32,
     cols: u32,
     stride: u32,
-    lr_mult: f32,
+    group: u32,
     decay: u32,
     slice: i32,
 }
@@ -57,7 +57,13 @@ fn check(rule: Rule, max_norm: f32, schedule: Schedule) {
     let (mut param, mut m, mut v) = (before.clone(), m0.clone(), v0.clone());
     let (lr, beta1, beta2, eps, decay) = (0.01f32, 0.9f32, 0.95f32, 1e-8f32, 0.1f32);
     let (bc1, bc2) = (1.0 - beta1.powi(3), 1.0 - beta2.powi(3));
-    let mult = |k: usize| if k.is_multiple_of(2) { 1.0f32 } else { 0.25 };
+    let multipliers = [1.0f32, 0.25];
+    let mult = |k: usize| multipliers[k % 2];
+    let constants = match rule {
+        Rule::AdamW => [lr, beta1, beta2, eps, decay, bc1, bc2, max_norm],
+        Rule::Sgd(momentum) => [lr, momentum, 0.0, 0.0, decay, 1.0, 1.0, max_norm],
+    };
+    let step = [&constants[..], &multipliers].concat();
     let chunks: Vec<Chunk> = WINDOWS
         .iter()
         .enumerate()
@@ -70,7 +76,7 @@ fn check(rule: Rule, max_norm: f32, schedule: Schedule) {
             rows: w.1,
             cols: w.2,
             stride: w.3,
-            lr_mult: mult(k),
+            group: (k % 2) as u32,
             decay: u32::from(k != 2),
             slice: w.4,
         })
@@ -86,7 +92,7 @@ fn check(rule: Rule, max_norm: f32, schedule: Schedule) {
         [1, 1, 1],
         threads,
         schedule,
-        &[(&norms).into(), (&mut clip).into(), (count as i32).into(), max_norm.into()],
+        &[(&norms).into(), (&mut clip).into(), (count as i32).into(), (&step).into()],
     );
     let used = || WINDOWS.iter().flat_map(Window::elements);
     assert_eq!(used().count(), used().collect::<std::collections::BTreeSet<_>>().len());
@@ -97,40 +103,13 @@ fn check(rule: Rule, max_norm: f32, schedule: Schedule) {
     close("clip", clip[1].get(), scale, 12.0 * U32 * scale);
 
     let mut partial = unwritten::<f32>(count * 7);
-    match rule {
-        Rule::AdamW => launch(
-            "adamw",
-            whole,
-            threads,
-            schedule,
-            &[
-                (&chunks).into(),
-                (&clip).into(),
-                (&mut partial).into(),
-                lr.into(),
-                beta1.into(),
-                beta2.into(),
-                eps.into(),
-                decay.into(),
-                bc1.into(),
-                bc2.into(),
-            ],
-        ),
-        Rule::Sgd(momentum) => launch(
-            "sgd",
-            whole,
-            threads,
-            schedule,
-            &[
-                (&chunks).into(),
-                (&clip).into(),
-                (&mut partial).into(),
-                lr.into(),
-                momentum.into(),
-                decay.into(),
-            ],
-        ),
-    }
+    launch(
+        if rule == Rule::AdamW { "adamw" } else { "sgd" },
+        whole,
+        threads,
+        schedule,
+        &[(&chunks).into(), (&step).into(), (&clip).into(), (&mut partial).into()],
+    );
     let begin: Vec<u32> = vec![0, 3, 5];
     let mut stats = unwritten::<f32>(2 * 7);
     launch(
@@ -241,7 +220,7 @@ fn a_nan_gradient_makes_a_nan_scale() {
         [1, 1, 1],
         [256, 1, 1],
         Schedule::Forward,
-        &[(&vec![1.0f32, f32::NAN]).into(), (&mut clip).into(), 2i32.into(), 1.0f32.into()],
+        &[(&vec![1.0f32, f32::NAN]).into(), (&mut clip).into(), 2i32.into(), (&vec![1.0f32; 8]).into()],
     );
     assert!(clip[0].is_nan() && clip[1].is_nan());
 }

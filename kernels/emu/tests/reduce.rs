@@ -5,31 +5,34 @@ mod support;
 use growthpath_emu::{Bf16, Schedule};
 use support::*;
 
-#[test]
-fn partial_rows_add_up_and_masked_columns_take_the_maximum() {
+/// One reduction of a launch: slices, rows, columns, row width, columns that take the maximum.
+struct Case(usize, usize, usize, usize, u32);
+
+/// All of these in one launch; each is held against its own sums.
+fn together(cases: &[Case]) {
     let mut rng = Rng(1);
-    for (slices, rows, columns, mask) in
-        [(1, 1, 1, 0), (3, 7, 6, 0b10_0001), (2, 8, 33, 1 << 31), (1, 257, 40, 0), (5, 9, 2, 0b10)]
-    {
-        let x = rng.normals::<f32>(slices * rows * columns, 0.0, 1.0);
-        for schedule in Schedule::ALL {
-            let mut out = unwritten::<f32>(slices * columns);
-            launch(
-                "reduce_partials",
-                [blocks(columns, 32), slices as u32, 1],
-                [32, 32, 1],
-                schedule,
-                &[
-                    (&x).into(),
-                    (&mut out).into(),
-                    (rows as i32).into(),
-                    (columns as i32).into(),
-                    (mask as u32).into(),
-                ],
-            );
+    let inputs: Vec<Vec<f32>> = cases.iter().map(|c| rng.normals(c.0 * c.1 * c.3, 0.0, 1.0)).collect();
+    for schedule in Schedule::ALL {
+        let mut outputs: Vec<Vec<f32>> = cases.iter().map(|c| unwritten(c.0 * c.2)).collect();
+        let task = |(c, (x, out)): (&Case, (&Vec<f32>, &mut Vec<f32>))| {
+            let task = ReduceTask {
+                partial: x.as_ptr(),
+                out: out.as_mut_ptr(),
+                rows: c.1 as i32,
+                columns: c.2 as i32,
+                pitch: c.3 as i32,
+                max_mask: c.4,
+            };
+            (task, c.0)
+        };
+        let tasks: Vec<_> = cases.iter().zip(inputs.iter().zip(&mut outputs)).map(task).collect();
+        reduce_all(&tasks, schedule);
+        for (&Case(slices, rows, columns, pitch, mask), (x, out)) in
+            cases.iter().zip(inputs.iter().zip(&outputs))
+        {
             for s in 0..slices {
                 for c in 0..columns {
-                    let column = (0..rows).map(|r| x[(s * rows + r) * columns + c].get());
+                    let column = (0..rows).map(|r| x[(s * rows + r) * pitch + c].get());
                     let got = out[s * columns + c].get();
                     if c < 32 && mask >> c & 1 == 1 {
                         assert_eq!(got, column.fold(f64::NEG_INFINITY, f64::max));
@@ -42,6 +45,28 @@ fn partial_rows_add_up_and_masked_columns_take_the_maximum() {
             }
         }
     }
+}
+
+#[test]
+fn partial_rows_add_up_and_masked_columns_take_the_maximum() {
+    let cases = [
+        Case(1, 1, 1, 1, 0),
+        Case(3, 7, 6, 6, 0b10_0001),
+        Case(2, 8, 33, 33, 1 << 31),
+        Case(1, 257, 40, 40, 0),
+        Case(5, 9, 2, 2, 0b10),
+        // columns of wider rows
+        Case(1, 70, 32, 64, 0),
+        Case(2, 3, 5, 90, 0b100),
+    ];
+    for c in &cases {
+        together(std::slice::from_ref(c));
+    }
+    together(&cases);
+    // as many as a launch takes
+    let full: Vec<Case> =
+        (0..32).map(|i| Case(1 + i % 3, 1 + 7 * i, 1 + 11 * i, 1 + 12 * i, i as u32)).collect();
+    together(&full);
 }
 
 #[test]

@@ -16,10 +16,10 @@ const MAX_Y: usize = 65_535;
 struct Segments {
     /// Rows, sorted by token, in order within one.
     order: Vec<u32>,
-    /// The distinct tokens.
-    token: Vec<u32>,
-    /// First place of each distinct token in `order`, and the end.
-    start: Vec<u32>,
+    /// First place in `order` of each distinct token, and the token; then the end.
+    table: Vec<u32>,
+    /// Number of distinct tokens.
+    count: u32,
 }
 
 impl Segments {
@@ -41,12 +41,12 @@ impl Segments {
         let mut at = 0;
         for (t, c) in count.iter_mut().enumerate() {
             if *c > 0 {
-                out.token.push(t as u32);
-                out.start.push(at);
+                out.table.extend([at, t as u32]);
+                out.count += 1;
             }
             at += std::mem::replace(c, at);
         }
-        out.start.push(at);
+        out.table.push(at);
         for (row, t) in tokens.iter().enumerate() {
             let next = &mut count[*t as usize];
             out.order[*next as usize] = row as u32;
@@ -66,15 +66,20 @@ fn columns(op: &'static str, d: usize) -> Result<()> {
     Ok(())
 }
 
+/// Words before the tokens: the number of segments, and padding.
+const HEADER: usize = 4;
+
 /// One batch's tokens, targets and segments in device memory; its indices were checked on the way.
+///
+/// What differs between batches of one shape is data on the device: launches over them have the same arguments.
 pub struct TokenBatch {
+    /// Header, tokens, targets, rows by token, then the table of segments.
     words: Buffer,
     staging: [Staging; 2],
     turn: usize,
     seq_len: usize,
     vocabulary: usize,
     rows: usize,
-    segments: usize,
 }
 
 impl TokenBatch {
@@ -83,7 +88,7 @@ impl TokenBatch {
     /// # Errors
     /// Too little free memory.
     pub fn new(gpu: &Gpu, rows: usize, vocabulary: usize) -> Result<Self> {
-        let words = 5 * rows + 1;
+        let words = HEADER + 5 * rows + 1;
         Ok(Self {
             words: gpu.zeros(Elem::U32, words)?,
             staging: [Staging::new(gpu, words)?, Staging::new(gpu, words)?],
@@ -91,7 +96,6 @@ impl TokenBatch {
             seq_len: 0,
             vocabulary,
             rows: 0,
-            segments: 0,
         })
     }
 
@@ -114,8 +118,8 @@ impl TokenBatch {
             });
         }
         let s = Segments::new(tokens, self.vocabulary)?;
-        let words = [tokens, targets, &s.order, &s.token, &s.start].concat();
-        (self.seq_len, self.rows, self.segments) = (seq_len, tokens.len(), s.token.len());
+        let words = [&[s.count, 0, 0, 0], tokens, targets, &s.order, &s.table].concat();
+        (self.seq_len, self.rows) = (seq_len, tokens.len());
         self.turn = 1 - self.turn;
         self.staging[self.turn].send(&words, self.words.all())
     }
@@ -124,7 +128,7 @@ impl TokenBatch {
         if self.rows == 0 {
             return Err(shape_error("batch", "rows", &[0], "a batch that was sent".into()));
         }
-        self.words.at(start, len)
+        self.words.at(HEADER + start, len)
     }
 
     /// Number of tokens of the batch last sent.
@@ -181,19 +185,21 @@ pub fn forward(batch: &TokenBatch, wte: Slice<'_>, wpe: Option<Slice<'_>>, out: 
 /// Slices of other lengths or types.
 pub fn backward(batch: &TokenBatch, d_out: Slice<'_>, d_wte: Slice<'_>) -> Result<()> {
     const OP: &str = "embedding backward";
-    let (n, segments) = (batch.rows, batch.segments);
-    let order = batch.part(2 * n, n)?;
-    let (token, start) = (batch.part(3 * n, segments)?, batch.part(3 * n + segments, segments + 1)?);
+    let n = batch.rows;
+    let (order, table, count) = (batch.part(2 * n, n)?, batch.part(3 * n, 2 * n + 1)?, batch.words.at(0, 1)?);
     let d = d_out.len() / n;
     columns(OP, d)?;
     float(OP, d_out)?;
     d_out.check(OP, "d_out", d_out.elem(), n * d)?;
     d_wte.check(OP, "d_wte", Elem::F32, batch.vocabulary * d)?;
-    let args = [d_out.into(), order.into(), token.into(), start.into(), d_wte.into(), int(OP, d)?.into()];
-    let grid = Grid::flat([segments, d.div_ceil(SEGMENT_COLUMNS), 1], [32, 8]);
+    let args = [d_out.into(), order.into(), table.into(), count.into(), d_wte.into(), int(OP, d)?.into()];
+    let gpu = d_out.gpu();
+    // No more than there can be segments, and twice as many as are on the device at a time.
+    let blocks = n.min(batch.vocabulary).min(16 * gpu.processors());
+    let grid = Grid::flat([blocks, d.div_ceil(SEGMENT_COLUMNS), 1], [32, 8]);
     let kernel = format!("embedding_bwd_{}", d_out.elem().suffix());
-    // SAFETY: as above; the segments were made of the same tokens.
-    unsafe { d_out.gpu().launch(&kernel, grid, &args) }
+    // SAFETY: as above; the segments were made of the same tokens, and there are at most as many as tokens.
+    unsafe { gpu.launch(&kernel, grid, &args) }
 }
 
 /// `d_wpe[t] = sum over sequences of d_out[b, t]`; later positions keep what they hold.

@@ -49,6 +49,7 @@ fn data_type(op: &'static str, elem: Elem) -> Result<sys::cudaDataType> {
         Elem::F32 => Ok(sys::cudaDataType::CUDA_R_32F),
         Elem::Bf16 => Ok(sys::cudaDataType::CUDA_R_16BF),
         Elem::U32 => Err(Error::Unsupported { op, message: "integers have no matrix product".into() }),
+        Elem::F64 => Err(Error::Unsupported { op, message: "float64 has a product of its own".into() }),
     }
 }
 

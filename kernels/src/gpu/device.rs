@@ -7,6 +7,7 @@ use cudarc::driver::{result as driver, sys};
 use parking_lot::Mutex;
 
 use super::failed;
+use super::graph::Graphs;
 use super::module::Kernels;
 use super::profile::Profile;
 use crate::error::{Error, Result};
@@ -22,10 +23,14 @@ pub(super) struct Inner {
     pub(super) blas: Mutex<cublas_sys::cublasHandle_t>,
     pub(super) kernels: Mutex<Kernels>,
     pub(super) profile: Mutex<Profile>,
+    pub(super) graphs: Graphs,
+    /// Scratch memory of cuBLAS.
+    workspace: sys::CUdeviceptr,
     name: String,
     capability: (i32, i32),
     processors: usize,
     shared_memory: usize,
+    float_to_double: i32,
 }
 
 // SAFETY: the driver's handles may be used from any thread that has made the context current (`enter` does); cuBLAS
@@ -93,6 +98,7 @@ impl Gpu {
         let processors = attribute(A::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT)?.max(1) as usize;
         let shared_memory =
             attribute(A::CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN)?.max(0) as usize;
+        let float_to_double = attribute(A::CU_DEVICE_ATTRIBUTE_SINGLE_TO_DOUBLE_PRECISION_PERF_RATIO)?;
         // SAFETY: `device` is valid; the context is released in `Inner::drop`.
         let context = unsafe { driver::primary_ctx::retain(device) }.map_err(|e| failed(what(), e))?;
         // SAFETY: the context was just retained.
@@ -102,6 +108,7 @@ impl Gpu {
         let blas = cublas::create_handle().map_err(|e| failed("starting cuBLAS", e))?;
         // SAFETY: both handles are live. The stream types of the two libraries are the same pointer.
         unsafe { cublas::set_stream(blas, stream.cast()) }.map_err(|e| failed("starting cuBLAS", e))?;
+        let workspace = blas_workspace(blas, capability)?;
         Ok(Self(Arc::new(Inner {
             device,
             context,
@@ -109,10 +116,13 @@ impl Gpu {
             blas: Mutex::new(blas),
             kernels: Mutex::new(Kernels::new(capability)),
             profile: Mutex::new(Profile::default()),
+            graphs: Graphs::default(),
+            workspace,
             name,
             capability,
             processors,
             shared_memory,
+            float_to_double,
         })))
     }
 
@@ -134,6 +144,11 @@ impl Gpu {
     /// Most shared memory that a block can ask for, bytes.
     pub fn shared_memory(&self) -> usize {
         self.0.shared_memory
+    }
+
+    /// Whether float64 runs at a rate worth using: a quarter of float32's or more, as on devices for data centres.
+    pub fn fast_double(&self) -> bool {
+        (1..=4).contains(&self.0.float_to_double)
     }
 
     /// Free and total memory, bytes.
@@ -166,10 +181,25 @@ impl Gpu {
 
     /// Make the context current on the calling thread.
     pub(super) fn enter(&self) -> Result<()> {
+        self.0.graphs.check_thread()?;
         // SAFETY: the context is retained until `Inner::drop`.
         unsafe { driver::ctx::set_current(self.0.context) }
             .map_err(|e| failed("entering the CUDA context", e))
     }
+}
+
+/// Give cuBLAS scratch memory of our own, of the size that it would reserve itself: recorded products need it to stay
+/// where it is, and recorded or not they choose their algorithm by it.
+fn blas_workspace(blas: cublas_sys::cublasHandle_t, capability: (i32, i32)) -> Result<sys::CUdeviceptr> {
+    const WHAT: &str = "reserving cuBLAS's scratch memory";
+    let bytes = if capability.0 >= 9 { 32 << 20 } else { 4 << 20 };
+    // SAFETY: freed in `Inner::drop`.
+    let workspace = unsafe { driver::malloc_sync(bytes) }.map_err(|e| failed(WHAT, e))?;
+    // SAFETY: the handle is live, the memory as long as said and aligned by the driver.
+    unsafe { cublas_sys::cublasSetWorkspace_v2(blas, workspace as *mut _, bytes) }
+        .result()
+        .map_err(|e| failed(WHAT, e))?;
+    Ok(workspace)
 }
 
 impl Drop for Inner {
@@ -180,6 +210,7 @@ impl Drop for Inner {
             let _ = driver::ctx::set_current(self.context);
             let _ = driver::stream::synchronize(self.stream);
             let _ = cublas::destroy_handle(*self.blas.lock());
+            let _ = driver::free_sync(self.workspace);
             self.profile.lock().clear();
             self.kernels.lock().unload();
             let _ = driver::stream::destroy(self.stream);

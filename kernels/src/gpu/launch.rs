@@ -2,6 +2,7 @@
 
 use std::ffi::c_void;
 
+use bytemuck::Pod;
 use cudarc::driver::result as driver;
 
 use super::{Gpu, Slice, failed};
@@ -86,11 +87,35 @@ impl Gpu {
     /// # Safety
     /// The arguments fit the kernel's signature, and every address holds as much as its documentation says.
     pub(crate) unsafe fn launch(&self, kernel: &str, grid: Grid, args: &[Arg]) -> Result<()> {
-        self.enter()?;
-        let function = self.inner().kernels.lock().function(kernel, grid.shared)?;
         let bits: Vec<u64> = args.iter().map(|a| a.bits()).collect();
-        let mut pointers: Vec<*mut c_void> =
-            bits.iter().map(|b| std::ptr::from_ref(b).cast_mut().cast()).collect();
+        let pointers = bits.iter().map(|b| std::ptr::from_ref(b).cast_mut().cast()).collect();
+        // SAFETY: the caller's promise.
+        unsafe { self.submit(kernel, grid, pointers) }
+    }
+
+    /// Launch `kernel`, whose one argument is a structure.
+    ///
+    /// # Errors
+    /// As [`Gpu::launch`].
+    ///
+    /// # Safety
+    /// As [`Gpu::launch`], of the addresses in the structure.
+    pub(crate) unsafe fn launch_struct<T: Pod>(&self, kernel: &str, grid: Grid, argument: &T) -> Result<()> {
+        let pointer = std::ptr::from_ref(argument).cast_mut().cast();
+        // SAFETY: the caller's promise.
+        unsafe { self.submit(kernel, grid, vec![pointer]) }
+    }
+
+    /// # Safety
+    /// A pointer for each argument of the kernel; the rest as for [`Gpu::launch`].
+    unsafe fn submit(&self, kernel: &str, grid: Grid, mut pointers: Vec<*mut c_void>) -> Result<()> {
+        self.enter()?;
+        let mut kernels = self.inner().kernels.lock();
+        if !kernels.knows(kernel, grid.shared) {
+            self.outside_recording("loading a kernel")?;
+        }
+        let function = kernels.function(kernel, grid.shared)?;
+        drop(kernels);
         let [x, y, z] = grid.blocks.map(|b| b as u32);
         let [tx, ty] = grid.threads.map(|t| t as u32);
         let inner = self.inner();

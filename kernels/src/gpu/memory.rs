@@ -16,6 +16,8 @@ pub enum Elem {
     Bf16,
     /// 32-bit unsigned integer.
     U32,
+    /// 64-bit float: what probes are worked out in.
+    F64,
 }
 
 impl Elem {
@@ -24,6 +26,7 @@ impl Elem {
         match self {
             Self::F32 | Self::U32 => 4,
             Self::Bf16 => 2,
+            Self::F64 => 8,
         }
     }
 
@@ -33,6 +36,7 @@ impl Elem {
             Self::F32 => "f32",
             Self::Bf16 => "bf16",
             Self::U32 => "u32",
+            Self::F64 => "f64",
         }
     }
 }
@@ -44,6 +48,8 @@ pub struct Buffer {
     ptr: u64,
     len: usize,
     elem: Elem,
+    /// Its number among all: see `Graphs`.
+    born: u64,
 }
 
 /// A run of a buffer's elements. Copies alias, as pointers of a kernel may: operations on one stream run in order.
@@ -62,17 +68,19 @@ impl Gpu {
     /// # Errors
     /// Too little free memory.
     pub fn zeros(&self, elem: Elem, len: usize) -> Result<Buffer> {
+        const WHAT: &str = "reserving device memory";
         self.enter()?;
+        self.outside_recording(WHAT)?;
         let bytes = len.max(1) * elem.bytes();
         // SAFETY: at least one byte is asked for; the buffer frees it.
         let ptr = unsafe { driver::malloc_sync(bytes) }.map_err(|e| {
             let free = driver::mem_get_info().map_or(0, |m| m.0);
             failed(
-                "reserving device memory",
+                WHAT,
                 format!("{:.1} MiB wanted, {:.1} MiB free ({e}): lower --batch", mib(bytes), mib(free)),
             )
         })?;
-        let buffer = Buffer { gpu: self.clone(), ptr, len, elem };
+        let buffer = Buffer { gpu: self.clone(), ptr, len, elem, born: self.inner().graphs.born() };
         buffer.all().zero()?;
         Ok(buffer)
     }
@@ -125,8 +133,9 @@ impl Buffer {
 
 impl Drop for Buffer {
     fn drop(&mut self) {
-        // cuMemFree waits for the work that uses the memory. An error here has nowhere to go.
-        if self.gpu.enter().is_ok() {
+        // cuMemFree waits for the work that uses the memory. An error here has nowhere to go: the memory stays reserved.
+        if self.gpu.enter().is_ok() && self.gpu.outside_recording("freeing device memory").is_ok() {
+            self.gpu.inner().graphs.freed(self.born);
             // SAFETY: the pointer came from `malloc_sync` and is dropped once.
             let _ = unsafe { driver::free_sync(self.ptr) };
         }
@@ -221,11 +230,14 @@ impl<'a> Slice<'a> {
     }
 
     fn write_all<T>(&self, values: &[T]) -> Result<()> {
+        const WHAT: &str = "copying to the device";
         self.gpu.enter()?;
+        self.gpu.outside_recording(WHAT)?;
         // In stream order, then waited for: `values` may be gone when this returns.
         // SAFETY: the callers checked type and length.
         unsafe { driver::memcpy_htod_async(self.ptr, values, self.gpu.inner().stream) }
-            .map_err(|e| failed("copying to the device", e))?;
+            .map_err(|e| failed(WHAT, e))?;
+        self.gpu.inner().profile.lock().copy();
         self.gpu.synchronize()
     }
 
@@ -258,19 +270,40 @@ impl<'a> Slice<'a> {
                 let bits = self.read_all::<u16>()?;
                 Ok(bits.into_iter().map(|b| f32::from_bits(u32::from(b) << 16)).collect())
             }
-            Elem::U32 => Err(Error::Unsupported {
+            Elem::U32 | Elem::F64 => Err(Error::Unsupported {
                 op: "copy from the device",
-                message: "the elements are integers".into(),
+                message: "the elements are integers or float64".into(),
             }),
         }
     }
 
+    /// Copy float64 from the host; waits for it.
+    ///
+    /// # Errors
+    /// Another type or length.
+    pub fn write_f64(&self, values: &[f64]) -> Result<()> {
+        self.check("copy to the device", "target", Elem::F64, values.len())?;
+        self.write_all(values)
+    }
+
+    /// Copy float64 to the host; waits for it.
+    ///
+    /// # Errors
+    /// When an earlier launch failed, or the elements are of another type.
+    pub fn read_f64(&self) -> Result<Vec<f64>> {
+        self.check("copy from the device", "source", Elem::F64, self.len)?;
+        self.read_all()
+    }
+
     fn read_all<T: Default + Clone>(&self) -> Result<Vec<T>> {
+        const WHAT: &str = "copying from the device";
         self.gpu.enter()?;
+        self.gpu.outside_recording(WHAT)?;
         let mut out = vec![T::default(); self.len];
         // SAFETY: `out` is as long as the slice, of elements as wide.
         unsafe { driver::memcpy_dtoh_async(&mut out, self.ptr, self.gpu.inner().stream) }
-            .map_err(|e| failed("copying from the device", e))?;
+            .map_err(|e| failed(WHAT, e))?;
+        self.gpu.inner().profile.lock().copy();
         self.gpu.synchronize()?;
         Ok(out)
     }

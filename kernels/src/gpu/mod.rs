@@ -8,8 +8,10 @@
 //! Launchers stand beside the CPU twins, in each operation's `gpu` module.
 
 mod blas;
+mod blas64;
 pub mod check;
 mod device;
+mod graph;
 mod launch;
 mod memory;
 mod module;
@@ -19,10 +21,12 @@ mod readback;
 pub mod reduce;
 
 pub use blas::Matrix;
+pub use blas64::Panel;
 pub use device::Gpu;
+pub use graph::{Graph, Recording};
 pub(crate) use launch::{Arg, Grid};
 pub use memory::{Buffer, Elem, Slice};
-pub use profile::KernelUse;
+pub use profile::{KernelUse, Submitted};
 pub use readback::{Readback, Staging};
 
 use crate::error::{Error, Result};

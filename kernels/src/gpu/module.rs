@@ -20,7 +20,7 @@ include!(concat!(env!("OUT_DIR"), "/sources.rs"));
 
 /// File that defines a kernel: the first family that begins the kernel's name; tensor-core kernels by their type.
 fn file_of(kernel: &str) -> &'static str {
-    const FAMILIES: [(&str, &str); 17] = [
+    const FAMILIES: [(&str, &str); 18] = [
         ("activation", "activation"),
         ("add_norm_fwd_w", "add_norm_warp"),
         ("add_norm_bwd_w", "add_norm_warp"),
@@ -38,6 +38,7 @@ fn file_of(kernel: &str) -> &'static str {
         ("round", "reduce"),
         ("grad_norm", "optimizer"),
         ("slice", "optimizer"),
+        ("probe", "probe"),
     ];
     if kernel.ends_with("_bf16") {
         for (family, file) in [
@@ -66,6 +67,11 @@ pub(super) struct Kernels {
 impl Kernels {
     pub(super) fn new(capability: (i32, i32)) -> Self {
         Self { capability, modules: HashMap::new(), functions: HashMap::new() }
+    }
+
+    /// Whether a function was looked up before and granted as much shared memory.
+    pub(super) fn knows(&self, kernel: &str, shared: usize) -> bool {
+        self.functions.get(kernel).is_some_and(|f| f.1 >= shared)
     }
 
     /// The function of a kernel, granted `shared` bytes of dynamic shared memory; the device's context is current.

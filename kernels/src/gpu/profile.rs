@@ -1,4 +1,4 @@
-//! How often each kernel is launched and, when asked for, how long it takes.
+//! What is given to the device: how often each kernel is launched and, when asked for, how long it takes.
 
 use std::collections::BTreeMap;
 
@@ -21,10 +21,38 @@ pub struct KernelUse {
 /// Timed launches kept before their times are added up.
 const MOST_OPEN: usize = 8192;
 
+/// What the device was given since it was opened.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Submitted {
+    /// Kernels launched one by one, products included.
+    pub launches: u64,
+    /// Graphs launched.
+    pub graphs: u64,
+    /// Kernels in them.
+    pub in_graphs: u64,
+    /// Copies from and to the host.
+    pub copies: u64,
+}
+
+impl Submitted {
+    /// What was given since `earlier`.
+    #[must_use]
+    pub fn since(self, earlier: Self) -> Self {
+        Self {
+            launches: self.launches - earlier.launches,
+            graphs: self.graphs - earlier.graphs,
+            in_graphs: self.in_graphs - earlier.in_graphs,
+            copies: self.copies - earlier.copies,
+        }
+    }
+}
+
 #[derive(Default)]
 pub(super) struct Profile {
     timing: bool,
-    launches: u64,
+    submitted: Submitted,
+    /// Kernels of the graph being recorded, if one is.
+    recorded: Option<u64>,
     counts: BTreeMap<String, (u64, f64)>,
     open: Vec<(String, Mark)>,
 }
@@ -55,7 +83,7 @@ fn record(event: sys::CUevent, stream: sys::CUstream) -> Result<()> {
 
 impl Profile {
     pub(super) fn before(&mut self, stream: sys::CUstream) -> Result<Option<Mark>> {
-        if !self.timing {
+        if !self.timing || self.recorded.is_some() {
             return Ok(None);
         }
         let mark = Mark { start: event()?, end: event()? };
@@ -64,7 +92,11 @@ impl Profile {
     }
 
     pub(super) fn after(&mut self, kernel: &str, mark: Option<Mark>, stream: sys::CUstream) -> Result<()> {
-        self.launches += 1;
+        if let Some(n) = &mut self.recorded {
+            *n += 1;
+            return Ok(());
+        }
+        self.submitted.launches += 1;
         match self.counts.get_mut(kernel) {
             Some(c) => c.0 += 1,
             None => {
@@ -96,6 +128,24 @@ impl Profile {
         Ok(())
     }
 
+    pub(super) fn start_recording(&mut self) {
+        self.recorded = Some(0);
+    }
+
+    /// The number of kernels recorded.
+    pub(super) fn end_recording(&mut self) -> u64 {
+        self.recorded.take().unwrap_or(0)
+    }
+
+    pub(super) fn graph(&mut self, kernels: u64) {
+        self.submitted.graphs += 1;
+        self.submitted.in_graphs += kernels;
+    }
+
+    pub(super) fn copy(&mut self) {
+        self.submitted.copies += 1;
+    }
+
     pub(super) fn clear(&mut self) {
         self.open.clear();
         self.counts.clear();
@@ -110,9 +160,20 @@ impl Gpu {
         p.timing = timing;
     }
 
-    /// Launches so far.
+    /// Whether every launch is being timed, which graphs do not allow.
+    pub fn is_timing(&self) -> bool {
+        self.inner().profile.lock().timing
+    }
+
+    /// Kernels run so far, those in graphs included.
     pub fn launches(&self) -> u64 {
-        self.inner().profile.lock().launches
+        let s = self.submitted();
+        s.launches + s.in_graphs
+    }
+
+    /// What the device was given so far.
+    pub fn submitted(&self) -> Submitted {
+        self.inner().profile.lock().submitted
     }
 
     /// Counts (and times) since [`Gpu::profile_start`], longest first; waits for the device.

@@ -23,6 +23,7 @@ unsafe impl Send for Pinned {}
 impl Pinned {
     fn new(gpu: &Gpu, len: usize) -> Result<Self> {
         gpu.enter()?;
+        gpu.outside_recording("reserving page-locked memory")?;
         // SAFETY: at least one word is asked for; freed in `drop`.
         let ptr = unsafe { driver::malloc_host(4 * len.max(1), 0) }
             .map_err(|e| failed("reserving page-locked memory", e))?;
@@ -33,7 +34,16 @@ impl Pinned {
         Ok(Self { gpu: gpu.clone(), ptr, len, event, busy: false })
     }
 
+    /// Ready for another copy: the one before it is done, and no graph is being recorded, which would repeat the copy
+    /// after this memory is gone.
+    fn ready(&mut self, what: &str) -> Result<()> {
+        self.gpu.enter()?;
+        self.gpu.outside_recording(what)?;
+        self.wait()
+    }
+
     fn record(&mut self) -> Result<()> {
+        self.gpu.inner().profile.lock().copy();
         // SAFETY: both handles are live.
         unsafe { driver::event::record(self.event, self.gpu.inner().stream) }
             .map_err(|e| failed("recording an event", e))?;
@@ -100,9 +110,8 @@ impl Staging {
         if words.len() > self.0.len || words.len() > target.len() {
             return Err(shape_error(OP, "words", &[words.len()], format!("at most {}", self.0.len)));
         }
-        self.0.wait()?;
+        self.0.ready(OP)?;
         self.0.words_mut::<u32>()[..words.len()].copy_from_slice(words);
-        self.0.gpu.enter()?;
         let source = &self.0.words::<u32>()[..words.len()];
         // SAFETY: the target holds as many words; the source stays until the event recorded next has passed.
         unsafe { driver::memcpy_htod_async(target.ptr(), source, self.0.gpu.inner().stream) }
@@ -130,8 +139,7 @@ impl Readback {
     pub fn start(&mut self, source: Slice<'_>) -> Result<()> {
         const OP: &str = "copy from the device";
         source.check(OP, "source", Elem::F32, self.0.len)?;
-        self.0.wait()?;
-        self.0.gpu.enter()?;
+        self.0.ready(OP)?;
         let stream = self.0.gpu.inner().stream;
         let target = self.0.words_mut::<f32>();
         // SAFETY: the target holds as many floats and stays until the event recorded next has passed.

@@ -1,5 +1,7 @@
 //! Second passes: partial rows to totals, column sums, bias, rounding.
 
+use bytemuck::{Pod, Zeroable};
+
 use super::{Arg, Elem, Gpu, Grid, Slice, int};
 use crate::error::{Error, Result, shape_error};
 
@@ -16,9 +18,11 @@ pub fn column_partials(gpu: &Gpu, rows: usize) -> usize {
     rows.div_ceil(ROWS_A_BLOCK).min(4 * gpu.processors()).max(1)
 }
 
-/// Partial rows of the norms over `rows` rows: as many blocks as are on the device at a time, three a multiprocessor.
-pub fn norm_partials(gpu: &Gpu, rows: usize) -> usize {
-    rows.div_ceil(16).min(3 * gpu.processors()).max(1)
+/// Partial rows of the norms over `rows` rows of `width`: as many blocks as are on the device at a time, three a
+/// multiprocessor, of rows wider than 768 two.
+pub fn norm_partials(gpu: &Gpu, rows: usize, width: usize) -> usize {
+    let blocks = if width <= 768 { 3 } else { 2 };
+    rows.div_ceil(16).min(blocks * gpu.processors()).max(1)
 }
 
 /// Columns that a block of 128 threads covers: eight a thread (sixteen bytes of bf16) where `columns` allows, else four.
@@ -41,24 +45,106 @@ pub fn totals(
     max_mask: u32,
     out: Slice<'_>,
 ) -> Result<()> {
-    const OP: &str = "reduce_partials";
-    out.check(OP, "out", Elem::F32, slices * columns)?;
-    let each = slices * columns;
-    if each == 0 || partials.len() == 0 || !partials.len().is_multiple_of(each) {
-        return Err(shape_error(OP, "partials", &[partials.len()], format!("[{slices}, P, {columns}]")));
+    all_totals(&[Totals::of(partials, slices, columns, max_mask, out)])
+}
+
+/// One sum over partial rows: see [`totals`].
+#[derive(Debug, Clone, Copy)]
+pub struct Totals<'a> {
+    /// `[slices, P, pitch]`.
+    pub partials: Slice<'a>,
+    /// Number of sums of each column.
+    pub slices: usize,
+    /// Columns of a partial row.
+    pub pitch: usize,
+    /// The first column that is added up.
+    pub first: usize,
+    /// Number of columns that are.
+    pub columns: usize,
+    /// Those that take the largest value instead.
+    pub max_mask: u32,
+    /// `[slices, columns]`.
+    pub out: Slice<'a>,
+}
+
+/// Tasks of one launch, `REDUCE_TASKS` of reduce.cu.
+const TASKS: usize = 32;
+/// Columns of a block.
+const COLUMNS_A_BLOCK: usize = 32;
+
+/// `ReduceTask` of reduce.cu.
+#[repr(C)]
+#[derive(Clone, Copy, Pod, Zeroable)]
+struct DeviceTask {
+    partials: u64,
+    out: u64,
+    rows: i32,
+    columns: i32,
+    pitch: i32,
+    max_mask: u32,
+}
+
+/// `ReduceTasks` of reduce.cu, which checks its size: passed by value, so that a launch needs no table on the device.
+#[repr(C)]
+#[derive(Clone, Copy, Pod, Zeroable)]
+struct DeviceTasks {
+    task: [DeviceTask; TASKS],
+    first: [u32; TASKS],
+}
+
+impl<'a> Totals<'a> {
+    /// Of whole rows.
+    pub fn of(partials: Slice<'a>, slices: usize, columns: usize, max_mask: u32, out: Slice<'a>) -> Self {
+        Self { partials, slices, pitch: columns, first: 0, columns, max_mask, out }
     }
-    let rows = partials.len() / each;
-    partials.check(OP, "partials", Elem::F32, each * rows)?;
-    let grid = Grid::flat([columns.div_ceil(32), slices, 1], [32, 32]);
-    let args = [
-        partials.into(),
-        out.into(),
-        int(OP, rows)?.into(),
-        int(OP, columns)?.into(),
-        Arg::Int(max_mask as i32),
-    ];
-    // SAFETY: lengths checked above.
-    unsafe { partials.gpu().launch("reduce_partials", grid, &args) }
+
+    fn check(&self) -> Result<DeviceTask> {
+        const OP: &str = "reduce_partials";
+        let (t, len) = (self, self.partials.len());
+        t.out.check(OP, "out", Elem::F32, t.slices * t.columns)?;
+        let each = t.slices * t.pitch;
+        if t.columns == 0 || each == 0 || len == 0 || !len.is_multiple_of(each) {
+            return Err(shape_error(OP, "partials", &[len], format!("[{}, P, {}]", t.slices, t.pitch)));
+        }
+        let here = t.partials.at(0, t.pitch)?.at(t.first, t.columns)?;
+        here.check(OP, "partials", Elem::F32, t.columns)?;
+        Ok(DeviceTask {
+            partials: here.address(),
+            out: t.out.address(),
+            rows: int(OP, len / each)?,
+            columns: int(OP, t.columns)?,
+            pitch: int(OP, t.pitch)?,
+            max_mask: t.max_mask,
+        })
+    }
+
+    fn blocks(&self) -> usize {
+        self.slices * self.columns.div_ceil(COLUMNS_A_BLOCK)
+    }
+}
+
+/// Several [`Totals`] in as few launches as there are thirty-two of them.
+///
+/// # Errors
+/// Lengths that do not divide, or slices of two devices.
+pub fn all_totals(all: &[Totals<'_>]) -> Result<()> {
+    const OP: &str = "reduce_partials";
+    for some in all.chunks(TASKS) {
+        let mut tasks = DeviceTasks { task: [DeviceTask::zeroed(); TASKS], first: [u32::MAX; TASKS] };
+        let (gpu, mut blocks) = (some[0].out.gpu(), 0);
+        for (i, t) in some.iter().enumerate() {
+            if !gpu.same(t.partials.gpu()) || !gpu.same(t.out.gpu()) {
+                return Err(Error::Unsupported { op: OP, message: "slices of two devices".into() });
+            }
+            tasks.task[i] = t.check()?;
+            tasks.first[i] = int(OP, blocks)? as u32;
+            blocks += t.blocks();
+        }
+        let grid = Grid::flat([int(OP, blocks)? as usize, 1, 1], [32, 32]);
+        // SAFETY: lengths checked for every task.
+        unsafe { gpu.launch_struct("reduce_partials", grid, &tasks)? };
+    }
+    Ok(())
 }
 
 /// `out[r]` = sum of `(scale x[r, c])^2`.
@@ -93,7 +179,10 @@ fn columns_of_four(op: &'static str, x: Slice<'_>, columns: usize) -> Result<usi
 pub(crate) fn float(op: &'static str, x: Slice<'_>) -> Result<()> {
     match x.elem() {
         Elem::F32 | Elem::Bf16 => Ok(()),
-        Elem::U32 => Err(Error::Unsupported { op, message: "integers where floats belong".into() }),
+        Elem::U32 | Elem::F64 => Err(Error::Unsupported {
+            op,
+            message: format!("{} where float32 or bf16 belongs", x.elem().suffix()),
+        }),
     }
 }
 

@@ -10,6 +10,10 @@ const MAX_WIDTH: usize = 8192;
 /// Widest row that one warp holds in registers, eight columns a lane at a time.
 const MAX_WARP_WIDTH: usize = 1024;
 
+/// Warps of a block whose warps take a row each.
+const FORWARD_WARPS: usize = 8;
+const BACKWARD_WARPS: usize = 4;
+
 /// What [`forward`] reads and writes, `[N, d]` unless said otherwise.
 #[derive(Clone, Copy)]
 pub struct Forward<'a> {
@@ -69,7 +73,7 @@ pub fn forward(kind: Norm, eps: f32, a: &Forward<'_>) -> Result<()> {
         code(kind),
     ];
     // SAFETY: every length was checked against the kernel's documentation.
-    unsafe { gpu.launch(&kernel("fwd", elem, d), grid(blocks, d), &args) }
+    unsafe { gpu.launch(&kernel("fwd", elem, d), grid(blocks, d, FORWARD_WARPS, 2 * elem.bytes()), &args) }
 }
 
 /// What [`backward`] reads and writes, `[N, d]` unless said otherwise.
@@ -91,6 +95,9 @@ pub struct Backward<'a> {
     pub d_gain: Slice<'a>,
     /// `[P, d]`: partial bias gradients.
     pub d_bias: Option<Slice<'a>>,
+    /// `[P, d]`: partial column sums of `dh`, the gradient of a bias in the write, where the kernel [`sums_columns`]; none: not
+    /// wanted.
+    pub d_write: Option<Slice<'a>>,
 }
 
 /// `dh = d_residual + J_norm^T dx`.
@@ -106,8 +113,15 @@ pub fn backward(kind: Norm, a: &Backward<'_>) -> Result<()> {
     }
     a.mean_rstd.check(OP, "mean_rstd", Elem::F32, 2 * n)?;
     let blocks = partial_blocks(OP, a.d_gain, d)?;
-    a.d_bias.map_or(Ok(()), |b| b.check(OP, "d_bias", Elem::F32, blocks * d))?;
-    let args = [
+    for (what, s) in [("d_bias", a.d_bias), ("d_write", a.d_write)] {
+        s.map_or(Ok(()), |s| s.check(OP, what, Elem::F32, blocks * d))?;
+    }
+    if a.d_write.is_some() && !sums_columns(d) {
+        let message = format!("column sums beside a backward of rows of {d}");
+        return Err(Error::Unsupported { op: OP, message });
+    }
+    let write = [a.d_write.into()];
+    let first = [
         a.dx.into(),
         a.d_residual.into(),
         a.h.into(),
@@ -117,12 +131,11 @@ pub fn backward(kind: Norm, a: &Backward<'_>) -> Result<()> {
         a.dh.into(),
         a.d_gain.into(),
         a.d_bias.into(),
-        int(OP, n)?.into(),
-        int(OP, d)?.into(),
-        code(kind),
     ];
+    let last = [int(OP, n)?.into(), int(OP, d)?.into(), code(kind)];
+    let args = [&first[..], if sums_columns(d) { &write } else { &[] }, &last].concat();
     // SAFETY: every length was checked against the kernel's documentation.
-    unsafe { gpu.launch(&kernel("bwd", elem, d), grid(blocks, d), &args) }
+    unsafe { gpu.launch(&kernel("bwd", elem, d), grid(blocks, d, BACKWARD_WARPS, 3 * elem.bytes()), &args) }
 }
 
 fn code(kind: Norm) -> Arg {
@@ -130,6 +143,11 @@ fn code(kind: Norm) -> Arg {
         Norm::LayerNorm => 0,
         Norm::RmsNorm => 1,
     })
+}
+
+/// Whether the backward of rows of this width can add up the columns of `dh`.
+pub fn sums_columns(d: usize) -> bool {
+    by_warps(d)
 }
 
 /// Whether a warp takes a row; otherwise a block does.
@@ -144,9 +162,12 @@ fn kernel(direction: &str, elem: Elem, d: usize) -> String {
     format!("add_norm_{direction}_{}", elem.suffix())
 }
 
-fn grid(blocks: usize, d: usize) -> Grid {
-    let threads = if by_warps(d) { 128 } else { d.div_ceil(8).next_multiple_of(32) };
-    Grid::new([blocks, 1, 1], threads)
+/// `warps`: of a block whose warps take a row each, which hold `held` bytes of a column in shared memory.
+fn grid(blocks: usize, d: usize, warps: usize, held: usize) -> Grid {
+    if by_warps(d) {
+        return Grid::new([blocks, 1, 1], 32 * warps).with_shared(warps * held * d);
+    }
+    Grid::new([blocks, 1, 1], d.div_ceil(8).next_multiple_of(32))
 }
 
 fn sizes(op: &'static str, h: Slice<'_>, gain: Slice<'_>) -> Result<(usize, usize)> {

@@ -4,10 +4,12 @@ use bytemuck::{Pod, Zeroable};
 
 use super::{HeadUpdateStats, Rule, Segment, Update};
 use crate::error::{Error, Result, shape_error};
-use crate::gpu::{Arg, Buffer, Elem, Gpu, Grid, Slice, int};
+use crate::gpu::{Buffer, Elem, Gpu, Grid, Slice, Staging, int};
 
 /// Elements of one block's chunk.
 const CHUNK: usize = 16_384;
+/// `Step` of optimizer.cu: lr, beta1 (or momentum), beta2, eps, decay, two bias corrections, largest norm.
+const STEP: usize = 8;
 /// Words of one [`DeviceChunk`].
 const WORDS: usize = size_of::<DeviceChunk>() / 4;
 /// Columns of the slice statistics: `|G|^2`, max, `|W|^2`, `|dW|^2`, `<W, G>`, `<W, dW>`, `<G, dW>`.
@@ -46,7 +48,7 @@ struct DeviceChunk {
     rows: u32,
     columns: u32,
     stride: u32,
-    multiplier: f32,
+    group: u32,
     decay: u32,
     /// -1: none.
     slice: i32,
@@ -63,11 +65,16 @@ struct Chunk {
 /// Chunks of all parameters, ordered by statistics slot, and room for what they leave behind.
 pub struct Table {
     chunks: Vec<Chunk>,
-    /// What the chunks on the device were made of.
-    current: (Vec<f32>, [u64; 4]),
+    /// The arrays that the chunks on the device point into.
+    current: [u64; 4],
     total: usize,
     slots: usize,
+    groups: usize,
     device: Buffer,
+    /// The step's constants and the groups' multipliers, as bits.
+    constants: Buffer,
+    staging: [Staging; 2],
+    turn: usize,
     begin: Buffer,
     norm_partials: Buffer,
     stat_partials: Buffer,
@@ -111,10 +118,14 @@ impl Table {
             begin: gpu.upload_u32(&begin)?,
             norm_partials: gpu.zeros(Elem::F32, n)?,
             stat_partials: gpu.zeros(Elem::F32, n * STATS)?,
+            constants: gpu.zeros(Elem::U32, STEP + groups)?,
+            staging: [Staging::new(gpu, STEP + groups)?, Staging::new(gpu, STEP + groups)?],
+            turn: 0,
             chunks,
-            current: (Vec::new(), [0; 4]),
+            current: [0; 4],
             total,
             slots,
+            groups,
         })
     }
 
@@ -126,86 +137,94 @@ impl Table {
         Ok(())
     }
 
-    /// Bring the chunks on the device up to date with the learning-rate multipliers.
-    fn refresh(&mut self, a: &Arrays<'_>, multipliers: &[f32]) -> Result<()> {
+    /// Point the chunks on the device into these arrays; waits for the device where they were others.
+    fn place(&mut self, a: &Arrays<'_>) -> Result<()> {
+        self.check(a)?;
         let arrays = [a.param, a.grad, a.m, a.v].map(|s| s.address());
-        if self.current.0 == multipliers && self.current.1 == arrays {
+        if self.current == arrays {
             return Ok(());
         }
-        let mut chunks = Vec::with_capacity(self.chunks.len());
-        for c in &self.chunks {
-            let multiplier = *multipliers.get(c.group).ok_or_else(|| {
-                let want = format!("more than {}", c.group);
-                shape_error("optimizer", "multipliers", &[multipliers.len()], want)
-            })?;
+        let chunk = |c: &Chunk| {
             let offset = (c.start * Elem::F32.bytes()) as u64;
-            chunks.push(DeviceChunk {
+            DeviceChunk {
                 arrays: arrays.map(|a| a + offset),
                 rows: 1,
                 columns: c.len as u32,
                 stride: c.len as u32,
-                multiplier,
+                group: c.group as u32,
                 decay: u32::from(c.decay),
                 slice: c.slot.map_or(-1, |s| s as i32),
-            });
-        }
+            }
+        };
+        let chunks: Vec<DeviceChunk> = self.chunks.iter().map(chunk).collect();
         self.device.all().write_u32(bytemuck::cast_slice(&chunks))?;
-        self.current = (multipliers.to_vec(), arrays);
+        self.current = arrays;
         Ok(())
     }
 
-    /// Global gradient norm and clip factor into `clip [2]`; `limit` 0 clips nothing. A NaN norm makes a NaN factor.
-    ///
-    /// # Errors
-    /// Slices of other lengths or types.
-    pub fn clip(&mut self, a: &Arrays<'_>, multipliers: &[f32], limit: f32, clip: Slice<'_>) -> Result<()> {
-        const OP: &str = "gradient norm";
-        self.check(a)?;
-        clip.check(OP, "clip", Elem::F32, 2)?;
-        self.refresh(a, multipliers)?;
-        let (gpu, partials) = (clip.gpu(), self.norm_partials.all());
-        let grid = Grid::new([self.chunks.len(), 1, 1], 256);
-        // SAFETY: the chunks lie in the arrays (checked when the table was made), whose lengths were checked.
-        unsafe { gpu.launch("grad_norm_partials", grid, &[self.device.all().into(), partials.into()])? };
-        let args = [partials.into(), clip.into(), int(OP, self.chunks.len())?.into(), limit.into()];
-        // SAFETY: as above.
-        unsafe { gpu.launch("grad_norm_finish", Grid::new([1, 1, 1], 256), &args) }
-    }
-
-    /// Update every parameter in place with the clip factor on the device, and leave each chunk's statistics.
+    /// Send an update's numbers ahead, in stream order and without waiting for it: what [`Table::clip`] and
+    /// [`Table::step`] read of it, the largest gradient norm `limit` (0: none) included.
     ///
     /// `update.clip_scale` and `update.stats` are not read.
     ///
     /// # Errors
-    /// Slices of other lengths or types, or `t = 0`.
-    pub fn step(&mut self, a: &Arrays<'_>, update: &Update<'_>, clip: Slice<'_>) -> Result<()> {
+    /// `t = 0`, or another number of multipliers than groups.
+    pub fn send(&mut self, update: &Update<'_>, limit: f32) -> Result<()> {
         const OP: &str = "optimizer";
-        self.check(a)?;
-        clip.check(OP, "clip", Elem::F32, 2)?;
         if update.t == 0 {
             return Err(Error::Unsupported { op: OP, message: "t counts updates from 1".into() });
         }
-        self.refresh(a, update.multipliers)?;
-        let head =
-            [self.device.all().into(), clip.into(), self.stat_partials.all().into(), Arg::Float(update.lr)];
-        let decay = Arg::Float(update.weight_decay);
-        let (kernel, args) = match update.rule {
+        let given = update.multipliers.len();
+        if given != self.groups {
+            return Err(shape_error(OP, "multipliers", &[given], format!("[{}]", self.groups)));
+        }
+        let (lr, decay) = (update.lr, update.weight_decay);
+        let step: [f32; STEP] = match update.rule {
             Rule::AdamW { beta1, beta2, eps } => {
                 let (beta1, beta2, eps) = (beta1 as f32, beta2 as f32, eps as f32);
-                let correction = |b: f32| 1.0 - f64::from(b).powf(f64::from(update.t));
-                let rest = [
-                    Arg::Float(beta1),
-                    Arg::Float(beta2),
-                    Arg::Float(eps),
-                    decay,
-                    Arg::Float(correction(beta1) as f32),
-                    Arg::Float(correction(beta2) as f32),
-                ];
-                ("adamw", [&head[..], &rest].concat())
+                let correction = |b: f32| (1.0 - f64::from(b).powf(f64::from(update.t))) as f32;
+                [lr, beta1, beta2, eps, decay, correction(beta1), correction(beta2), limit]
             }
-            Rule::Sgd { momentum } => ("sgd", [&head[..], &[Arg::Float(momentum as f32), decay]].concat()),
+            Rule::Sgd { momentum } => [lr, momentum as f32, 0.0, 0.0, decay, 1.0, 1.0, limit],
         };
-        // SAFETY: as in `clip`.
+        let words: Vec<u32> = step.iter().chain(update.multipliers).map(|v| v.to_bits()).collect();
+        self.turn = 1 - self.turn;
+        self.staging[self.turn].send(&words, self.constants.all())
+    }
+
+    /// Global gradient norm and clip factor into `clip [2]`. A NaN norm makes a NaN factor.
+    ///
+    /// # Errors
+    /// Slices of other lengths or types.
+    pub fn clip(&mut self, a: &Arrays<'_>, clip: Slice<'_>) -> Result<()> {
+        const OP: &str = "gradient norm";
+        clip.check(OP, "clip", Elem::F32, 2)?;
+        self.place(a)?;
+        let (gpu, partials) = (clip.gpu(), self.norm_partials.all());
+        let grid = Grid::new([self.chunks.len(), 1, 1], 256);
+        // SAFETY: the chunks lie in the arrays (checked when the table was made), whose lengths were checked.
+        unsafe { gpu.launch("grad_norm_partials", grid, &[self.device.all().into(), partials.into()])? };
+        let count = int(OP, self.chunks.len())?;
+        let args = [partials.into(), clip.into(), count.into(), self.constants.all().into()];
+        // SAFETY: as above.
+        unsafe { gpu.launch("grad_norm_finish", Grid::new([1, 1, 1], 256), &args) }
+    }
+
+    /// Update every parameter in place by `rule` and the numbers that [`Table::send`] sent, with the clip factor on the
+    /// device, and leave each chunk's statistics.
+    ///
+    /// # Errors
+    /// Slices of other lengths or types.
+    pub fn step(&mut self, a: &Arrays<'_>, rule: Rule, clip: Slice<'_>) -> Result<()> {
+        clip.check("optimizer", "clip", Elem::F32, 2)?;
+        self.place(a)?;
+        let kernel = match rule {
+            Rule::AdamW { .. } => "adamw",
+            Rule::Sgd { .. } => "sgd",
+        };
+        let constants = self.constants.all();
+        let args = [self.device.all().into(), constants.into(), clip.into(), self.stat_partials.all().into()];
+        // SAFETY: as in `clip`; there is a multiplier for every group.
         unsafe { clip.gpu().launch(kernel, Grid::new([self.chunks.len(), 1, 1], 256), &args) }
     }
 

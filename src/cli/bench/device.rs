@@ -3,6 +3,7 @@
 use growthpath_kernels::gpu::{Elem, Gpu, KernelUse};
 use serde::Serialize;
 
+use super::graphs::{self, Launches};
 use crate::error::Result;
 use crate::model::params::count;
 use crate::tables::table;
@@ -30,7 +31,7 @@ pub struct DeviceReport {
     device: String,
     precision: Precision,
     memory_mib: f64,
-    launches_a_step: u64,
+    launches: Launches,
     copy_bytes_per_second: f64,
     gemm_flops: f64,
     model_flops: f64,
@@ -83,7 +84,7 @@ pub fn measure(
     gpu.profile_start(true);
     bench.block(steps, &|_| Telemetry::Recorded)?;
     let uses = gpu.profile_end()?;
-    let (launches, roofline) = (bench.launches(), bench.roofline());
+    let (launches, roofline) = (graphs::measure(bench, gpu, steps)?, bench.roofline());
     let elem = if config.precision == Precision::Bf16 { Elem::Bf16 } else { Elem::F32 };
     let copy = gpu.copy_rate(sizes.copy_bytes)?;
     let gemm = gpu.gemm_rate(sizes.gemm, elem)?;
@@ -107,7 +108,7 @@ pub fn measure(
         device: gpu.describe(),
         precision: config.precision,
         memory_mib: (total - free) as f64 / f64::from(1 << 20),
-        launches_a_step: launches,
+        launches,
         copy_bytes_per_second: copy,
         gemm_flops: gemm,
         model_flops,
@@ -139,12 +140,13 @@ pub fn text(r: &DeviceReport) -> String {
     let precision = if r.precision == Precision::Bf16 { "bf16" } else { "f32" };
     let mfu = r.mfu.map_or(String::new(), |m| format!(", {:.1} % of the maker's figure", 100.0 * m));
     out += &format!(
-        "\n{}, {precision}: {} launches and 1 copy to the host a step; {:.0} MiB in use\n\
+        "\n{}, {precision}; {:.0} MiB in use\n\
+         {}\n\
          a large copy moves {:.0} GB/s, a large product does {:.1} TFLOP/s\n\
          the model's operations: {:.1} TFLOP/s = {:.1} % of the product's rate{mfu}\n",
         r.device,
-        r.launches_a_step,
         r.memory_mib,
+        graphs::text(&r.launches),
         r.copy_bytes_per_second / 1e9,
         r.gemm_flops / 1e12,
         r.model_flops / 1e12,

@@ -2,6 +2,8 @@
 
 #[cfg(feature = "cuda")]
 mod device;
+#[cfg(feature = "cuda")]
+mod graphs;
 
 use std::path::Path;
 

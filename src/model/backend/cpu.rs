@@ -408,6 +408,15 @@ impl Backend for Cpu {
         Ok(self.grads.clone())
     }
 
+    fn finite(&self, params: &Params) -> Result<bool> {
+        for v in &params.vars {
+            if !optimizer::sum_squares(v.as_tensor())?.is_finite() {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
     fn pull(&self, _: &Params) -> Result<()> {
         Ok(())
     }

@@ -33,6 +33,15 @@ pub struct Normed<T> {
     pub mean_rstd: T,
 }
 
+/// Whether the operations of a step are to be called.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Calls {
+    /// They are.
+    Wanted,
+    /// They have been: by calls just made, or by what a backend recorded of an earlier step's.
+    Done,
+}
+
 /// The operations of a decoder. Sizes follow the batch last sent; every buffer has room for the largest one.
 ///
 /// # Errors
@@ -52,6 +61,20 @@ pub trait Backend: Sized {
 
     /// Take the next batch.
     fn send(&mut self, tokens: &[u32], targets: &[u32], seq_len: usize) -> Result<()>;
+    /// Begin a training step on the batch last sent, whose update will be `update` with the global gradient norm clipped to
+    /// `clip` (0: not). [`Calls::Wanted`]: forward, head, backward and [`Backend::update`] follow, over the same buffers at
+    /// every step, then [`Backend::end_step`]; [`Calls::Done`]: the step is under way without them. `update.clip_scale` is
+    /// not read.
+    fn begin_step(&mut self, update: &Update<'_>, clip: f64) -> Result<Calls> {
+        let _ = (update, clip);
+        Ok(Calls::Wanted)
+    }
+    /// End a step that [`Backend::begin_step`] wanted calls for, which came to `outcome`. [`Calls::Wanted`]: they were not
+    /// carried out and are to be made again.
+    fn end_step(&mut self, outcome: Result<()>) -> Result<Calls> {
+        outcome.map(|()| Calls::Done)
+    }
+
     /// Begin a forward pass over the batch last sent; the attention of the heads in `uniform` (layer, head) is replaced
     /// by the causal average, and the operations measure where `stats`.
     fn begin(&mut self, stats: bool, uniform: &[(usize, usize)]) -> Result<()>;
@@ -110,6 +133,20 @@ pub trait Backend: Sized {
         d_residual: Option<&Self::Buffer>,
         dh: &mut Self::Buffer,
     ) -> Result<()>;
+    /// Backward of the norm in [`Backend::linear_add_norm`]: [`Backend::norm_backward`] of the stream that the projection
+    /// `write` added to. `dh` is the gradient at the write too: gives what [`Backend::linear_backward`] is to be called with
+    /// next, without the bias where its gradient was taken along here.
+    fn add_norm_backward(
+        &mut self,
+        (write, norm): (Affine, Affine),
+        saved: &Normed<Self::Buffer>,
+        dx: &Self::Buffer,
+        d_residual: Option<&Self::Buffer>,
+        dh: &mut Self::Buffer,
+    ) -> Result<Affine> {
+        self.norm_backward(norm, saved, dx, d_residual, dh)?;
+        Ok(write)
+    }
     /// `dx = dy W`, and the gradients of weight and bias.
     fn linear_backward(
         &mut self,
@@ -152,8 +189,8 @@ pub trait Backend: Sized {
         dh: &Self::Buffer,
     ) -> Result<()>;
 
-    /// Update every parameter with the gradients of the last backward, clipped to the global norm `clip` (0: not), and
-    /// start the way of the step's statistics to the host. `state` is the optimizer's on the host: a backend that keeps
+    /// Update every parameter with the gradients of the last backward, with the `update` and the limit `clip` that the step
+    /// began with; the statistics are on their way to the host when the step has ended. `state` is the optimizer's on the host: a backend that keeps
     /// its own leaves it as it is until [`Backend::pull_state`]. `update.clip_scale` is not read.
     fn update(&mut self, update: &Update<'_>, clip: f64, state: &mut [OptimizerState]) -> Result<()>;
     /// Number of updates whose statistics were not read yet.
@@ -165,6 +202,8 @@ pub trait Backend: Sized {
     /// A copy of the last backward's gradients, in the order of the parameters; waits for them.
     fn gradients(&self) -> Result<Vec<Vec<f32>>>;
 
+    /// Whether every parameter is a number; `params` are the host's.
+    fn finite(&self, params: &Params) -> Result<bool>;
     /// Bring the host's parameters up to date.
     fn pull(&self, params: &Params) -> Result<()>;
     /// Bring the host's optimizer state up to date.
@@ -172,7 +211,7 @@ pub trait Backend: Sized {
     /// Take the host's optimizer state over.
     fn push_state(&mut self, state: &[OptimizerState]) -> Result<()>;
 
-    /// Kernel launches so far; 0 on the host.
+    /// Kernels run so far; 0 on the host.
     fn launches(&self) -> u64;
     /// Bytes that each memory-bound kernel has to move in a training step, by the kernel's name without its type; what a
     /// cache keeps from memory (a second read of a row) is not counted.

@@ -1,6 +1,8 @@
-//! cuBLAS's entry points: column-major products with float32 sums.
+//! cuBLAS's entry points: column-major products, with float32 sums or in float64.
 
 use std::ffi::{c_int, c_uint, c_void};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use growthpath_emu::Bf16;
 
@@ -28,8 +30,23 @@ extern "C" fn cublasDestroy_v2(_handle: usize) -> c_int {
     SUCCESS
 }
 
+/// Whether the caller gave scratch memory. Without, products in a graph reserve some at every launch, which this library
+/// does not do.
+static WORKSPACE: AtomicBool = AtomicBool::new(false);
+
 #[unsafe(no_mangle)]
 extern "C" fn cublasSetStream_v2(_handle: usize, _stream: usize) -> c_int {
+    // As the documentation says: back to the library's own.
+    WORKSPACE.store(false, Ordering::Relaxed);
+    SUCCESS
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn cublasSetWorkspace_v2(_handle: usize, workspace: u64, bytes: usize) -> c_int {
+    if bytes == 0 || !workspace.is_multiple_of(256) || !memory::holds(workspace, bytes) {
+        return INVALID_VALUE;
+    }
+    WORKSPACE.store(true, Ordering::Relaxed);
     SUCCESS
 }
 
@@ -128,14 +145,102 @@ unsafe extern "C" fn cublasGemmEx(
     if !(a.fits(m, k) && b.fits(k, n) && c.fits(m, n)) {
         return INVALID_VALUE;
     }
-    let code = queue::push(Box::new(move || {
+    if queue::is_capturing() && !WORKSPACE.load(Ordering::Relaxed) {
+        queue::refuse_captured("a product without cublasSetWorkspace");
+        return EXECUTION_FAILED;
+    }
+    let code = queue::push(Arc::new(move || {
+        if !(a.fits(m, k) && b.fits(k, n) && c.fits(m, n)) {
+            return Err("a product: its memory was freed".to_owned());
+        }
         for j in 0..n {
             for i in 0..m {
-                // SAFETY: all three were checked to lie inside blocks, which live until the queue has run.
+                // SAFETY: all three were checked to lie inside blocks.
                 unsafe {
                     let sum = (0..k).map(|p| a.get(i, p) * b.get(p, j)).sum::<f32>();
                     let old = if beta == 0.0 { 0.0 } else { beta * c.get(i, j) };
                     c.set(i, j, alpha * sum + old);
+                }
+            }
+        }
+        Ok(())
+    }));
+    if code == 0 { SUCCESS } else { EXECUTION_FAILED }
+}
+
+/// Column-major float64 matrices in device memory, `stride` elements apart.
+#[derive(Clone, Copy)]
+struct Batch {
+    address: u64,
+    pitch: usize,
+    stride: usize,
+    transposed: bool,
+}
+
+impl Batch {
+    fn new(address: u64, pitch: c_int, stride: i64, operation: c_uint) -> Option<Self> {
+        let (pitch, stride) = (usize::try_from(pitch).ok()?, usize::try_from(stride).ok()?);
+        Some(Self { address, pitch, stride, transposed: operation == 1 })
+    }
+
+    /// Whether `count` matrices `[rows, columns]`, after the transposition, lie inside one block.
+    fn fit(&self, rows: usize, columns: usize, count: usize) -> bool {
+        let (r, c) = if self.transposed { (columns, rows) } else { (rows, columns) };
+        let last = (count - 1) * self.stride + self.pitch * (c - 1) + r;
+        r <= self.pitch && memory::holds(self.address, 8 * last)
+    }
+
+    fn element(&self, number: usize, i: usize, j: usize) -> *mut f64 {
+        let at = if self.transposed { i * self.pitch + j } else { j * self.pitch + i };
+        (self.address as *mut f64).wrapping_add(number * self.stride + at)
+    }
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn cublasDgemmStridedBatched(
+    _handle: usize,
+    operation_a: c_uint,
+    operation_b: c_uint,
+    m: c_int,
+    n: c_int,
+    k: c_int,
+    alpha: *const f64,
+    a: u64,
+    lda: c_int,
+    stride_a: i64,
+    b: u64,
+    ldb: c_int,
+    stride_b: i64,
+    beta: *const f64,
+    c: u64,
+    ldc: c_int,
+    stride_c: i64,
+    count: c_int,
+) -> c_int {
+    // SAFETY: the interface asks for two float64 scalars on the host.
+    let (alpha, beta) = unsafe { (*alpha, *beta) };
+    let batches = Batch::new(a, lda, stride_a, operation_a)
+        .zip(Batch::new(b, ldb, stride_b, operation_b))
+        .zip(Batch::new(c, ldc, stride_c, 0));
+    let Some(((a, b), c)) = batches else { return INVALID_VALUE };
+    if m <= 0 || n <= 0 || k <= 0 || count <= 0 {
+        return INVALID_VALUE;
+    }
+    let (m, n, k, count) = (m as usize, n as usize, k as usize, count as usize);
+    if !(a.fit(m, k, count) && b.fit(k, n, count) && c.fit(m, n, count)) {
+        return INVALID_VALUE;
+    }
+    let code = queue::push(Box::new(move || {
+        for z in 0..count {
+            for j in 0..n {
+                for i in 0..m {
+                    // SAFETY: all three were checked to lie inside blocks, which live until the queue has run.
+                    unsafe {
+                        let sum = (0..k).map(|p| *a.element(z, i, p) * *b.element(z, p, j)).sum::<f64>();
+                        let to = c.element(z, i, j);
+                        let old = if beta == 0.0 { 0.0 } else { beta * *to };
+                        *to = alpha * sum + old;
+                    }
                 }
             }
         }

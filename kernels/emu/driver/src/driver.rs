@@ -2,13 +2,16 @@
 
 use std::collections::HashMap;
 use std::ffi::{CStr, c_char, c_int, c_uint, c_void};
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use growthpath_emu::{Launch, Schedule, argument_sizes, kernels};
 
-use crate::memory::{self, TOTAL};
+use crate::memory::{self, Side, TOTAL};
 use crate::queue;
-use crate::status::{INVALID_CONTEXT, INVALID_DEVICE, INVALID_VALUE, NOT_FOUND, OUT_OF_MEMORY, SUCCESS};
+use crate::status::{
+    CAPTURE_IMPLICIT, CAPTURE_INVALIDATED, CAPTURE_UNSUPPORTED, CAPTURED_EVENT, INVALID_CONTEXT,
+    INVALID_DEVICE, INVALID_VALUE, NOT_FOUND, OUT_OF_MEMORY, SUCCESS,
+};
 
 /// Compute capability and multiprocessors of the pretended device.
 const CAPABILITY: (c_int, c_int) = (9, 0);
@@ -17,15 +20,27 @@ const ATTRIBUTE_PROCESSORS: c_uint = 16;
 const ATTRIBUTE_MAJOR: c_uint = 75;
 const ATTRIBUTE_MINOR: c_uint = 76;
 const ATTRIBUTE_SHARED_MOST: c_uint = 97;
+const ATTRIBUTE_FLOAT_TO_DOUBLE: c_uint = 87;
 /// What handles that nobody looks into are made of.
-const HANDLE: usize = 0x1000;
+pub(crate) const HANDLE: usize = 0x1000;
 
 thread_local! {
     static CURRENT: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
 }
 
-fn in_context(f: impl FnOnce() -> c_int) -> c_int {
+pub(crate) fn in_context(f: impl FnOnce() -> c_int) -> c_int {
     if CURRENT.get() { f() } else { INVALID_CONTEXT }
+}
+
+/// The same for calls that a capturing thread may not make.
+fn outside_capture(what: &str, f: impl FnOnce() -> c_int) -> c_int {
+    in_context(|| queue::outside_capture(what).map_or_else(|code| code, |()| f()))
+}
+
+/// The same for work on a stream: while the one that programs make is captured, the one that every context has would
+/// have to wait for it.
+fn on_stream(stream: usize, f: impl FnOnce() -> c_int) -> c_int {
+    in_context(|| if stream != HANDLE && queue::is_capturing() { CAPTURE_IMPLICIT } else { f() })
 }
 
 #[unsafe(no_mangle)]
@@ -69,6 +84,8 @@ unsafe extern "C" fn cuDeviceGetAttribute(value: *mut c_int, attribute: c_uint, 
         ATTRIBUTE_MAJOR => CAPABILITY.0,
         ATTRIBUTE_MINOR => CAPABILITY.1,
         ATTRIBUTE_SHARED_MOST => SHARED_MOST,
+        // As on the devices for data centres: float64 at half the rate.
+        ATTRIBUTE_FLOAT_TO_DOUBLE => 2,
         _ => return INVALID_VALUE,
     };
     // SAFETY: the interface asks for a place to write the answer to.
@@ -89,7 +106,7 @@ extern "C" fn cuDevicePrimaryCtxRelease_v2(_device: c_int) -> c_int {
 }
 
 #[unsafe(no_mangle)]
-extern "C" fn cuCtxSetCurrent(context: usize) -> c_int {
+pub(crate) extern "C" fn cuCtxSetCurrent(context: usize) -> c_int {
     CURRENT.set(context == HANDLE);
     SUCCESS
 }
@@ -102,7 +119,7 @@ unsafe extern "C" fn cuStreamCreate(stream: *mut usize, _flags: c_uint) -> c_int
 }
 
 #[unsafe(no_mangle)]
-extern "C" fn cuStreamSynchronize(_stream: usize) -> c_int {
+pub(crate) extern "C" fn cuStreamSynchronize(_stream: usize) -> c_int {
     in_context(queue::synchronize)
 }
 
@@ -121,8 +138,8 @@ unsafe extern "C" fn cuMemGetInfo_v2(free: *mut usize, total: *mut usize) -> c_i
 }
 
 #[unsafe(no_mangle)]
-unsafe extern "C" fn cuMemAlloc_v2(address: *mut u64, bytes: usize) -> c_int {
-    in_context(|| match memory::reserve(bytes) {
+pub(crate) unsafe extern "C" fn cuMemAlloc_v2(address: *mut u64, bytes: usize) -> c_int {
+    outside_capture("reserving memory", || match memory::reserve(bytes, Side::Device) {
         Some(a) => {
             // SAFETY: the interface asks for a place to write the answer to.
             unsafe { *address = a };
@@ -133,25 +150,26 @@ unsafe extern "C" fn cuMemAlloc_v2(address: *mut u64, bytes: usize) -> c_int {
 }
 
 #[unsafe(no_mangle)]
-extern "C" fn cuMemFree_v2(address: u64) -> c_int {
-    in_context(|| {
+pub(crate) extern "C" fn cuMemFree_v2(address: u64) -> c_int {
+    outside_capture("freeing memory", || {
         let before = queue::synchronize();
         if memory::release(address) { before } else { INVALID_VALUE }
     })
 }
 
 #[unsafe(no_mangle)]
-unsafe extern "C" fn cuMemHostAlloc(pointer: *mut *mut c_void, bytes: usize, _flags: c_uint) -> c_int {
-    in_context(|| {
-        // Page-locked memory is not device memory, but a heap block of its own serves as either.
-        match memory::reserve(bytes) {
-            Some(a) => {
-                // SAFETY: the interface asks for a place to write the answer to.
-                unsafe { *pointer = a as *mut c_void };
-                SUCCESS
-            }
-            None => OUT_OF_MEMORY,
+pub(crate) unsafe extern "C" fn cuMemHostAlloc(
+    pointer: *mut *mut c_void,
+    bytes: usize,
+    _flags: c_uint,
+) -> c_int {
+    outside_capture("reserving page-locked memory", || match memory::reserve(bytes, Side::Host) {
+        Some(a) => {
+            // SAFETY: the interface asks for a place to write the answer to.
+            unsafe { *pointer = a as *mut c_void };
+            SUCCESS
         }
+        None => OUT_OF_MEMORY,
     })
 }
 
@@ -161,26 +179,52 @@ extern "C" fn cuMemFreeHost(pointer: *mut c_void) -> c_int {
 }
 
 #[unsafe(no_mangle)]
-extern "C" fn cuMemsetD8Async(address: u64, value: u8, bytes: usize, _stream: usize) -> c_int {
-    in_context(|| {
+pub(crate) extern "C" fn cuMemsetD8Async(address: u64, value: u8, bytes: usize, stream: usize) -> c_int {
+    on_stream(stream, || {
         if !memory::holds(address, bytes) {
             return INVALID_VALUE;
         }
-        queue::push(Box::new(move || {
-            // SAFETY: inside a block, which is released only after the queue has run.
+        let blocks = Blocks::of(&[address]);
+        queue::push(Arc::new(move || {
+            blocks.check("clearing")?;
+            // SAFETY: inside a block, which is still there.
             unsafe { (address as *mut u8).write_bytes(value, bytes) };
             Ok(())
         }))
     })
 }
 
-fn copy(to: u64, from: u64, bytes: usize, device: &[u64]) -> c_int {
-    in_context(|| {
+/// The blocks that some addresses lie in, for work that may be done again later.
+struct Blocks(Vec<(u64, u64)>);
+
+impl Blocks {
+    fn of(addresses: &[u64]) -> Self {
+        Self(addresses.iter().filter_map(|a| Some((*a, memory::number(*a)?))).collect())
+    }
+
+    /// That they are all still there: a graph outlives the buffers that it was captured over, its use must not.
+    fn check(&self, what: &str) -> Result<(), String> {
+        match self.0.iter().find(|(a, number)| memory::number(*a) != Some(*number)) {
+            Some((a, _)) => Err(format!("{what}: the memory at {a:#x} was freed")),
+            None => Ok(()),
+        }
+    }
+}
+
+/// `device` are the ends in device memory; the other one may be any host memory, but page-locked in a graph.
+fn copy(stream: usize, to: u64, from: u64, bytes: usize, device: &[u64]) -> c_int {
+    on_stream(stream, || {
         if bytes == 0 || device.iter().any(|a| !memory::holds(*a, bytes)) {
             return INVALID_VALUE;
         }
-        queue::push(Box::new(move || {
-            // SAFETY: device ends lie inside blocks; host ends are the caller's promise until it has waited.
+        let pageable = |a: &u64| !device.contains(a) && !memory::is_page_locked(*a, bytes);
+        if queue::is_capturing() && [to, from].iter().any(pageable) {
+            return queue::refuse_captured("copying pageable host memory");
+        }
+        let blocks = Blocks::of(&[to, from]);
+        queue::push(Arc::new(move || {
+            blocks.check("a copy")?;
+            // SAFETY: known ends are still there; pageable host ends are the caller's promise until it has waited.
             unsafe { std::ptr::copy(from as *const u8, to as *mut u8, bytes) };
             Ok(())
         }))
@@ -188,18 +232,18 @@ fn copy(to: u64, from: u64, bytes: usize, device: &[u64]) -> c_int {
 }
 
 #[unsafe(no_mangle)]
-extern "C" fn cuMemcpyHtoDAsync_v2(to: u64, from: u64, bytes: usize, _stream: usize) -> c_int {
-    copy(to, from, bytes, &[to])
+pub(crate) extern "C" fn cuMemcpyHtoDAsync_v2(to: u64, from: u64, bytes: usize, stream: usize) -> c_int {
+    copy(stream, to, from, bytes, &[to])
 }
 
 #[unsafe(no_mangle)]
-extern "C" fn cuMemcpyDtoHAsync_v2(to: u64, from: u64, bytes: usize, _stream: usize) -> c_int {
-    copy(to, from, bytes, &[from])
+pub(crate) extern "C" fn cuMemcpyDtoHAsync_v2(to: u64, from: u64, bytes: usize, stream: usize) -> c_int {
+    copy(stream, to, from, bytes, &[from])
 }
 
 #[unsafe(no_mangle)]
-extern "C" fn cuMemcpyDtoDAsync_v2(to: u64, from: u64, bytes: usize, _stream: usize) -> c_int {
-    copy(to, from, bytes, &[to, from])
+pub(crate) extern "C" fn cuMemcpyDtoDAsync_v2(to: u64, from: u64, bytes: usize, stream: usize) -> c_int {
+    copy(stream, to, from, bytes, &[to, from])
 }
 
 #[unsafe(no_mangle)]
@@ -208,6 +252,9 @@ unsafe extern "C" fn cuModuleLoadData(module: *mut usize, image: *const c_void) 
     // SAFETY: not null, and the interface asks for an image of at least a byte.
     if image.is_null() || unsafe { *image.cast::<u8>() } == 0 {
         return INVALID_VALUE;
+    }
+    if let Err(code) = queue::outside_capture("loading a module") {
+        return code;
     }
     // SAFETY: the interface asks for a place to write the answer to.
     unsafe { *module = HANDLE };
@@ -226,7 +273,11 @@ fn names() -> &'static [String] {
 }
 
 #[unsafe(no_mangle)]
-unsafe extern "C" fn cuModuleGetFunction(function: *mut usize, _module: usize, name: *const c_char) -> c_int {
+pub(crate) unsafe extern "C" fn cuModuleGetFunction(
+    function: *mut usize,
+    _module: usize,
+    name: *const c_char,
+) -> c_int {
     // SAFETY: the interface asks for a string with its end.
     let name = unsafe { CStr::from_ptr(name) }.to_string_lossy();
     match names().iter().position(|n| *n == name) {
@@ -276,7 +327,7 @@ fn schedule() -> Schedule {
 }
 
 #[unsafe(no_mangle)]
-unsafe extern "C" fn cuLaunchKernel(
+pub(crate) unsafe extern "C" fn cuLaunchKernel(
     function: usize,
     grid_x: c_uint,
     grid_y: c_uint,
@@ -285,15 +336,18 @@ unsafe extern "C" fn cuLaunchKernel(
     block_y: c_uint,
     block_z: c_uint,
     shared: c_uint,
-    _stream: usize,
+    stream: usize,
     parameters: *mut *mut c_void,
     extra: *mut *mut c_void,
 ) -> c_int {
-    in_context(|| {
+    on_stream(stream, || {
         let Some(name) = function.checked_sub(1).and_then(|i| names().get(i)) else { return INVALID_VALUE };
         let Some(sizes) = argument_sizes(name) else { return INVALID_VALUE };
         if shared as usize > allowed_shared(function) || !extra.is_null() {
             return INVALID_VALUE;
+        }
+        if let Err(code) = queue::load(function) {
+            return code;
         }
         // Read now: the caller's arguments are gone when the launch runs.
         let arguments: Vec<Vec<u8>> = sizes
@@ -310,7 +364,12 @@ unsafe extern "C" fn cuLaunchKernel(
             shared: shared as usize,
             schedule: schedule(),
         };
-        queue::push(Box::new(move || {
+        // Addresses, in structures too; a number that happens to be one does no harm.
+        let words = arguments.iter().flat_map(|a| a.as_chunks::<8>().0);
+        let addresses: Vec<u64> = words.map(|w| u64::from_ne_bytes(*w)).collect();
+        let blocks = Blocks::of(&addresses);
+        queue::push(Arc::new(move || {
+            blocks.check(name)?;
             // SAFETY: the program's promise, which the sanitizer checks.
             unsafe { launch.run_bytes(name, &arguments) }.map_err(|e| e.to_string())
         }))
@@ -318,7 +377,7 @@ unsafe extern "C" fn cuLaunchKernel(
 }
 
 #[unsafe(no_mangle)]
-unsafe extern "C" fn cuEventCreate(event: *mut usize, _flags: c_uint) -> c_int {
+pub(crate) unsafe extern "C" fn cuEventCreate(event: *mut usize, _flags: c_uint) -> c_int {
     in_context(|| {
         // SAFETY: the interface asks for a place to write the answer to.
         unsafe { *event = queue::new_event() };
@@ -333,12 +392,12 @@ extern "C" fn cuEventDestroy_v2(event: usize) -> c_int {
 }
 
 #[unsafe(no_mangle)]
-extern "C" fn cuEventRecord(event: usize, _stream: usize) -> c_int {
+pub(crate) extern "C" fn cuEventRecord(event: usize, _stream: usize) -> c_int {
     in_context(|| queue::record(event))
 }
 
 #[unsafe(no_mangle)]
-extern "C" fn cuEventSynchronize(event: usize) -> c_int {
+pub(crate) extern "C" fn cuEventSynchronize(event: usize) -> c_int {
     in_context(|| queue::wait(event))
 }
 
@@ -362,6 +421,10 @@ fn name_of(code: c_int) -> &'static CStr {
         INVALID_DEVICE => c"CUDA_ERROR_INVALID_DEVICE",
         INVALID_CONTEXT => c"CUDA_ERROR_INVALID_CONTEXT",
         NOT_FOUND => c"CUDA_ERROR_NOT_FOUND",
+        CAPTURE_UNSUPPORTED => c"CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED",
+        CAPTURE_INVALIDATED => c"CUDA_ERROR_STREAM_CAPTURE_INVALIDATED",
+        CAPTURE_IMPLICIT => c"CUDA_ERROR_STREAM_CAPTURE_IMPLICIT",
+        CAPTURED_EVENT => c"CUDA_ERROR_CAPTURED_EVENT",
         _ => c"CUDA_ERROR_LAUNCH_FAILED",
     }
 }

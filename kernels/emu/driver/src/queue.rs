@@ -1,13 +1,34 @@
-//! The one stream: work in order, done when something waits for it.
+//! The one stream: work in order, done when something waits for it, or recorded while a capture is on.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::ffi::c_int;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{ThreadId, current};
 use std::time::Instant;
 
-use crate::status::{LAUNCH_FAILED, SUCCESS};
+use crate::status::{
+    CAPTURE_INVALIDATED, CAPTURE_UNSUPPORTED, CAPTURE_WRONG_THREAD, CAPTURED_EVENT, ILLEGAL_STATE,
+    INVALID_VALUE, LAUNCH_FAILED, SUCCESS,
+};
 
-type Work = Box<dyn FnOnce() -> Result<(), String> + Send>;
+/// A piece of work. It may be done again and again, when a graph holds it.
+pub(crate) type Work = Arc<dyn Fn() -> Result<(), String> + Send + Sync>;
+
+/// Where an event stands.
+#[derive(Clone, Copy)]
+enum Event {
+    /// After so many pieces of work, and when it passed; 0 pieces: never recorded.
+    After(u64, Option<Instant>),
+    /// Recorded during a capture: it became part of a graph and cannot be waited for.
+    Captured,
+}
+
+/// A recording under way.
+struct Capture {
+    thread: ThreadId,
+    nodes: Vec<Work>,
+    valid: bool,
+}
 
 #[derive(Default)]
 struct Stream {
@@ -17,9 +38,11 @@ struct Stream {
     done: u64,
     /// A failed launch poisons everything after it, as on a GPU.
     failed: bool,
-    /// Number of pieces before each event, and when it passed.
-    events: HashMap<usize, (u64, Option<Instant>)>,
+    events: HashMap<usize, Event>,
     next_event: usize,
+    capture: Option<Capture>,
+    /// Functions that were launched: a device loads one at its first launch, which a capture does not allow.
+    loaded: HashSet<usize>,
 }
 
 static STREAM: Mutex<Option<Stream>> = Mutex::new(None);
@@ -33,11 +56,76 @@ fn code(s: &Stream) -> c_int {
     if s.failed { LAUNCH_FAILED } else { SUCCESS }
 }
 
+/// Refuse a call that no capture allows, which spoils the capture.
+fn spoil(c: &mut Capture, what: &str) -> c_int {
+    eprintln!("emulated device: {what} while a graph is captured");
+    c.valid = false;
+    CAPTURE_UNSUPPORTED
+}
+
+/// What a call comes to that may not be made by a thread that captures: nothing, where it does not.
+pub(crate) fn outside_capture(what: &str) -> Result<(), c_int> {
+    with(|s| match &mut s.capture {
+        Some(c) if c.thread == current().id() => Err(spoil(c, what)),
+        _ => Ok(()),
+    })
+}
+
+pub(crate) fn is_capturing() -> bool {
+    with(|s| s.capture.is_some())
+}
+
+/// Refuse what cannot be captured, where a capture is on.
+pub(crate) fn refuse_captured(what: &str) -> c_int {
+    with(|s| s.capture.as_mut().map_or(INVALID_VALUE, |c| spoil(c, what)))
+}
+
+/// Note that a function is launched; refused where this is its first launch and a capture is on.
+pub(crate) fn load(function: usize) -> Result<(), c_int> {
+    with(|s| match &mut s.capture {
+        Some(c) if !s.loaded.contains(&function) => Err(spoil(c, "a kernel's first launch")),
+        _ => {
+            s.loaded.insert(function);
+            Ok(())
+        }
+    })
+}
+
 pub(crate) fn push(work: Work) -> c_int {
     with(|s| {
+        if let Some(c) = &mut s.capture {
+            if !c.valid {
+                return CAPTURE_INVALIDATED;
+            }
+            c.nodes.push(work);
+            return code(s);
+        }
         s.work.push_back(work);
         s.pushed += 1;
         code(s)
+    })
+}
+
+pub(crate) fn begin_capture() -> c_int {
+    with(|s| {
+        if s.capture.is_some() {
+            return ILLEGAL_STATE;
+        }
+        s.capture = Some(Capture { thread: current().id(), nodes: Vec::new(), valid: true });
+        code(s)
+    })
+}
+
+/// The work that was captured, or why there is none.
+pub(crate) fn end_capture() -> Result<Vec<Work>, c_int> {
+    with(|s| match s.capture.take() {
+        None => Err(ILLEGAL_STATE),
+        Some(c) if c.thread != current().id() => {
+            s.capture = Some(c);
+            Err(CAPTURE_WRONG_THREAD)
+        }
+        Some(c) if !c.valid => Err(CAPTURE_INVALIDATED),
+        Some(c) => Ok(c.nodes),
     })
 }
 
@@ -51,8 +139,14 @@ fn run_until(s: &mut Stream, target: u64) -> c_int {
             eprintln!("emulated device: {message}");
             s.failed = true;
         }
-        let done = s.done;
-        s.events.values_mut().filter(|e| e.0 == done).for_each(|e| e.1 = Some(Instant::now()));
+        let now = s.done;
+        for e in s.events.values_mut() {
+            if let Event::After(at, passed) = e
+                && *at == now
+            {
+                *passed = Some(Instant::now());
+            }
+        }
     }
     code(s)
 }
@@ -60,6 +154,9 @@ fn run_until(s: &mut Stream, target: u64) -> c_int {
 /// Do everything that was pushed.
 pub(crate) fn synchronize() -> c_int {
     with(|s| {
+        if let Some(c) = &mut s.capture {
+            return spoil(c, "waiting for the stream");
+        }
         let all = s.pushed;
         run_until(s, all)
     })
@@ -68,7 +165,7 @@ pub(crate) fn synchronize() -> c_int {
 pub(crate) fn new_event() -> usize {
     with(|s| {
         s.next_event += 1;
-        s.events.insert(s.next_event, (0, None));
+        s.events.insert(s.next_event, Event::After(0, None));
         s.next_event
     })
 }
@@ -79,25 +176,42 @@ pub(crate) fn drop_event(event: usize) {
 
 pub(crate) fn record(event: usize) -> c_int {
     with(|s| {
-        s.work.push_back(Box::new(|| Ok(())));
+        if s.capture.is_some() {
+            s.events.insert(event, Event::Captured);
+            return code(s);
+        }
+        s.work.push_back(Arc::new(|| Ok(())));
         s.pushed += 1;
-        s.events.insert(event, (s.pushed, None));
+        s.events.insert(event, Event::After(s.pushed, None));
         code(s)
     })
 }
 
 /// Do everything up to where the event was recorded.
 pub(crate) fn wait(event: usize) -> c_int {
-    with(|s| {
-        let Some((target, _)) = s.events.get(&event).copied() else { return crate::status::INVALID_VALUE };
-        run_until(s, target)
+    if let Err(code) = outside_capture("waiting for an event") {
+        return code;
+    }
+    with(|s| match s.events.get(&event).copied() {
+        Some(Event::After(target, _)) => run_until(s, target),
+        Some(Event::Captured) => CAPTURED_EVENT,
+        None => INVALID_VALUE,
     })
 }
 
 /// Milliseconds between two events that have passed.
 pub(crate) fn elapsed(start: usize, end: usize) -> Option<f32> {
     with(|s| {
-        let (a, b) = (s.events.get(&start)?.1?, s.events.get(&end)?.1?);
-        Some(b.duration_since(a).as_secs_f32() * 1e3)
+        let passed = |e| match s.events.get(e)? {
+            Event::After(_, passed) => *passed,
+            Event::Captured => None,
+        };
+        Some(passed(&end)?.duration_since(passed(&start)?).as_secs_f32() * 1e3)
     })
+}
+
+/// Forget a failed launch, as a device does not: for tests of failures.
+#[cfg(test)]
+pub(crate) fn forgive() {
+    with(|s| s.failed = false);
 }

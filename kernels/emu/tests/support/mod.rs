@@ -129,15 +129,48 @@ pub fn columns_a_block(columns: usize) -> usize {
     if columns.is_multiple_of(8) { 1024 } else { 512 }
 }
 
+/// `ReduceTask` of reduce.cu.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct ReduceTask {
+    pub partial: *const f32,
+    pub out: *mut f32,
+    pub rows: i32,
+    pub columns: i32,
+    pub pitch: i32,
+    pub max_mask: u32,
+}
+
+/// `ReduceTasks` of reduce.cu.
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct ReduceTasks {
+    task: [ReduceTask; 32],
+    first: [u32; 32],
+}
+
+/// Every task's sums, each over so many slices, in one launch.
+pub fn reduce_all(tasks: &[(ReduceTask, usize)], schedule: Schedule) {
+    let mut all = ReduceTasks { task: [tasks[0].0; 32], first: [u32::MAX; 32] };
+    let mut grid = 0;
+    for (i, (task, slices)) in tasks.iter().enumerate() {
+        (all.task[i], all.first[i]) = (*task, grid);
+        grid += blocks(task.columns as usize, 32) * *slices as u32;
+    }
+    launch("reduce_partials", [grid, 1, 1], [32, 32, 1], schedule, &[Arg::by_value(&all)]);
+}
+
 /// The second pass, checked on its own in reduce.rs.
 pub fn reduce(partial: &[f32], slices: usize, rows: usize, columns: usize, max_mask: u32) -> Vec<f32> {
     let mut out = unwritten::<f32>(slices * columns);
-    launch(
-        "reduce_partials",
-        [blocks(columns, 32), slices as u32, 1],
-        [32, 32, 1],
-        Schedule::Forward,
-        &[partial.into(), (&mut out).into(), (rows as i32).into(), (columns as i32).into(), max_mask.into()],
-    );
+    let task = ReduceTask {
+        partial: partial.as_ptr(),
+        out: out.as_mut_ptr(),
+        rows: rows as i32,
+        columns: columns as i32,
+        pitch: columns as i32,
+        max_mask,
+    };
+    reduce_all(&[(task, slices)], Schedule::Forward);
     out
 }

@@ -66,7 +66,7 @@ pub(super) fn norms(c: &mut Case<'_>, quick: bool) -> Result<()> {
         let saved = norm::forward(kind, EPS, &matrix(&stream, n)?, None, &gain_t, Some(&bias_t), false)?;
         let want = norm::backward(kind, &saved, &gain_t, &matrix(&dx, n)?, Some(&matrix(&dr, n)?), true)?;
         let (gdx, gdr, dh) = (c.up(&dx)?, c.up(&dr)?, c.room(n * d)?);
-        let (dg, db) = (c.float_room(rows * d)?, c.float_room(rows * d)?);
+        let [dg, db, dw] = [c.float_room(rows * d)?, c.float_room(rows * d)?, c.float_room(rows * d)?];
         norm::gpu::backward(
             kind,
             &norm::gpu::Backward {
@@ -78,9 +78,16 @@ pub(super) fn norms(c: &mut Case<'_>, quick: bool) -> Result<()> {
                 dh: dh.all(),
                 d_gain: dg.all(),
                 d_bias: Some(db.all()),
+                d_write: norm::gpu::sums_columns(d).then(|| dw.all()),
             },
         )?;
         c.compare_slice("add_norm backward", &shape, dh.all(), &crate::tensor::read(&want.h)?)?;
+        if norm::gpu::sums_columns(d) {
+            let stored = dh.all().read()?;
+            let column = |j: usize| (0..n).map(|r| f64::from(stored[r * d + j])).sum::<f64>() as f32;
+            let got = c.totals(&dw, 1, d, 0)?;
+            c.compare("add_norm column sums", &shape, &got, &(0..d).map(column).collect::<Vec<_>>());
+        }
         let got = c.totals(&dg, 1, d, 0)?;
         c.compare("add_norm gain gradient", &shape, &got, &crate::tensor::read(&want.gain)?);
         if let Some(b) = &want.bias {

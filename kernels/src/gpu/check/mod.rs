@@ -7,6 +7,7 @@
 
 mod attention;
 mod elementwise;
+mod graph;
 mod update;
 
 use candle_core::Tensor;
@@ -63,6 +64,7 @@ pub fn run(gpu: &Gpu, seed: u64, quick: bool) -> Result<Vec<Compared>> {
     }
     let mut case = Case { gpu, rng: ChaCha8Rng::seed_from_u64(seed), elem: Elem::F32, out: &mut out };
     update::optimizers(&mut case, quick)?;
+    graph::graphs(&mut case, quick)?;
     Ok(out)
 }
 

@@ -76,8 +76,9 @@ fn optimizer(c: &mut Case<'_>, name: &str, rule: Rule, layout: &Layout) -> Resul
         }
         let grad = c.gpu.upload(&layout.spread(&grads))?;
         let arrays = Arrays { param: param.all(), grad: grad.all(), m: m.all(), v: v.all() };
-        table.clip(&arrays, multipliers, 1.0, clip.all())?;
-        table.step(&arrays, &update, clip.all())?;
+        table.send(&update, 1.0)?;
+        table.clip(&arrays, clip.all())?;
+        table.step(&arrays, rule, clip.all())?;
         table.stats(stats.all())?;
         let shape = format!("{} elements, step {t}", layout.sizes.iter().sum::<usize>());
         let got = clip.all().read()?;

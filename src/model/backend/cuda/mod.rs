@@ -1,14 +1,17 @@
 //! An NVIDIA GPU: the CUDA kernels, in memory that is laid out once.
 //!
-//! A step uploads a batch, launches, and starts one copy of all its statistics to the host, where they are read a step
-//! later: nothing on the way waits for the device. Activations are stored as float32 or bf16; parameters, gradients,
+//! A step uploads a batch and the update's numbers, launches (one graph, from its third step on), and starts one copy of
+//! all its statistics to the host, where they are read a step later: nothing on the way waits for the device. Activations are stored as float32 or bf16; parameters, gradients,
 //! optimizer state and statistics are float32, and in bf16 the products read a rounded copy of the parameters.
 
 mod operations;
 mod partials;
+mod reading;
+mod recorded;
 mod roofline;
 mod stats;
 mod update;
+mod waiting;
 mod weights;
 
 use std::collections::VecDeque;
@@ -21,7 +24,9 @@ use growthpath_kernels::optimizer::Rule;
 use growthpath_kernels::optimizer::gpu::{Placed, Table};
 
 use self::partials::Partials;
+use self::recorded::Recorded;
 use self::stats::Layout;
+use self::waiting::Waiting;
 use self::weights::Weights;
 use crate::error::{Error, Result};
 use crate::model::params::{Group, segments};
@@ -29,6 +34,8 @@ use crate::model::{Decoder, ModelConfig, StepStats};
 
 /// An NVIDIA GPU with a copy of a model and of its optimizer's state.
 pub struct Cuda {
+    /// First, so that graphs go before the memory that they use.
+    recorded: Recorded,
     gpu: Gpu,
     config: ModelConfig,
     storage: Elem,
@@ -48,6 +55,7 @@ pub struct Cuda {
     /// `<d_out, out>` of each query, `[N, H]`.
     delta: Buffer,
     partials: Partials,
+    waiting: Waiting,
     /// `[L, H]`: heads whose attention is replaced, in the layers that have one.
     flags: Buffer,
     ablated_layers: Vec<bool>,
@@ -78,8 +86,21 @@ impl Cuda {
             }
         }
         let most = Shape { batch: rows, seq_len: c.context, heads: c.heads, head_dim: c.head_dim() };
-        let n = most.tokens();
-        let weights = Weights::new(gpu, &model.params, storage, matches!(rule, Rule::AdamW { .. }))?;
+        let second_moment = Some(matches!(rule, Rule::AdamW { .. }));
+        let weights = Weights::new(gpu, &model.params, storage, second_moment)?;
+        Self::over(gpu, model, weights, most, storage, true)
+    }
+
+    /// Over weights that are on the device, with room for batches of the size `most`; `head`: with room for output logits.
+    fn over(
+        gpu: &Gpu,
+        model: &Decoder,
+        weights: Weights,
+        most: Shape,
+        storage: Elem,
+        head: bool,
+    ) -> Result<Self> {
+        let (c, n) = (model.config.clone(), most.tokens());
         let placed: Vec<Placed> = model
             .params
             .specs
@@ -96,17 +117,22 @@ impl Cuda {
         Ok(Self {
             table: Table::new(gpu, &placed, Group::count(c.layers), 2 * c.layers * c.heads, weights.total)?,
             batch: TokenBatch::new(gpu, n, c.vocab)?,
-            logits: gpu.zeros(storage, partials.chunk * weights::padded_vocabulary(c.vocab))?,
+            logits: gpu.zeros(
+                storage,
+                if head { partials.chunk * weights::padded_vocabulary(c.vocab) } else { 0 },
+            )?,
             losses: gpu.zeros(Elem::F32, n)?,
             delta: gpu.zeros(Elem::F32, n * c.heads)?,
             packed: gpu.zeros(Elem::F32, layout.total)?,
             readbacks: [Readback::new(gpu, layout.total)?, Readback::new(gpu, layout.total)?],
+            waiting: Waiting::new(gpu, &c, most)?,
             flags: gpu.zeros(Elem::U32, c.layers * c.heads)?,
             ablated_layers: vec![false; c.layers],
             pending: VecDeque::new(),
             turn: 0,
             measures: false,
             products: fastest(gpu, storage, c.head_dim()),
+            recorded: Recorded::default(),
             gpu: gpu.clone(),
             config: c,
             storage,
@@ -156,9 +182,6 @@ impl Cuda {
 
     /// Start the copy of the step's statistics to the host.
     fn start_readback(&mut self, stats: bool) -> Result<()> {
-        if self.pending.len() == self.readbacks.len() {
-            return Err(Error::usage("statistics of two steps are waiting: read one first"));
-        }
         self.turn = 1 - self.turn;
         self.readbacks[self.turn].start(self.packed.all())?;
         self.pending.push_back((self.turn, self.shape, stats));

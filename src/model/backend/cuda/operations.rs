@@ -6,7 +6,7 @@ use growthpath_kernels::gpu::{Buffer, Elem, Slice, reduce};
 use growthpath_kernels::optimizer::{OptimizerState, Update};
 use growthpath_kernels::{activation, attention, cross_entropy, embedding, linear, norm, qk_norm};
 
-use super::super::{Affine, Backend, Normed, shape_of};
+use super::super::{Affine, Backend, Calls, Normed, shape_of};
 use super::Cuda;
 use super::weights::padded_vocabulary;
 use crate::error::Result;
@@ -37,6 +37,40 @@ impl Cuda {
             columns: if stats { Some(p.columns.at(site * p.norm_rows * d, p.norm_rows * d)?) } else { None },
         };
         Ok(norm::gpu::forward(self.config.norm, self.config.norm_eps as f32, &args)?)
+    }
+
+    /// `write_bias`: of the projection whose gradient `dh` is too.
+    fn norm_backward_with(
+        &mut self,
+        norm: Affine,
+        saved: &Normed<Buffer>,
+        dx: &Buffer,
+        d_residual: Option<&Buffer>,
+        dh: &Buffer,
+        write_bias: Option<usize>,
+    ) -> Result<()> {
+        let (d, rows) = (self.config.width, self.partials.norm_rows);
+        let parts = self.waiting.reserve(&self.weights, 3 * rows, d)?.thirds();
+        let vectors = [Some(norm.weight), norm.bias, write_bias];
+        let [gain, bias, write] = parts.map(|part| self.waiting.rows(part));
+        let args = norm::gpu::Backward {
+            dx: self.active(dx)?,
+            d_residual: d_residual.map(|r| self.active(r)).transpose()?,
+            h: self.active(&saved.h)?,
+            mean_rstd: self.active(&saved.mean_rstd)?,
+            gain: self.weights.param(norm.weight)?,
+            dh: self.active(dh)?,
+            d_gain: gain?,
+            d_bias: norm.bias.map(|_| bias).transpose()?,
+            d_write: write_bias.map(|_| write).transpose()?,
+        };
+        norm::gpu::backward(self.config.norm, &args)?;
+        for (part, vector) in parts.into_iter().zip(vectors) {
+            if let Some(i) = vector {
+                self.waiting.push(&self.weights, part, 0, i);
+            }
+        }
+        Ok(())
     }
 
     /// A layer's part of an array of partial rows of attention, `count` numbers each.
@@ -71,8 +105,17 @@ impl Backend for Cuda {
         Ok(self.batch.send(tokens, targets, seq_len)?)
     }
 
+    fn begin_step(&mut self, update: &Update<'_>, clip: f64) -> Result<Calls> {
+        self.begin_recorded(update, clip as f32)
+    }
+
+    fn end_step(&mut self, outcome: Result<()>) -> Result<Calls> {
+        self.end_recorded(outcome)
+    }
+
     fn begin(&mut self, stats: bool, uniform: &[(usize, usize)]) -> Result<()> {
         self.measures = stats;
+        self.waiting.clear();
         self.mark_ablated(uniform)
     }
 
@@ -182,36 +225,31 @@ impl Backend for Cuda {
         d_residual: Option<&Buffer>,
         dh: &mut Buffer,
     ) -> Result<()> {
-        let (d, p, w) = (self.config.width, &self.partials, &self.weights);
-        let each = p.norm_rows * d;
-        let (to_gain, to_bias) = (p.gain.at(0, each)?, p.gain.at(each, each)?);
-        let args = norm::gpu::Backward {
-            dx: self.active(dx)?,
-            d_residual: d_residual.map(|r| self.active(r)).transpose()?,
-            h: self.active(&saved.h)?,
-            mean_rstd: self.active(&saved.mean_rstd)?,
-            gain: w.param(norm.weight)?,
-            dh: self.active(dh)?,
-            d_gain: to_gain,
-            d_bias: norm.bias.map(|_| to_bias),
-        };
-        norm::gpu::backward(self.config.norm, &args)?;
-        let Some(bias) = norm.bias else {
-            return Ok(reduce::totals(to_gain, 1, d, 0, w.grad(norm.weight)?)?);
-        };
-        if let Some(both) = w.grad_pair(norm.weight, bias)? {
-            return Ok(reduce::totals(p.gain.all(), 2, d, 0, both)?);
+        self.norm_backward_with(norm, saved, dx, d_residual, dh, None)
+    }
+
+    fn add_norm_backward(
+        &mut self,
+        (write, norm): (Affine, Affine),
+        saved: &Normed<Buffer>,
+        dx: &Buffer,
+        d_residual: Option<&Buffer>,
+        dh: &mut Buffer,
+    ) -> Result<Affine> {
+        if !norm::gpu::sums_columns(self.config.width) {
+            self.norm_backward(norm, saved, dx, d_residual, dh)?;
+            return Ok(write);
         }
-        reduce::totals(to_gain, 1, d, 0, w.grad(norm.weight)?)?;
-        Ok(reduce::totals(to_bias, 1, d, 0, w.grad(bias)?)?)
+        self.norm_backward_with(norm, saved, dx, d_residual, dh, write.bias)?;
+        Ok(Affine { bias: None, ..write })
     }
 
     fn linear_backward(&mut self, p: Affine, x: &Buffer, dy: &Buffer, dx: &mut Buffer) -> Result<()> {
         if let Some(bias) = p.bias {
-            let (to, partials) = (self.weights.grad(bias)?, &self.partials);
-            let partial = partials.bias.at(0, partials.bias_rows * to.len())?;
-            reduce::column_sums(self.active(dy)?, to.len(), partial)?;
-            reduce::totals(partial, 1, to.len(), 0, to)?;
+            let width = self.weights.extent(bias).1;
+            let rows = self.waiting.reserve(&self.weights, self.partials.bias_rows, width)?;
+            reduce::column_sums(self.active(dy)?, width, self.waiting.rows(rows)?)?;
+            self.waiting.push(&self.weights, rows, 0, bias);
         }
         self.products(p.weight, x, dy, dx)
     }
@@ -224,13 +262,17 @@ impl Backend for Cuda {
         d_up: &mut Buffer,
         dx: &mut Buffer,
     ) -> Result<()> {
-        let (c, partials, w) = (&self.config, &self.partials, &self.weights);
-        let partial = partials.bias.at(0, partials.bias_rows * c.up_width())?;
-        let (columns, bias) = (p.bias.map(|_| partial), w.param_opt(p.bias)?);
+        let width = self.config.up_width();
+        let rows = match p.bias {
+            Some(_) => Some(self.waiting.reserve(&self.weights, self.partials.bias_rows, width)?),
+            None => None,
+        };
+        let (c, columns) = (&self.config, rows.map(|r| self.waiting.rows(r)).transpose()?);
         let (dy, u, du) = (self.active(d_hidden)?, self.active(up)?, self.active(d_up)?);
+        let bias = self.weights.param_opt(p.bias)?;
         activation::gpu::backward(c.ffn, dy, u, bias, c.hidden_width(), du, columns)?;
-        if let Some(bias) = p.bias {
-            reduce::totals(partial, 1, c.up_width(), 0, w.grad(bias)?)?;
+        if let Some((rows, bias)) = rows.zip(p.bias) {
+            self.waiting.push(&self.weights, rows, 0, bias);
         }
         self.products(p.weight, x, d_up, dx)
     }
@@ -262,15 +304,16 @@ impl Backend for Cuda {
         d_out: &Buffer,
         d_qkv: &mut Buffer,
     ) -> Result<()> {
-        let (w, dh) = (&self.weights, self.config.head_dim());
+        let dh = self.config.head_dim();
+        let rows = self.waiting.reserve(&self.weights, self.partials.norm_rows, 2 * dh)?;
+        let (w, partial) = (&self.weights, self.waiting.rows(rows)?);
         let (qkv, rrms) = (self.active(qkv)?, self.active(rrms)?);
         let (d_out, d_qkv, gains) = (self.active(d_out)?, self.active(d_qkv)?, [w.param(q)?, w.param(k)?]);
-        let (partial, both) = (self.partials.qk_gain.all(), self.partials.qk_gain_totals.all());
         qk_norm::gpu::backward(self.shape, d_out, qkv, rrms, gains, d_qkv, partial)?;
         // Query and key gains lie side by side in the partial rows, apart in the gradients.
-        reduce::totals(partial, 1, 2 * dh, 0, both)?;
-        w.grad(q)?.copy_from(both.at(0, dh)?)?;
-        Ok(w.grad(k)?.copy_from(both.at(dh, dh)?)?)
+        self.waiting.push(&self.weights, rows, 0, q);
+        self.waiting.push(&self.weights, rows, dh, k);
+        Ok(())
     }
 
     fn embedding_backward(&mut self, wte: usize, wpe: Option<usize>, tied: bool, dh: &Buffer) -> Result<()> {
@@ -286,11 +329,12 @@ impl Backend for Cuda {
             }
             embedding::gpu::positions(dh, seq_len, c.width, d_wpe)?;
         }
-        Ok(())
+        // The last operation of a backward.
+        self.waiting.add_up(&self.weights)
     }
 
-    fn update(&mut self, update: &Update<'_>, clip: f64, _: &mut [OptimizerState]) -> Result<()> {
-        self.apply(update, clip as f32)
+    fn update(&mut self, update: &Update<'_>, _: f64, _: &mut [OptimizerState]) -> Result<()> {
+        self.apply(update)
     }
 
     fn unread(&self) -> usize {
@@ -307,6 +351,10 @@ impl Backend for Cuda {
 
     fn gradients(&self) -> Result<Vec<Vec<f32>>> {
         self.weights.split(&self.weights.grad)
+    }
+
+    fn finite(&self, _: &Params) -> Result<bool> {
+        self.weights.finite()
     }
 
     fn pull(&self, params: &Params) -> Result<()> {

@@ -1,4 +1,4 @@
-//! Partial sums of a step, reserved once.
+//! Partial sums of a step's statistics, reserved once.
 
 use growthpath_kernels::attention::{Shape, accumulators, gpu as attention};
 use growthpath_kernels::gpu::{Buffer, Elem, Gpu, reduce};
@@ -45,15 +45,8 @@ pub(super) struct Partials {
     pub losses: Buffer,
     /// Partial rows of one chunk of logits.
     pub head_rows: usize,
-    /// `[2, norm_rows, d]`: gain and bias gradients of one norm.
-    pub gain: Buffer,
     /// Partial rows of bias gradients.
     pub bias_rows: usize,
-    /// `[bias_rows, widest]`.
-    pub bias: Buffer,
-    /// `[norm_rows, 2, d_h]` and its totals `[2, d_h]`; empty without QK-norm.
-    pub qk_gain: Buffer,
-    pub qk_gain_totals: Buffer,
     /// Rows of a chunk of logits.
     pub chunk: usize,
 }
@@ -62,12 +55,11 @@ impl Partials {
     pub(super) fn new(gpu: &Gpu, c: &ModelConfig, shape: Shape, storage: Elem) -> Result<Self> {
         let (n, d, f, layers) = (shape.tokens(), c.width, c.hidden_width(), c.layers);
         let float = |len: usize| gpu.zeros(Elem::F32, len);
-        let norm_rows = reduce::norm_partials(gpu, n);
+        let norm_rows = reduce::norm_partials(gpu, n, d);
         let bias_rows = reduce::column_partials(gpu, n);
         let hidden_rows = bias_rows;
         let chunk = chunk(c, n, storage);
         let head_rows = cross_entropy::gpu::partial_rows(gpu, storage, chunk, padded_vocabulary(c.vocab));
-        let qk_width = if c.qk_norm { 2 * c.head_dim() } else { 0 };
         let tiles = attention::partials(shape, storage);
         Ok(Self {
             norm_rows,
@@ -82,11 +74,7 @@ impl Partials {
             logit_grads: float(layers * c.heads * tiles * accumulators::backward::COUNT)?,
             losses: float(n.div_ceil(chunk) * head_rows * cross_entropy::gpu::STATS)?,
             head_rows,
-            gain: float(2 * norm_rows * d)?,
             bias_rows,
-            bias: float(bias_rows * c.up_width().max(3 * d))?,
-            qk_gain: float(norm_rows * qk_width)?,
-            qk_gain_totals: float(qk_width)?,
             chunk,
         })
     }

@@ -1,6 +1,7 @@
 //! How many bytes each memory-bound kernel has to move in a training step, by its documentation.
 
 use growthpath_kernels::gpu::Elem;
+use growthpath_kernels::norm::gpu::sums_columns;
 
 use super::Cuda;
 use super::weights::padded_vocabulary;
@@ -30,8 +31,8 @@ impl Cuda {
             ("embedding_bwd", row),
             // the query, key and value projection; other biases ride on what reads their projection
             ("bias_add", only(c.bias, layers * 2.0 * n * 3.0 * d * s)),
-            // the up bias's gradient rides on the activation's backward
-            ("column_sum", only(c.bias, layers * n * 5.0 * d * s)),
+            // other biases' gradients ride on the backward of the activation and of the norms
+            ("column_sum", only(c.bias, layers * n * if sums_columns(c.width) { 3.0 } else { 5.0 } * d * s)),
             ("attention_delta", layers * 2.0 * row),
             ("qk_norm_fwd", only(c.qk_norm, layers * 6.0 * row)),
             ("qk_norm_bwd", only(c.qk_norm, layers * 8.0 * row)),

@@ -2,6 +2,7 @@
 
 use growthpath_kernels::gpu::{Buffer, Elem, Gpu, Slice, reduce};
 use growthpath_kernels::optimizer::OptimizerState;
+use growthpath_kernels::probe::moments;
 use growthpath_kernels::tensor;
 
 use crate::error::{Error, Result};
@@ -23,6 +24,7 @@ struct Place {
 
 /// Parameters, gradients and moments in device memory.
 pub(super) struct Weights {
+    gpu: Gpu,
     places: Vec<Place>,
     pub(super) total: usize,
     pub(super) param: Buffer,
@@ -46,7 +48,8 @@ fn padded_len(spec: &Spec, len: usize) -> usize {
 }
 
 impl Weights {
-    pub(super) fn new(gpu: &Gpu, params: &Params, storage: Elem, second_moment: bool) -> Result<Self> {
+    /// A copy of `params`; `trains`: with room for gradients and moments, of both orders or not.
+    pub(super) fn new(gpu: &Gpu, params: &Params, storage: Elem, trains: Option<bool>) -> Result<Self> {
         let mut places = Vec::with_capacity(params.specs.len());
         let mut total = 0;
         for (spec, var) in params.specs.iter().zip(&params.vars) {
@@ -55,14 +58,16 @@ impl Weights {
             places.push(Place { start: total, len, padded });
             total = (total + padded).next_multiple_of(ALIGNMENT);
         }
-        let array = || gpu.zeros(Elem::F32, total);
+        let array = |len| gpu.zeros(Elem::F32, len);
+        let trained = if trains.is_some() { total } else { 0 };
         let weights = Self {
+            gpu: gpu.clone(),
             places,
             total,
-            param: array()?,
-            grad: array()?,
-            m: array()?,
-            v: if second_moment { Some(array()?) } else { None },
+            param: array(total)?,
+            grad: array(trained)?,
+            m: array(trained)?,
+            v: if trains == Some(true) { Some(array(total)?) } else { None },
             rounded: if storage == Elem::Bf16 { Some(gpu.zeros(Elem::Bf16, total)?) } else { None },
         };
         weights.push(params)?;
@@ -79,6 +84,19 @@ impl Weights {
         self.round()
     }
 
+    /// Take the values of another copy of the same parameters over.
+    pub(super) fn copy_from(&self, other: &Self) -> Result<()> {
+        self.param.all().copy_from(other.param.all())?;
+        self.round()
+    }
+
+    /// Whether every parameter is a number; waits for it.
+    pub(super) fn finite(&self) -> Result<bool> {
+        let sums = self.gpu.zeros(Elem::F64, moments::PARTS)?;
+        moments::sum_squares(self.param.all(), sums.all())?;
+        Ok(sums.all().read_f64()?.iter().all(|s| s.is_finite()))
+    }
+
     /// Bring the rounded copy up to date.
     pub(super) fn round(&self) -> Result<()> {
         match &self.rounded {
@@ -89,7 +107,12 @@ impl Weights {
 
     /// Copy the device's parameters to the host.
     pub(super) fn pull(&self, params: &Params) -> Result<()> {
-        let flat = self.param.all().read()?;
+        self.pull_from(&self.param, params)
+    }
+
+    /// The same from a copy of all of them.
+    pub(super) fn pull_from(&self, array: &Buffer, params: &Params) -> Result<()> {
+        let flat = array.all().read()?;
         for (p, var) in self.places.iter().zip(&params.vars) {
             let from = &flat[p.start..p.start + p.len];
             tensor::edit(var.as_tensor(), |to| to.copy_from_slice(from))?;
@@ -163,11 +186,9 @@ impl Weights {
         Ok(self.grad.at(p.start, p.len)?)
     }
 
-    /// The gradients of two parameters of equal size as one slice, where they lie side by side.
-    pub(super) fn grad_pair(&self, first: usize, second: usize) -> Result<Option<Slice<'_>>> {
-        let (a, b) = (self.places[first], self.places[second]);
-        let together = b.start == a.start + a.len && a.len == b.len;
-        Ok(if together { Some(self.grad.at(a.start, 2 * a.len)?) } else { None })
+    /// First element and number of elements of a parameter.
+    pub(super) fn extent(&self, i: usize) -> (usize, usize) {
+        (self.places[i].start, self.places[i].len)
     }
 
     /// A matrix's gradient, padding rows included.
