@@ -3,7 +3,7 @@
 use multiversion::multiversion;
 use rayon::prelude::*;
 
-use super::update::{HeadUpdateStats, OP, OptimizerState, Rule, Segment, Update, check};
+use super::update::{Decay, HeadUpdateStats, OP, OptimizerState, Rule, Segment, Update, check};
 use crate::error::{Result, shape_error};
 use crate::simd::{LANES, copy, dot, fold, fold_max, padded};
 use crate::tensor::SharedMut;
@@ -46,7 +46,7 @@ pub fn step(
     u: &Update<'_>,
     w: &mut [f32],
     g: &[f32],
-    decay: bool,
+    decay: Decay,
     segments: &[Segment],
     moments: &mut OptimizerState,
     slots: &mut [HeadUpdateStats],
@@ -78,7 +78,7 @@ fn update(
     u: &Update<'_>,
     w: &mut [f32],
     g: &[f32],
-    decay: bool,
+    decay: Decay,
     segments: &[Segment],
     moments: &mut OptimizerState,
 ) -> Vec<(usize, HeadUpdateStats)> {
@@ -114,7 +114,7 @@ fn update(
             let c = Coefficients {
                 rule: u.rule,
                 lr: u.lr * u.multipliers[p.group],
-                decay: if decay { u.weight_decay } else { 0.0 },
+                decay: if decay == Decay::Applied { u.weight_decay } else { 0.0 },
                 clip: u.clip_scale,
                 correction,
                 stats: u.stats && p.slot.is_some(),

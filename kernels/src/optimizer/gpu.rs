@@ -2,7 +2,7 @@
 
 use bytemuck::{Pod, Zeroable};
 
-use super::{HeadUpdateStats, Rule, Segment, Update};
+use super::{Decay, HeadUpdateStats, Rule, Segment, Update};
 use crate::error::{Error, Result, shape_error};
 use crate::gpu::{Buffer, Elem, Gpu, Grid, Slice, Staging, int};
 
@@ -21,7 +21,7 @@ pub struct Placed {
     /// First element.
     pub start: usize,
     /// Whether weight decay applies.
-    pub decay: bool,
+    pub decay: Decay,
     /// Its runs, offsets relative to `start`.
     pub segments: Vec<Segment>,
 }
@@ -58,7 +58,7 @@ struct Chunk {
     start: usize,
     len: usize,
     group: usize,
-    decay: bool,
+    decay: Decay,
     slot: Option<usize>,
 }
 
@@ -152,7 +152,7 @@ impl Table {
                 columns: c.len as u32,
                 stride: c.len as u32,
                 group: c.group as u32,
-                decay: u32::from(c.decay),
+                decay: u32::from(c.decay == Decay::Applied),
                 slice: c.slot.map_or(-1, |s| s as i32),
             }
         };

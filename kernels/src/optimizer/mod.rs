@@ -9,7 +9,7 @@ mod update;
 use candle_core::Tensor;
 
 pub use adamw::{AdamW, AdamWSettings, StepInfo};
-pub use update::{HeadUpdateStats, OptimizerState, Rule, Segment, Update};
+pub use update::{Decay, HeadUpdateStats, OptimizerState, Rule, Segment, Update};
 
 use crate::error::{Result, shape_error};
 use crate::tensor::{edit_from, read_as};
@@ -32,7 +32,7 @@ pub fn step(
     update: &Update<'_>,
     param: &Tensor,
     grad: &Tensor,
-    decay: bool,
+    decay: Decay,
     segments: &[Segment],
     moments: &mut OptimizerState,
     slots: &mut [HeadUpdateStats],

@@ -24,6 +24,15 @@ pub enum Rule {
     },
 }
 
+/// Whether weight decay applies to a parameter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Decay {
+    /// As to matrices, usually.
+    Applied,
+    /// As gains and biases are, usually.
+    Exempt,
+}
+
 /// A contiguous run of a parameter's elements that shares a learning-rate group and a statistics slot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Segment {

@@ -106,7 +106,7 @@ impl Cuda {
             .specs
             .iter()
             .enumerate()
-            .map(|(i, s)| Placed { start: weights.start(i), decay: s.decays(), segments: segments(&c, s) })
+            .map(|(i, s)| Placed { start: weights.start(i), decay: s.decay(), segments: segments(&c, s) })
             .collect();
         let layout = Layout::new(&c);
         let rope = match model.rope() {
