@@ -41,7 +41,13 @@ fn check(args: &Args, gpu: &crate::model::backend::Gpu) -> Result<()> {
     let clock =
         || std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |d| d.as_secs());
     let seed = args.seed.unwrap_or_else(clock);
-    let found = run(gpu, seed, args.quick)?;
+    let mut last: Option<(String, std::time::Instant)> = None;
+    let mut begin = |what: &str| {
+        if let Some((done, since)) = last.replace((what.to_owned(), std::time::Instant::now())) {
+            eprintln!("checked {done} in {:.1} s", since.elapsed().as_secs_f64());
+        }
+    };
+    let found = run(gpu, seed, args.quick, &mut begin)?;
     let mut shown: Vec<&Compared> = Vec::new();
     for f in &found {
         let worse = |o: &&mut &Compared| o.what == f.what && o.elem == f.elem;

@@ -230,7 +230,7 @@ unsafe extern "C" fn cublasDgemmStridedBatched(
     if !(a.fit(m, k, count) && b.fit(k, n, count) && c.fit(m, n, count)) {
         return INVALID_VALUE;
     }
-    let code = queue::push(Box::new(move || {
+    let code = queue::push(Arc::new(move || {
         for z in 0..count {
             for j in 0..n {
                 for i in 0..m {

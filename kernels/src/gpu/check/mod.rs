@@ -46,25 +46,35 @@ impl Compared {
     }
 }
 
-/// Run all checks; `quick` takes sizes that an emulator or a sanitizer gets through in seconds.
+/// Run all checks; `quick` takes sizes that an emulator or a sanitizer gets through in seconds. `begin` hears what is next.
 ///
 /// # Errors
 /// What a launch meets. Differences are findings, not errors.
-pub fn run(gpu: &Gpu, seed: u64, quick: bool) -> Result<Vec<Compared>> {
+pub fn run(gpu: &Gpu, seed: u64, quick: bool, begin: &mut dyn FnMut(&str)) -> Result<Vec<Compared>> {
+    type Check = fn(&mut Case<'_>, bool) -> Result<()>;
+    const BOTH: [(&str, Check); 7] = [
+        ("norms", elementwise::norms),
+        ("activations", elementwise::activations),
+        ("products", elementwise::linear),
+        ("cross-entropy", elementwise::cross_entropy),
+        ("embedding", elementwise::embedding),
+        ("attention", attention::attention),
+        ("norms of queries and keys", attention::qk_norm),
+    ];
+    const FLOAT_ONLY: [(&str, Check); 2] = [("optimizers", update::optimizers), ("graphs", graph::graphs)];
     let mut out = Vec::new();
     for elem in [Elem::F32, Elem::Bf16] {
         let mut case = Case { gpu, rng: ChaCha8Rng::seed_from_u64(seed), elem, out: &mut out };
-        elementwise::norms(&mut case, quick)?;
-        elementwise::activations(&mut case, quick)?;
-        elementwise::linear(&mut case, quick)?;
-        elementwise::cross_entropy(&mut case, quick)?;
-        elementwise::embedding(&mut case, quick)?;
-        attention::attention(&mut case, quick)?;
-        attention::qk_norm(&mut case, quick)?;
+        for (what, check) in BOTH {
+            begin(&format!("{what}, {}", elem.suffix()));
+            check(&mut case, quick)?;
+        }
     }
     let mut case = Case { gpu, rng: ChaCha8Rng::seed_from_u64(seed), elem: Elem::F32, out: &mut out };
-    update::optimizers(&mut case, quick)?;
-    graph::graphs(&mut case, quick)?;
+    for (what, check) in FLOAT_ONLY {
+        begin(what);
+        check(&mut case, quick)?;
+    }
     Ok(out)
 }
 
