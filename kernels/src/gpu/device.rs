@@ -7,7 +7,7 @@ use cudarc::driver::{result as driver, sys};
 use parking_lot::Mutex;
 
 use super::failed;
-use super::graph::Graphs;
+use super::graphs::Graphs;
 use super::module::Kernels;
 use super::profile::Profile;
 use crate::error::{Error, Result};

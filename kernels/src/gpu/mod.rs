@@ -9,13 +9,14 @@
 
 mod blas;
 mod blas64;
-pub mod check;
 mod device;
 mod graph;
+mod graphs;
 mod launch;
 mod memory;
 mod module;
 mod profile;
+mod profiling;
 mod rates;
 mod readback;
 pub mod reduce;

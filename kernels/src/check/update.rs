@@ -1,6 +1,6 @@
 //! The optimizer: several steps of both rules, with clipping, groups, decay and statistics.
 
-use super::{Case, vector};
+use super::case::{Case, vector};
 use crate::error::Result;
 use crate::optimizer::gpu::{Arrays, Placed, STATS, Table, slice_stats};
 use crate::optimizer::{self as opt, Decay, HeadUpdateStats, OptimizerState, Rule, Segment, Update};
