@@ -101,26 +101,34 @@ check $bf16 bf16 --preset llama
 # Heads of 16 with rotation are held in float32 above (llama) and by check-device: in bf16 the probe columns of so small a run
 # scatter too much to be held to a fixed number (gpt+rope: 0.35, 0.22 and 0.08 off at three seeds; 5e-5 in float32).
 check $bf16 bf16 --preset gpt --set heads=4
+check $bf16 bf16 --preset gpt --set heads=1
 check $bf16 bf16 --preset gpt --set context=144 --batch 1 --steps 2
 
 # Steps recorded and launched as graphs, and kernel by kernel: the same bits, whatever changes from step to step (the schedule,
 # the batch, an intervention's multipliers, telemetry on and off).
 graphs() {
     local out
-    for out in on off; do
+    for out in 1 2 off; do
         rm -rf "$work/graphs-$out"
         GROWTHPATH_CUDA_GRAPHS=$out on_device train "${shape[@]}" --steps 7 --warmup 3 --checkpoint-every 7 "$@" --device cuda \
             --out "$work/graphs-$out" >/dev/null
     done
-    "$work/growthpath" verify "$work/graphs-on" --against "$work/graphs-off" --tolerance 0 >"$work/against" || {
-        cat "$work/against"
-        echo "cuda-train-check: $* differs between graphs and launches" >&2
-        exit 1
-    }
-    cmp "$work/graphs-on/checkpoints/step-7/model.safetensors" "$work/graphs-off/checkpoints/step-7/model.safetensors"
-    echo "graphs, and launches one by one: the same bits  $*"
+    for out in 1 2; do
+        "$work/growthpath" verify "$work/graphs-$out" --against "$work/graphs-off" --tolerance 0 >"$work/against" || {
+            cat "$work/against"
+            echo "cuda-train-check: $* differs between graphs ($out) and launches" >&2
+            exit 1
+        }
+        cmp "$work/graphs-$out/checkpoints/step-7/model.safetensors" "$work/graphs-off/checkpoints/step-7/model.safetensors"
+    done
+    printf 'graphs on one stream and two, launches one by one: the same bits  threads %-8s %s\n' "$schedule" "$*"
 }
+# A graph on two streams is done in the order that the schedule says.
+schedule=forward
 graphs --preset gpt --precision bf16 --reliance-sequences 3
+schedule=7
+graphs --preset gpt
+schedule=reverse
 graphs --preset llama --set qk_norm=true --telemetry 2 --optimizer sgd --intervene qk --hold 0.5
 
 # Stopped and resumed: the same bits as a run that never stopped, on the device too.
@@ -137,6 +145,11 @@ on_device train --resume --quiet --device cuda --out "$work/part" >/dev/null
 }
 cmp "$work/whole/checkpoints/step-6/model.safetensors" "$work/part/checkpoints/step-6/model.safetensors"
 echo "resumed run: the same bits"
+
+# Probes on the device against the host's analysis of the same forward values, and a step's rows recomputed from its dump.
+LD_LIBRARY_PATH="$work/lib" GROWTHPATH_NVCC=none cargo test --release --locked --quiet --features cuda --lib device_probe
+GROWTHPATH_DUMP_ON_DEVICE="$work/growthpath" LD_LIBRARY_PATH="$work/lib" cargo test --release --locked --quiet --features cuda --test dump
+echo "probes on the device: the host's numbers; a dump of the device's step: its rows"
 
 # The script for a machine with a GPU, at sizes that the emulator gets through.
 # Its steps have to have been graphs.

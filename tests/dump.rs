@@ -16,6 +16,13 @@ use growthpath_trace::{HeadRow, Run, StepRow, WriteRow};
 
 const STEP: u32 = 7;
 
+/// A program built with CUDA, whose `--device cuda` is held against its dump; `scripts/cuda-train-check.sh` names one.
+const PROGRAM: &str = "GROWTHPATH_DUMP_ON_DEVICE";
+
+fn on_device() -> bool {
+    std::env::var_os(PROGRAM).is_some()
+}
+
 struct Dump {
     arrays: HashMap<String, Tensor>,
 }
@@ -62,9 +69,17 @@ fn dot(a: &[f64], b: &[f64]) -> f64 {
 fn train(dir: &Path, preset: &str) {
     let out = dir.join("run");
     let step = STEP.to_string();
-    Command::cargo_bin("growthpath")
-        .unwrap()
-        .args(["train", "--preset", preset, "--size", "nano", "--steps", "9", "--lr", "0.01", "--quiet"])
+    let mut program = match std::env::var_os(PROGRAM) {
+        Some(program) => Command::new(program),
+        None => Command::cargo_bin("growthpath").unwrap(),
+    };
+    if on_device() {
+        program.args(["train", "--device", "cuda"]);
+    } else {
+        program.arg("train");
+    }
+    program
+        .args(["--preset", preset, "--size", "nano", "--steps", "9", "--lr", "0.01", "--quiet"])
         .args(["--set", "context=29", "--batch", "5", "--probe-every", "0", "--dump-step", &step])
         .args(["--spectra-every", &step, "--out"])
         .arg(&out)
@@ -138,7 +153,9 @@ fn check(preset: &str) {
             close("gd", gd, dot(&g, &d), (ng * nd).sqrt(), 1e-5);
             close("pressure", pressure, -dot(&w, &g) / (nw * ng).sqrt(), 1.0, 1e-5);
         }
-        increment(&config, &dump, r);
+        if !on_device() {
+            increment(&config, &dump, r);
+        }
         logits(&config, r, &want, &grads, (b, t));
     }
     writes(&config, &run, &dump, &params, &inputs, (b, t));

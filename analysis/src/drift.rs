@@ -18,8 +18,8 @@ use crate::corners::{NEW, OLD};
 use crate::error::{Result, shape};
 use crate::interval::LayerChange;
 use crate::layer::{Geometry, LayerState};
-use crate::linear::{inner, midpoint, mul_into};
-use crate::prediction::{CornerFactors, SideFactors, log_mean};
+use crate::linear::{midpoint, mul_into};
+use crate::prediction::{CornerFactors, Grams, log_mean};
 use crate::projection::{CornerProjections, Forms, Projected};
 use crate::writes::{InputGradient, StreamNorm, WriteShares};
 
@@ -32,19 +32,6 @@ pub struct DriftSensitivity {
     whole: f64,
     /// Mean over heads of the predicted `Gamma_F`, from the metric.
     total: f64,
-}
-
-/// One set of weights under the moments of one end, and its two Gram matrices for every head.
-struct Side<'a> {
-    factors: &'a SideFactors,
-    grams: Vec<(Mat<f64>, Mat<f64>)>,
-}
-
-impl Side<'_> {
-    /// `d_h <M,M>_S` of a head.
-    fn square(&self, head: usize) -> f64 {
-        inner(&self.grams[head].0, &self.grams[head].1)
-    }
 }
 
 /// What the heads' squares `d_h <M,M>_S` weigh in the derivative of the mean growth.
@@ -95,35 +82,32 @@ impl DriftSensitivity {
         let own = |s: &LayerState| Projected::new(&s.x, &s.wq, &s.wk);
         let (before, after) = (own(prev), own(next));
         let corners = CornerProjections::new(prev, next, &before, &after);
-        Ok(Self::build(prev, next, geometry, &forms, &CornerFactors::new(&forms, &corners)))
+        let factors = CornerFactors::new(&forms, &corners);
+        Ok(Self::build((prev, next), geometry, &forms, &factors, &factors.grams(&forms, geometry.heads)))
     }
 
     /// [`DriftSensitivity::new`] with the work that an interval between prepared probes already did.
     pub fn of(change: &LayerChange<'_>) -> Self {
         let (prev, next) = (change.prev(), change.next());
-        Self::build(prev.state(), next.state(), prev.geometry(), prev.forms(), change.factors())
+        let states = (prev.state(), next.state());
+        Self::build(states, prev.geometry(), prev.forms(), change.factors(), change.grams())
     }
 
     fn build(
-        prev: &LayerState,
-        next: &LayerState,
+        (prev, next): (&LayerState, &LayerState),
         geometry: &Geometry,
         forms: &Forms,
         factors: &CornerFactors,
+        grams: &[[Grams; 2]],
     ) -> Self {
-        // [weights][features]
-        let sides: [[Side<'_>; 2]; 2] = [OLD, NEW].map(|w| {
-            [OLD, NEW].map(|x| {
-                let factors = &factors.0[x].own[w];
-                Side { factors, grams: (0..geometry.heads).map(|h| factors.grams(forms, h)).collect() }
-            })
-        });
-        let squares = |head: usize| [OLD, NEW].map(|w| [OLD, NEW].map(|x| sides[w][x].square(head)));
-        let weights = DriftWeights::of((0..geometry.heads).map(squares));
+        let squares = |ends: &[Grams; 2]| {
+            let inners = [OLD, NEW].map(|x| ends[x].inners());
+            [OLD, NEW].map(|w| [OLD, NEW].map(|x| inners[x].square(w, w)))
+        };
+        let weights = DriftWeights::of(grams.iter().map(squares));
         let mut gradient = InputGradient::new(&prev.lengths(), prev.width());
         for (w, weights_at) in [(OLD, (&prev.wq, &prev.wk)), (NEW, (&next.wq, &next.wk))] {
-            let [Side { factors: old, grams: old_grams }, Side { factors: new, grams: new_grams }] =
-                &sides[w];
+            let [old, new] = [OLD, NEW].map(|x| &factors.0[x].own[w]);
             let (keys, queries) = (old.k.midpoint(&new.k), midpoint(&old.q, &new.q));
             let mut by_key = keys.zeros_like();
             let mut by_query = Mat::zeros(queries.nrows(), queries.ncols());
@@ -131,10 +115,8 @@ impl DriftSensitivity {
                 if alpha == 0.0 {
                     continue;
                 }
-                let (a_mean, n_mean) = (
-                    midpoint(&old_grams[head].0, &new_grams[head].0),
-                    midpoint(&old_grams[head].1, &new_grams[head].1),
-                );
+                let [[a_old, n_old], [a_new, n_new]] = [OLD, NEW].map(|x| grams[head][x].own(w));
+                let (a_mean, n_mean) = (midpoint(&a_old, &a_new), midpoint(&n_old, &n_new));
                 forms.pull_back(head, &keys, &a_mean, alpha, &mut by_key);
                 let (first, width) = (head * geometry.head_dim, geometry.head_dim);
                 mul_into(

@@ -14,8 +14,8 @@ use crate::corners::OLD;
 use crate::error::Result;
 use crate::interval::LayerChange;
 use crate::layer::{Geometry, LayerState};
-use crate::linear::{difference, inner, inner_transposed, midpoint};
-use crate::prediction::CornerFactors;
+use crate::linear::{difference, midpoint};
+use crate::prediction::{CornerFactors, Grams};
 use crate::projection::{CornerProjections, Forms, Projected};
 use crate::writes::{InputGradient, StreamNorm, WriteShares};
 
@@ -41,41 +41,36 @@ impl EnergySensitivity {
         let own = |s: &LayerState| Projected::new(&s.x, &s.wq, &s.wk);
         let (before, after) = (own(prev), own(next));
         let corners = CornerProjections::new(prev, next, &before, &after);
-        Ok(Self::build(prev, next, geometry, &forms, &CornerFactors::new(&forms, &corners)))
+        let factors = CornerFactors::new(&forms, &corners);
+        Ok(Self::build((prev, next), geometry, &forms, &factors, &factors.grams(&forms, geometry.heads)))
     }
 
     /// [`EnergySensitivity::new`] with the work that an interval between prepared probes already did.
     pub fn of(change: &LayerChange<'_>) -> Self {
         let (prev, next) = (change.prev(), change.next());
-        Self::build(prev.state(), next.state(), prev.geometry(), prev.forms(), change.factors())
+        let states = (prev.state(), next.state());
+        Self::build(states, prev.geometry(), prev.forms(), change.factors(), change.grams())
     }
 
     fn build(
-        prev: &LayerState,
-        next: &LayerState,
+        (prev, next): (&LayerState, &LayerState),
         geometry: &Geometry,
         forms: &Forms,
         factors: &CornerFactors,
+        grams: &[[Grams; 2]],
     ) -> Self {
         let (m, s) = (&factors.0[OLD].middle, &factors.0[OLD].step);
         let (mut by_middle, mut by_step) = (m.k.zeros_like(), s.k.zeros_like());
         let alpha = 1.0 / geometry.head_dim as f64;
         let mut total = 0.0;
-        for head in 0..geometry.heads {
-            let a_mm = forms.head_gram(head, &m.q, &m.q);
-            let a_ms = forms.head_gram(head, &m.q, &s.q);
-            let a_sm = a_ms.transpose().to_owned();
-            let a_ss = forms.head_gram(head, &s.q, &s.q);
+        for (head, [start, _]) in grams.iter().enumerate() {
+            let a_sm = start.a_ms.transpose().to_owned();
             // dM = s_q m_k^T + m_q s_k^T: the second key factor is m beside s_q and s beside m_q.
-            forms.pull_back(head, &m.k, &a_ss, alpha, &mut by_middle);
-            forms.pull_back(head, &s.k, &a_ms, alpha, &mut by_middle);
+            forms.pull_back(head, &m.k, &start.a_ss, alpha, &mut by_middle);
+            forms.pull_back(head, &s.k, &start.a_ms, alpha, &mut by_middle);
             forms.pull_back(head, &m.k, &a_sm, alpha, &mut by_step);
-            forms.pull_back(head, &s.k, &a_mm, alpha, &mut by_step);
-            let n = |a, b| forms.key_gram(head, a, b);
-            total += alpha
-                * (inner(&a_ss, &n(&m.k, &m.k))
-                    + 2.0 * inner_transposed(&a_ms, &n(&m.k, &s.k))
-                    + inner(&a_mm, &n(&s.k, &s.k)));
+            forms.pull_back(head, &s.k, &start.a_mm, alpha, &mut by_step);
+            total += alpha * start.inners().step();
         }
         let mut gradient = InputGradient::new(&prev.lengths(), prev.width());
         gradient.add_projected(&forms.key_adjoint(&by_middle), &midpoint(&prev.wk, &next.wk));

@@ -93,5 +93,10 @@ pub fn energy_bound(moments: &Moments, geometry: &Geometry) -> Result<f64> {
     }
     let top = |m: &Mat<f64>| lambda_max(m.as_ref());
     let (q, k) = rayon::join(|| top(&moments.sq), || top(&moments.sk));
-    Ok((q? * k?).sqrt())
+    Ok(energy_bound_of(q?, k?, geometry))
+}
+
+/// [`energy_bound`] from the largest eigenvalues of the two moments.
+pub(crate) fn energy_bound_of(sq: f64, sk: f64, geometry: &Geometry) -> f64 {
+    if geometry.positions == Positions::Plain { (sq * sk).sqrt() } else { f64::NAN }
 }

@@ -1,15 +1,19 @@
 //! Everything about one layer between two probe times, with shared work done once.
 
+use std::sync::OnceLock;
+
+use faer::Mat;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::accounting::{HeadAccounting, HeadState, account_projected, observe_projected};
 use crate::bound::{HeadBound, bound_with_energy, residual_energy};
+use crate::eigen::lambda_max;
 use crate::error::{AnalysisError, Result, shape};
-use crate::factors::{Factors, energy_bound, factorize};
+use crate::factors::{Factors, energy_bound_of, factorize};
 use crate::layer::{Geometry, LayerState};
 use crate::moments::Moments;
-use crate::prediction::{CornerFactors, Prediction, predict_heads, predicted_spreads};
+use crate::prediction::{CornerFactors, Grams, Prediction, predict_heads, predicted_spreads};
 use crate::projection::{CornerProjections, Forms, Projected};
 
 /// One layer at one probe time, with what both its neighbouring intervals need computed once.
@@ -24,6 +28,28 @@ pub struct LayerProbe {
     forms: Forms,
     projected: Projected,
     moments: Moments,
+    /// Worked out when first asked for: by its own row, and by the interval that begins here.
+    largest: OnceLock<Largest>,
+}
+
+/// Largest eigenvalues of a layer's input.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Largest {
+    /// Of the query moment.
+    pub sq: f64,
+    /// Of the key moment.
+    pub sk: f64,
+    /// [`residual_energy`].
+    pub energy: f64,
+}
+
+impl Largest {
+    pub(crate) fn of(moments: &Moments, x: &[Mat<f64>]) -> Result<Self> {
+        let top = |m: &Mat<f64>| lambda_max(m.as_ref());
+        let ((sq, sk), energy) =
+            rayon::join(|| rayon::join(|| top(&moments.sq), || top(&moments.sk)), || residual_energy(x));
+        Ok(Self { sq: sq?, sk: sk?, energy: energy? })
+    }
 }
 
 /// One head over one probe interval.
@@ -54,6 +80,8 @@ pub struct LayerChange<'a> {
     next: &'a LayerProbe,
     corners: CornerProjections<'a>,
     factors: CornerFactors,
+    /// One entry a head, under the moments of the start and of the end.
+    grams: Vec<[Grams; 2]>,
 }
 
 impl LayerChange<'_> {
@@ -65,16 +93,17 @@ impl LayerChange<'_> {
     pub fn interval(&self, eta: &[f64]) -> Result<LayerInterval> {
         let (prev, next, geometry) = (self.prev, self.next, &self.prev.geometry);
         check_step_sizes(eta, geometry.heads)?;
-        let ((accounting, predictions), (energy, e_max)) = rayon::join(
+        let ((accounting, predictions), largest) = rayon::join(
             || {
                 rayon::join(
                     || account_projected(&self.corners, geometry, prev.forms.rotation()),
-                    || predict_heads(&prev.forms, &self.factors, &prev.state, &next.state, geometry),
+                    || predict_heads(&prev.forms, &self.grams, &prev.state, &next.state, geometry),
                 )
             },
-            || rayon::join(|| residual_energy(&prev.state.x), || energy_bound(&prev.moments, geometry)),
+            || prev.largest(),
         );
-        let bounds = bound_with_energy(&prev.state, &next.state, geometry, energy?);
+        let largest = largest?;
+        let bounds = bound_with_energy(&prev.state, &next.state, geometry, largest.energy);
         let mut heads = Vec::with_capacity(geometry.heads);
         for (head, ((accounting, prediction), bound)) in
             accounting.into_iter().zip(predictions).zip(bounds).enumerate()
@@ -82,7 +111,7 @@ impl LayerChange<'_> {
             let factors = factorize(&prediction, eta[head])?;
             heads.push(HeadInterval { accounting, prediction, factors, bound });
         }
-        Ok(LayerInterval { heads, e_max: e_max? })
+        Ok(LayerInterval { heads, e_max: energy_bound_of(largest.sq, largest.sk, geometry) })
     }
 
     pub(crate) fn prev(&self) -> &LayerProbe {
@@ -95,6 +124,10 @@ impl LayerChange<'_> {
 
     pub(crate) fn factors(&self) -> &CornerFactors {
         &self.factors
+    }
+
+    pub(crate) fn grams(&self) -> &[[Grams; 2]] {
+        &self.grams
     }
 }
 
@@ -118,7 +151,7 @@ impl LayerProbe {
         let forms = Forms::new(geometry, state.lengths());
         let (projected, moments) =
             rayon::join(|| Projected::new(&state.x, &state.wq, &state.wk), || Moments::new(&state.x));
-        Ok(Self { geometry, forms, projected, moments: moments?, state })
+        Ok(Self { geometry, forms, projected, moments: moments?, state, largest: OnceLock::new() })
     }
 
     /// The captured state.
@@ -134,6 +167,15 @@ impl LayerProbe {
     /// Causal-pair moments of the attention input; `moments().sk` is what maturity compares.
     pub fn moments(&self) -> &Moments {
         &self.moments
+    }
+
+    /// Largest eigenvalues of the input.
+    pub(crate) fn largest(&self) -> Result<Largest> {
+        if let Some(known) = self.largest.get() {
+            return Ok(*known);
+        }
+        let found = Largest::of(&self.moments, &self.state.x)?;
+        Ok(*self.largest.get_or_init(|| found))
     }
 
     /// Attention statistics of every head, for the first probe of a run.
@@ -154,7 +196,8 @@ impl LayerProbe {
         self.check_follows(next)?;
         let corners = CornerProjections::new(&self.state, &next.state, &self.projected, &next.projected);
         let factors = CornerFactors::new(&self.forms, &corners);
-        Ok(LayerChange { prev: self, next, corners, factors })
+        let grams = factors.grams(&self.forms, self.geometry.heads);
+        Ok(LayerChange { prev: self, next, corners, factors, grams })
     }
 
     /// Sections 3 to 6 for the interval from this probe to `next`.

@@ -78,4 +78,4 @@ pub use paths::{GrowthPath, PathCell, PathSplit};
 pub use prediction::{MetricChange, Prediction, predict};
 pub use source::AttentionSource;
 pub use sum::CompensatedSum;
-pub use writes::{StreamNorm, WriteShares};
+pub use writes::{StreamNorm, WriteShares, stream_shares};

@@ -1,13 +1,22 @@
 //! Small dense helpers over faer, all sequential: callers parallelise over heads, layers, sequences.
+//!
+//! Loops compile for several instruction sets and the machine's widest is used; without contraction and with a fixed number of
+//! lanes every one gives the same bits.
 
 use faer::linalg::matmul::matmul;
 use faer::linalg::matmul::triangular::{BlockStructure, matmul as triangular_matmul};
 use faer::{Accum, Mat, MatMut, MatRef, Par};
+use multiversion::multiversion;
 
 /// Lanes of the reductions below: sums in independent lanes vectorise, strict order does not.
 const LANES: usize = 8;
 
 /// Dot product.
+#[multiversion(targets(
+    "x86_64+avx512f+avx512bw+avx512dq+avx512vl+avx2+fma",
+    "x86_64+avx2+fma",
+    "aarch64+neon"
+))]
 pub(crate) fn dot(a: &[f64], b: &[f64]) -> f64 {
     let mut lanes = [0.0; LANES];
     let (a_main, a_rest) = a.as_chunks::<LANES>();
@@ -22,6 +31,11 @@ pub(crate) fn dot(a: &[f64], b: &[f64]) -> f64 {
 }
 
 /// Sum.
+#[multiversion(targets(
+    "x86_64+avx512f+avx512bw+avx512dq+avx512vl+avx2+fma",
+    "x86_64+avx2+fma",
+    "aarch64+neon"
+))]
 pub(crate) fn sum(a: &[f64]) -> f64 {
     let mut lanes = [0.0; LANES];
     let (main, rest) = a.as_chunks::<LANES>();
@@ -34,6 +48,11 @@ pub(crate) fn sum(a: &[f64]) -> f64 {
 }
 
 /// `sum (a - mean)^2`: what centring leaves of a row, without writing it.
+#[multiversion(targets(
+    "x86_64+avx512f+avx512bw+avx512dq+avx512vl+avx2+fma",
+    "x86_64+avx2+fma",
+    "aarch64+neon"
+))]
 pub(crate) fn scatter(a: &[f64]) -> f64 {
     let mean = sum(a) / a.len() as f64;
     let mut lanes = [0.0; LANES];
@@ -47,6 +66,11 @@ pub(crate) fn scatter(a: &[f64]) -> f64 {
 }
 
 /// `|a - b|^2`.
+#[multiversion(targets(
+    "x86_64+avx512f+avx512bw+avx512dq+avx512vl+avx2+fma",
+    "x86_64+avx2+fma",
+    "aarch64+neon"
+))]
 pub(crate) fn difference_square(a: &[f64], b: &[f64]) -> f64 {
     let mut lanes = [0.0; LANES];
     let (a_main, a_rest) = a.as_chunks::<LANES>();
@@ -61,21 +85,37 @@ pub(crate) fn difference_square(a: &[f64], b: &[f64]) -> f64 {
 
 /// The mean of two matrices.
 pub(crate) fn midpoint(a: &Mat<f64>, b: &Mat<f64>) -> Mat<f64> {
-    combine(a, b, |a, b| 0.5 * (a + b))
+    combine(a, b, mean_into)
 }
 
 /// `b - a`.
 pub(crate) fn difference(a: &Mat<f64>, b: &Mat<f64>) -> Mat<f64> {
-    combine(a, b, |a, b| b - a)
+    combine(a, b, difference_into)
 }
 
-/// Entry by entry.
-fn combine(a: &Mat<f64>, b: &Mat<f64>, f: impl Fn(f64, f64) -> f64) -> Mat<f64> {
+#[multiversion(targets(
+    "x86_64+avx512f+avx512bw+avx512dq+avx512vl+avx2+fma",
+    "x86_64+avx2+fma",
+    "aarch64+neon"
+))]
+fn mean_into(out: &mut [f64], b: &[f64]) {
+    out.iter_mut().zip(b).for_each(|(a, b)| *a = 0.5 * (*a + b));
+}
+
+#[multiversion(targets(
+    "x86_64+avx512f+avx512bw+avx512dq+avx512vl+avx2+fma",
+    "x86_64+avx2+fma",
+    "aarch64+neon"
+))]
+fn difference_into(out: &mut [f64], b: &[f64]) {
+    out.iter_mut().zip(b).for_each(|(a, b)| *a = b - *a);
+}
+
+/// Column by column.
+fn combine(a: &Mat<f64>, b: &Mat<f64>, f: fn(&mut [f64], &[f64])) -> Mat<f64> {
     let mut out = a.clone();
     for j in 0..out.ncols() {
-        for (x, y) in out.col_as_slice_mut(j).iter_mut().zip(b.col_as_slice(j)) {
-            *x = f(*x, *y);
-        }
+        f(out.col_as_slice_mut(j), b.col_as_slice(j));
     }
     out
 }
@@ -83,11 +123,6 @@ fn combine(a: &Mat<f64>, b: &Mat<f64>, f: impl Fn(f64, f64) -> f64) -> Mat<f64> 
 /// `sum_ab A_ab B_ab`.
 pub(crate) fn inner(a: &Mat<f64>, b: &Mat<f64>) -> f64 {
     (0..a.ncols()).map(|j| dot(a.col_as_slice(j), b.col_as_slice(j))).sum()
-}
-
-/// `sum_ab A_ab B_ba`.
-pub(crate) fn inner_transposed(a: &Mat<f64>, b: &Mat<f64>) -> f64 {
-    (0..a.ncols()).map(|j| (0..a.nrows()).map(|i| a[(i, j)] * b[(j, i)]).sum::<f64>()).sum()
 }
 
 /// Sum of squares.
@@ -143,27 +178,29 @@ pub(crate) fn gram(a: MatRef<'_, f64>) -> Mat<f64> {
 /// Multiplies row `i` by `weights[i]`.
 pub(crate) fn scale_rows(m: &mut Mat<f64>, weights: &[f64]) {
     for j in 0..m.ncols() {
-        for (v, w) in m.col_as_slice_mut(j).iter_mut().zip(weights) {
-            *v *= w;
-        }
+        times(m.col_as_slice_mut(j), weights);
     }
+}
+
+#[multiversion(targets(
+    "x86_64+avx512f+avx512bw+avx512dq+avx512vl+avx2+fma",
+    "x86_64+avx2+fma",
+    "aarch64+neon"
+))]
+fn times(column: &mut [f64], weights: &[f64]) {
+    column.iter_mut().zip(weights).for_each(|(v, w)| *v *= w);
 }
 
 /// Puts matrices of equal width below one another.
 pub(crate) fn stack(parts: &[Mat<f64>]) -> Mat<f64> {
-    stack_with(parts, |_, source, target| target.copy_from_slice(source))
-}
-
-/// As [`stack`], with each part's columns written by `fill(part, column, target)`.
-pub(crate) fn stack_with(parts: &[Mat<f64>], fill: impl Fn(usize, &[f64], &mut [f64])) -> Mat<f64> {
     let rows = parts.iter().map(Mat::nrows).sum();
     let cols = parts.first().map_or(0, Mat::ncols);
     let mut out = Mat::zeros(rows, cols);
     for j in 0..cols {
         let mut rest = out.col_as_slice_mut(j);
-        for (n, part) in parts.iter().enumerate() {
+        for part in parts {
             let (head, tail) = rest.split_at_mut(part.nrows());
-            fill(n, part.col_as_slice(j), head);
+            head.copy_from_slice(part.col_as_slice(j));
             rest = tail;
         }
     }

@@ -8,7 +8,7 @@
 
 use faer::Mat;
 
-use crate::linear::{dot, stack_with};
+use crate::linear::dot;
 
 /// Number of causal pairs `sum_b T_b (T_b + 1) / 2`.
 pub fn causal_pairs(lengths: &[usize]) -> f64 {
@@ -48,16 +48,54 @@ pub(crate) fn innovations(x: &[Mat<f64>], weights: &[Vec<f64>]) -> Mat<f64> {
         .collect();
     let longest = x.iter().map(Mat::nrows).max().unwrap_or(0);
     let inverses: Vec<f64> = (0..longest).map(|j| 1.0 / (j as f64 + 1.0)).collect();
-    stack_with(x, |b, source, target| {
-        // Row 0 has no rows before it; its scale is zero.
-        let mut mean = 0.0;
-        for (((&x, y), &scale), &inverse) in source.iter().zip(target).zip(&scales[b]).zip(&inverses) {
-            let step = x - mean;
-            *y = scale * step;
-            // A running mean stays accurate where a prefix sum over a large offset would not.
-            mean += step * inverse;
+    let mut out = Mat::zeros(x.iter().map(Mat::nrows).sum(), x.first().map_or(0, Mat::ncols));
+    let mut columns: Vec<&mut [f64]> = columns_mut(&mut out);
+    for group in (0..columns.len()).step_by(TOGETHER) {
+        let mut first = 0;
+        for (part, scales) in x.iter().zip(&scales) {
+            let rows = part.nrows();
+            match &mut columns[group..] {
+                [a, b, c, d, ..] => {
+                    let source = [0, 1, 2, 3].map(|k| part.col_as_slice(group + k));
+                    let target = [a, b, c, d].map(|t| &mut t[first..first + rows]);
+                    innovate(source, target, scales, &inverses);
+                }
+                few => {
+                    for (k, target) in few.iter_mut().enumerate() {
+                        let target = [&mut target[first..first + rows]];
+                        innovate([part.col_as_slice(group + k)], target, scales, &inverses);
+                    }
+                }
+            }
+            first += rows;
         }
-    })
+    }
+    out
+}
+
+/// Columns worked on at a time: each is a chain of dependent operations.
+const TOGETHER: usize = 4;
+
+fn columns_mut(m: &mut Mat<f64>) -> Vec<&mut [f64]> {
+    let rows = m.nrows();
+    m.col_iter_mut()
+        .filter_map(|c| c.try_as_col_major_mut())
+        .map(|c| c.as_slice_mut())
+        .inspect(|c| debug_assert_eq!(c.len(), rows))
+        .collect()
+}
+
+fn innovate<const N: usize>(x: [&[f64]; N], y: [&mut [f64]; N], scales: &[f64], inverses: &[f64]) {
+    // Row 0 has no rows before it; its scale is zero.
+    let mut means = [0.0; N];
+    for (t, (scale, inverse)) in scales.iter().zip(inverses).enumerate() {
+        for k in 0..N {
+            let step = x[k][t] - means[k];
+            y[k][t] = scale * step;
+            // A running mean stays accurate where a prefix sum over a large offset would not.
+            means[k] += step * inverse;
+        }
+    }
 }
 
 /// The transpose of [`innovations`] for one sequence, as a linear map: `<G, innovations(X)> = <adjoint(G), X>`.
@@ -69,16 +107,30 @@ pub(crate) fn innovations_adjoint(g: &Mat<f64>, weights: &[f64]) -> Mat<f64> {
         .enumerate()
         .map(|(j, &w)| (innovation_scale(j, w), if j > 0 { 1.0 / j as f64 } else { 0.0 }))
         .collect();
-    for col in 0..g.ncols() {
-        let mut later = 0.0;
-        let rows = g.col_as_slice(col).iter().zip(out.col_as_slice_mut(col)).zip(&scales).rev();
-        for ((source, target), (scale, inverse)) in rows {
-            let own = scale * source;
-            *target = own - later;
-            later += own * inverse;
+    let mut columns = columns_mut(&mut out);
+    for group in (0..columns.len()).step_by(TOGETHER) {
+        match &mut columns[group..] {
+            [a, b, c, d, ..] => {
+                innovate_back([0, 1, 2, 3].map(|k| g.col_as_slice(group + k)), [a, b, c, d], &scales);
+            }
+            few => few
+                .iter_mut()
+                .enumerate()
+                .for_each(|(k, target)| innovate_back([g.col_as_slice(group + k)], [target], &scales)),
         }
     }
     out
+}
+
+fn innovate_back<const N: usize>(g: [&[f64]; N], out: [&mut [f64]; N], scales: &[(f64, f64)]) {
+    let mut later = [0.0; N];
+    for (t, (scale, inverse)) in scales.iter().enumerate().rev() {
+        for k in 0..N {
+            let own = scale * g[k][t];
+            out[k][t] = own - later[k];
+            later[k] += own * inverse;
+        }
+    }
 }
 
 /// Pair-weighted mean key of one sequence, `sum_j (T-j) x_j / P_s`, per column. `weights`: of its keys, up to a factor.

@@ -116,7 +116,8 @@ pub fn predict(prev: &LayerState, next: &LayerState, geometry: &Geometry) -> Res
     let own = |s: &LayerState| Projected::new(&s.x, &s.wq, &s.wk);
     let (before, after) = (own(prev), own(next));
     let corners = CornerProjections::new(prev, next, &before, &after);
-    Ok(predict_heads(&forms, &CornerFactors::new(&forms, &corners), prev, next, geometry))
+    let grams = CornerFactors::new(&forms, &corners).grams(&forms, geometry.heads);
+    Ok(predict_heads(&forms, &grams, prev, next, geometry))
 }
 
 /// Query and key factor of one projection.
@@ -170,13 +171,19 @@ impl CornerFactors {
             rayon::join(|| EndFactors::new(forms, corners, OLD), || EndFactors::new(forms, corners, NEW));
         Self([start, end])
     }
+
+    /// Gram matrices of every head, under the moments of the start and of the end.
+    pub(crate) fn grams(&self, forms: &Forms, heads: usize) -> Vec<[Grams; 2]> {
+        let head = |h| [OLD, NEW].map(|x| Grams::new(forms, h, &self.0[x]));
+        (0..heads).into_par_iter().map(head).collect()
+    }
 }
 
 /// Gram matrices of midpoint m and step s, on the query side (A) and on the key side (N).
-struct Grams {
-    a_mm: Mat<f64>,
-    a_ms: Mat<f64>,
-    a_ss: Mat<f64>,
+pub(crate) struct Grams {
+    pub a_mm: Mat<f64>,
+    pub a_ms: Mat<f64>,
+    pub a_ss: Mat<f64>,
     n_mm: Mat<f64>,
     n_ms: Mat<f64>,
     n_ss: Mat<f64>,
@@ -221,12 +228,25 @@ impl Grams {
         }
     }
 
-    fn inners(&self) -> Inners {
+    /// A and N of the old or the new weights.
+    pub(crate) fn own(&self, weights: usize) -> [Mat<f64>; 2] {
+        [own(&self.a_mm, &self.a_ms, &self.a_ss, weights), own(&self.n_mm, &self.n_ms, &self.n_ss, weights)]
+    }
+
+    pub(crate) fn inners(&self) -> Inners {
         let (ms, ns) = (self.a_ms.transpose().to_owned(), self.n_ms.transpose().to_owned());
         let queries = [&self.a_mm, &self.a_ms, &ms, &self.a_ss];
         let keys = [&self.n_mm, &self.n_ms, &ns, &self.n_ss];
         Inners(queries.map(|a| keys.map(|n| inner(a, n))))
     }
+}
+
+/// Gram matrix of `m +- s/2` from those of m and s.
+fn own(mm: &Mat<f64>, ms: &Mat<f64>, ss: &Mat<f64>, weights: usize) -> Mat<f64> {
+    let sign = if weights == OLD { -0.5 } else { 0.5 };
+    Mat::from_fn(mm.nrows(), mm.ncols(), |i, j| {
+        mm[(i, j)] + sign * (ms[(i, j)] + ms[(j, i)]) + 0.25 * ss[(i, j)]
+    })
 }
 
 /// `sum_ij A_ij N_ij` of the query side's Gram matrices with the key side's, `[A][N]`, each of midpoint m and step s in the order
@@ -274,15 +294,16 @@ impl Inners {
 
 pub(crate) fn predict_heads(
     forms: &Forms,
-    factors: &CornerFactors,
+    grams: &[[Grams; 2]],
     prev: &LayerState,
     next: &LayerState,
     geometry: &Geometry,
 ) -> Vec<Prediction> {
-    (0..geometry.heads)
-        .into_par_iter()
-        .map(|head| {
-            let [start, end] = [OLD, NEW].map(|x| Grams::new(forms, head, &factors.0[x]).inners());
+    grams
+        .par_iter()
+        .enumerate()
+        .map(|(head, [start, end])| {
+            let (start, end) = (start.inners(), end.inners());
             Prediction::of(
                 &[start, end, Grams::identity(forms, head, geometry, prev, next).inners()],
                 geometry,

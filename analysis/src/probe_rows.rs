@@ -5,10 +5,8 @@ use faer::Mat;
 use growthpath_trace::{ProbeLayerRow, ProbeRow, ShareRow, WRITE_CONSTANT};
 
 use crate::accounting::HeadState;
-use crate::bound::residual_energy;
-use crate::eigen::lambda_max;
 use crate::error::Result;
-use crate::interval::{HeadInterval, LayerInterval, LayerProbe};
+use crate::interval::{HeadInterval, Largest, LayerInterval, LayerProbe};
 use crate::maturity::basis;
 use crate::moments::Moments;
 use crate::writes::WriteShares;
@@ -92,7 +90,7 @@ pub fn state_rows(step: u32, layer: usize, states: &[HeadState], spreads: &[f64]
 /// # Errors
 /// [`crate::AnalysisError::Decomposition`] when an eigenvalue solver does not converge.
 pub fn layer_row(step: u32, layer: usize, probe: &LayerProbe) -> Result<ProbeLayerRow> {
-    basis_row(step, layer, probe.moments(), &probe.state().x)
+    Ok(row_of(step, layer, probe.moments(), &probe.state().lengths(), probe.largest()?))
 }
 
 /// The same of attention inputs `x` (`T x d` a sequence) and their moments alone: nothing in it depends on how logits
@@ -101,19 +99,23 @@ pub fn layer_row(step: u32, layer: usize, probe: &LayerProbe) -> Result<ProbeLay
 /// # Errors
 /// As [`layer_row`].
 pub fn basis_row(step: u32, layer: usize, m: &Moments, x: &[Mat<f64>]) -> Result<ProbeLayerRow> {
-    let b = basis(m);
     let lengths: Vec<usize> = x.iter().map(Mat::nrows).collect();
-    Ok(ProbeLayerRow {
+    Ok(row_of(step, layer, m, &lengths, Largest::of(m, x)?))
+}
+
+fn row_of(step: u32, layer: usize, m: &Moments, lengths: &[usize], largest: Largest) -> ProbeLayerRow {
+    let b = basis(m);
+    ProbeLayerRow {
         step,
         layer: layer as u16,
         eff_rank: b.effective_rank,
         distinct: b.token_distinct,
         tr_sq: m.trace_q(),
         tr_sk: m.trace_k(),
-        lambda_sq: lambda_max(m.sq.as_ref())?,
-        lambda_sk: lambda_max(m.sk.as_ref())?,
-        lambda_x: residual_energy(x)? * to_lambda(&lengths),
-    })
+        lambda_sq: largest.sq,
+        lambda_sk: largest.sk,
+        lambda_x: largest.energy * to_lambda(lengths),
+    }
 }
 
 /// `E = lambda_x sqrt(2 T / (T + 1))`: the factor from E to lambda_x; with sequences of several lengths T is that of the pairs and

@@ -9,9 +9,9 @@ use growthpath_trace::{ProbeLayerRow, ProbeRow};
 use crate::accounting::{HeadState, Sums, state};
 use crate::bound::HeadBound;
 use crate::error::{AnalysisError, Result};
-use crate::factors::factorize;
+use crate::factors::{energy_bound_of, factorize};
 use crate::interval::{HeadInterval, LayerInterval, check_step_sizes};
-use crate::layer::{Geometry, Positions};
+use crate::layer::Geometry;
 use crate::maturity::Basis;
 use crate::pairs::{
     causal_pairs, innovation_scale, key_weights, offset_weights, query_weights, row_mean_factor,
@@ -141,7 +141,8 @@ impl LayerSums {
             })
         };
         let heads = self.heads.iter().zip(eta).map(head).collect::<Result<_>>()?;
-        Ok(LayerInterval { heads, e_max: self.basis.energy_bound(&self.geometry) })
+        let e_max = energy_bound_of(self.basis.lambda_sq, self.basis.lambda_sk, &self.geometry);
+        Ok(LayerInterval { heads, e_max })
     }
 
     fn sums(&self, s: &HeadSums) -> Sums {
@@ -195,14 +196,6 @@ impl BasisSums {
     /// Residual energy E (6.1): as [`crate::bound::residual_energy`].
     pub fn energy(&self, lengths: &[usize]) -> f64 {
         (self.lambda_x.iter().map(|l| l * l).sum::<f64>() / causal_pairs(lengths)).sqrt()
-    }
-
-    /// Bound (5.2) on the residual energy of every head; NaN with rotary positions.
-    fn energy_bound(&self, geometry: &Geometry) -> f64 {
-        match geometry.positions {
-            Positions::Plain => (self.lambda_sq * self.lambda_sk).sqrt(),
-            _ => f64::NAN,
-        }
     }
 
     /// The layer's row of `probe_layers`.

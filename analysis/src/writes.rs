@@ -1,6 +1,7 @@
 //! Contributions of upstream writes to an attention input, and sums against them.
 
 use faer::{Accum, Mat};
+use multiversion::multiversion;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Result, shape};
@@ -40,6 +41,67 @@ pub struct StreamNorm<'a> {
     pub centred: bool,
 }
 
+/// Share of each write in the energy of the stream that it is part of: `<w_k, h> / |h|^2` over all tokens (2.3).
+pub fn stream_shares<'a>(stream: &[f32], writes: impl Iterator<Item = &'a [f32]>) -> Vec<f64> {
+    let h2 = dot_both_stored(stream, stream);
+    writes.map(|w| dot_both_stored(w, stream) / h2).collect()
+}
+
+#[multiversion(targets(
+    "x86_64+avx512f+avx512bw+avx512dq+avx512vl+avx2+fma",
+    "x86_64+avx2+fma",
+    "aarch64+neon"
+))]
+fn dot_stored(a: &[f64], b: &[f32]) -> f64 {
+    let mut lanes = [0.0; 8];
+    let ((a, a_rest), (b, b_rest)) = (a.as_chunks::<8>(), b.as_chunks::<8>());
+    for (a, b) in a.iter().zip(b) {
+        for ((lane, a), b) in lanes.iter_mut().zip(a).zip(b) {
+            *lane += a * f64::from(*b);
+        }
+    }
+    let rest: f64 = a_rest.iter().zip(b_rest).map(|(a, b)| a * f64::from(*b)).sum();
+    lanes.iter().sum::<f64>() + rest
+}
+
+#[multiversion(targets(
+    "x86_64+avx512f+avx512bw+avx512dq+avx512vl+avx2+fma",
+    "x86_64+avx2+fma",
+    "aarch64+neon"
+))]
+fn dot_both_stored(a: &[f32], b: &[f32]) -> f64 {
+    let mut lanes = [0.0; 8];
+    let ((a, a_rest), (b, b_rest)) = (a.as_chunks::<8>(), b.as_chunks::<8>());
+    for (a, b) in a.iter().zip(b) {
+        for ((lane, a), b) in lanes.iter_mut().zip(a).zip(b) {
+            *lane += f64::from(*a) * f64::from(*b);
+        }
+    }
+    let rest: f64 = a_rest.iter().zip(b_rest).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum();
+    lanes.iter().sum::<f64>() + rest
+}
+
+/// `rows[i, j] = columns[j][first + i] * gain[j]`, then the norm's mean and root: one block of tokens.
+#[multiversion(targets(
+    "x86_64+avx512f+avx512bw+avx512dq+avx512vl+avx2+fma",
+    "x86_64+avx2+fma",
+    "aarch64+neon"
+))]
+fn through_block(rows: &mut [f64], columns: &[&[f64]], first: usize, norm: &StreamNorm<'_>) {
+    let d = columns.len();
+    for (j, (column, gain)) in columns.iter().zip(norm.gain).enumerate() {
+        let (count, gain) = (rows.len() / d, f64::from(*gain));
+        for (i, g) in column[first..first + count].iter().enumerate() {
+            rows[i * d + j] = g * gain;
+        }
+    }
+    for (row, rstd) in rows.chunks_exact_mut(d).zip(&norm.rstd[first..]) {
+        let rstd = f64::from(*rstd);
+        let mean = if norm.centred { crate::linear::sum(row) / d as f64 } else { 0.0 };
+        row.iter_mut().for_each(|g| *g = (*g - mean) * rstd);
+    }
+}
+
 /// Derivative of a quantity by the residual stream, token after token.
 #[derive(Debug, Clone)]
 pub(crate) struct StreamGradient {
@@ -56,15 +118,7 @@ impl StreamGradient {
         if write.len() != self.rows.len() {
             return Err(shape("write", format!("{} values", self.rows.len()), write.len()));
         }
-        let mut lanes = [0.0; 8];
-        let ((g, g_rest), (w, w_rest)) = (self.rows.as_chunks::<8>(), write.as_chunks::<8>());
-        for (g, w) in g.iter().zip(w) {
-            for ((lane, g), w) in lanes.iter_mut().zip(g).zip(w) {
-                *lane += g * f64::from(*w);
-            }
-        }
-        let rest: f64 = g_rest.iter().zip(w_rest).map(|(g, w)| g * f64::from(*w)).sum();
-        let sum = lanes.iter().sum::<f64>() + rest;
+        let sum = dot_stored(&self.rows, write);
         if sum.is_finite() {
             return Ok(sum);
         }
@@ -112,20 +166,19 @@ impl InputGradient {
         if norm.rstd.len() != tokens {
             return Err(shape("norm statistics", format!("{tokens} tokens"), norm.rstd.len()));
         }
+        // Tokens whose rows stay in the nearest cache while columns are read.
+        const BLOCK: usize = 16;
         let mut rows = vec![0.0; tokens * d];
-        let mut first = 0;
+        let mut rest = &mut rows[..];
+        let mut token = 0;
         for part in &self.parts {
-            for (j, gain) in norm.gain.iter().enumerate() {
-                let column = part.col_as_slice(j);
-                for (i, g) in column.iter().enumerate() {
-                    rows[(first + i) * d + j] = g * f64::from(*gain);
-                }
+            let columns: Vec<&[f64]> = (0..d).map(|j| part.col_as_slice(j)).collect();
+            let (own, later) = rest.split_at_mut(part.nrows() * d);
+            let norm = StreamNorm { rstd: &norm.rstd[token..token + part.nrows()], ..*norm };
+            for (n, block) in own.chunks_mut(BLOCK * d).enumerate() {
+                through_block(block, &columns, n * BLOCK, &norm);
             }
-            first += part.nrows();
-        }
-        for (row, rstd) in rows.chunks_exact_mut(d).zip(norm.rstd) {
-            let mean = if norm.centred { row.iter().sum::<f64>() / d as f64 } else { 0.0 };
-            row.iter_mut().for_each(|g| *g = (*g - mean) * f64::from(*rstd));
+            (rest, token) = (later, token + part.nrows());
         }
         Ok(StreamGradient { rows })
     }

@@ -76,6 +76,25 @@ extern "C" __global__ void __launch_bounds__(256) probe_scale_rows(const double*
     for (int i = threadIdx.x; i < columns; i += blockDim.x) to[at(r, pitch, first + i)] = s * from[at(r, pitch, first + i)];
 }
 
+// Replaces every element of a column by body(t, element), from the first row to the last or back, with eight loads under way at
+// a time: stores into the column would hold the next load up.
+template <bool BACK, class Body>
+__device__ __forceinline__ void for_column(double* column, size_t pitch, int T, const Body& body) {
+    for (int first = 0; first < T; first += 8) {
+        double v[8];
+#pragma unroll
+        for (int i = 0; i < 8; i++) {
+            const int t = BACK ? T - 1 - (first + i) : first + i;
+            if (first + i < T) v[i] = column[t * pitch];
+        }
+#pragma unroll
+        for (int i = 0; i < 8; i++) {
+            const int t = BACK ? T - 1 - (first + i) : first + i;
+            if (first + i < T) column[t * pitch] = body(t, v[i]);
+        }
+    }
+}
+
 // Query planes of both ends from projections [2 n, 4 D]; planes [2][2][H][n][2 dh]. Launch: block 256, grid = 2 n.
 extern "C" __global__ void __launch_bounds__(256) probe_query_planes(const double* __restrict__ projected, double* __restrict__ planes, const double* __restrict__ roots, int n, int T, int D, int dh) {
     const int x = blockIdx.x / n, r = blockIdx.x % n;
@@ -110,7 +129,7 @@ extern "C" __global__ void __launch_bounds__(64) probe_key_planes(const double* 
     const double* from = projected + at(static_cast<size_t>(x) * n + first, pitch, 2 * static_cast<size_t>(D) + h * 2 * dh + c);
     double* to = planes + (at(2 * x + 1, D / dh, h) * n + first) * 2 * dh + c;
     Innovation middle{0.0}, step{0.0};
-#pragma unroll 4
+#pragma unroll 8
     for (int t = 0; t < T; t++) {
         const double before = from[t * pitch], after = from[t * pitch + dh];
         to[static_cast<size_t>(t) * 2 * dh] = middle.next(0.5 * (before + after), scale[t], inverse[t]);
@@ -128,7 +147,7 @@ extern "C" __global__ void __launch_bounds__(64) probe_key_planes_rope(const dou
     const double* from = projected + at(static_cast<size_t>(x) * n + first, pitch, 2 * static_cast<size_t>(D) + h * 2 * dh + c);
     double* to = planes + (at(2 * x + 1, D / dh, h) * n + first) * 2 * dh + c;
     double middle = 0.0, step = 0.0;
-#pragma unroll 4
+#pragma unroll 8
     for (int t = 0; t < T; t++) {
         const double before = from[t * pitch], after = from[t * pitch + dh];
         middle += weights[t] * (0.5 * (before + after));
@@ -137,7 +156,7 @@ extern "C" __global__ void __launch_bounds__(64) probe_key_planes_rope(const dou
     middle /= total, step /= total;
     double* mean = means + (at(x, D / dh, h) * S + b) * 2 * dh + c;
     mean[0] = middle, mean[dh] = step;
-#pragma unroll 4
+#pragma unroll 8
     for (int t = 0; t < T; t++) {
         const double before = from[t * pitch], after = from[t * pitch + dh];
         to[static_cast<size_t>(t) * 2 * dh] = roots[t] * (0.5 * (before + after) - middle);
@@ -151,7 +170,7 @@ extern "C" __global__ void __launch_bounds__(64) probe_innovations(const double*
     if (c >= C) return;
     const size_t first = at(static_cast<size_t>(blockIdx.y) * T, C, c);
     Innovation column{0.0};
-#pragma unroll 4
+#pragma unroll 8
     for (int t = 0; t < T; t++) to[first + static_cast<size_t>(t) * C] = column.next(from[first + static_cast<size_t>(t) * C], scale[t], inverse[t]);
 }
 
@@ -162,12 +181,12 @@ extern "C" __global__ void __launch_bounds__(64) probe_key_adjoint(double* __res
     if (c >= C) return;
     double* column = g + at(static_cast<size_t>(blockIdx.y) * T, pitch, first + c);
     double later = 0.0;
-    for (int t = T - 1; t >= 0; t--) {
-        const double own = scale[t] * column[static_cast<size_t>(t) * pitch];
-        column[static_cast<size_t>(t) * pitch] = own - later;
+    for_column<true>(column, pitch, T, [&](int t, double v) {
+        const double own = scale[t] * v, out = own - later;
         // Row t enters the mean of every later row with one over the number of rows before that.
         if (t > 0) later += own * inverse[t - 1];
-    }
+        return out;
+    });
 }
 
 // The same with rotary positions; means [C / width][S][width]: what came back to the mean keys. Launch: as above.
@@ -176,13 +195,12 @@ extern "C" __global__ void __launch_bounds__(64) probe_key_adjoint_rope(double* 
     if (c >= C) return;
     double* column = g + at(static_cast<size_t>(b) * T, pitch, first + c);
     double sum = 0.0;
-    for (int t = 0; t < T; t++) {
-        const double v = roots[t] * column[static_cast<size_t>(t) * pitch];
-        column[static_cast<size_t>(t) * pitch] = v;
-        sum += v;
-    }
+    for_column<false>(column, pitch, T, [&](int t, double v) {
+        sum += roots[t] * v;
+        return roots[t] * v;
+    });
     const double through = means[(static_cast<size_t>(c / width) * S + b) * width + c % width] - sum;
-    for (int t = 0; t < T; t++) column[static_cast<size_t>(t) * pitch] += weights[t] / total * through;
+    for_column<false>(column, pitch, T, [&](int t, double v) { return v + weights[t] / total * through; });
 }
 
 // Midpoint and step of old and new weights: rows (.., weights, coordinate) of w [4 D, dp] to rows (.., midpoint | step, ..).
@@ -409,11 +427,10 @@ extern "C" __global__ void __launch_bounds__(64) probe_centre(double* __restrict
     if (c >= C) return;
     double* column = b + at(static_cast<size_t>(blockIdx.y) * T, C, c);
     double sum = 0.0;
-#pragma unroll 4
+#pragma unroll 8
     for (int t = 0; t < T; t++) sum += column[static_cast<size_t>(t) * C];
     const double mean = sum / T;
-#pragma unroll 4
-    for (int t = 0; t < T; t++) column[static_cast<size_t>(t) * C] -= mean;
+    for_column<false>(column, C, T, [&](int, double v) { return v - mean; });
 }
 
 #define TILE 64

@@ -81,22 +81,45 @@ impl DeviceForward {
         }
     }
 
-    /// Run the blocks over `tokens`, sequences of `length`.
+    /// Run the blocks over `tokens`, sequences of `length`; writes are left without their projections' biases.
     ///
     /// # Errors
     /// Tokens that do not fit, or what the device met.
     pub fn run(&mut self, tokens: &[u32], length: usize) -> Result<()> {
-        let Self { network, .. } = self;
-        network.backend.send(tokens, tokens, length)?;
-        network.forward(false, &[])?;
-        let index = network.index();
-        for (layer, i) in network.layers.iter().zip(&index.layers) {
+        self.network.backend.send(tokens, tokens, length)?;
+        self.network.forward(false, &[])
+    }
+
+    /// Add to every write what the backend left out of it.
+    ///
+    /// # Errors
+    /// What the device met.
+    pub fn add_biases(&mut self) -> Result<()> {
+        let network = &self.network;
+        for (layer, i) in network.layers.iter().zip(&network.index().layers) {
             if let Some([attention, ffn]) = &layer.writes {
                 network.backend.add_bias(attention, i.out.bias)?;
                 network.backend.add_bias(ffn, i.down.bias)?;
             }
         }
         Ok(())
+    }
+
+    /// A layer's write with its bias, on the host, after a pass alone: as it stands in the stream, which takes both as float32.
+    ///
+    /// # Errors
+    /// A write that the model does not have, or what the device met.
+    pub fn whole_write(&self, k: usize) -> Result<Vec<f32>> {
+        let mut write = self.write(k)?.read()?;
+        let at = k.checked_sub(1).and_then(|k| self.network.index().layers.get(k / 2).map(|i| (k, i)));
+        let bias = at.and_then(|(k, i)| if k % 2 == 0 { i.out.bias } else { i.down.bias });
+        if let Some(bias) = bias {
+            let bias = self.network.backend.parameter(bias)?.read()?;
+            for row in write.chunks_exact_mut(bias.len()) {
+                row.iter_mut().zip(&bias).for_each(|(w, b)| *w += b);
+            }
+        }
+        Ok(write)
     }
 
     fn before(&self, layer: usize) -> &Normed<Buffer> {

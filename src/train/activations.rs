@@ -32,25 +32,29 @@ fn parameter(model: &Decoder, role: Role, layer: usize) -> Result<Option<Vec<f32
 /// # Errors
 /// When a tensor cannot be read.
 pub fn layer_state(model: &Decoder, forward: &Forward, layer: usize) -> Result<LayerState> {
-    let d = model.config.width;
     let missing = || Error::usage(format!("layer {layer} has no query, key and value projection"));
     let w = parameter(model, Role::Qkv, layer)?.ok_or_else(missing)?;
     let b = parameter(model, Role::QkvBias, layer)?;
+    let x = forward.attention_input(layer);
+    Ok(state_of(x, (forward.seq_len(), model.config.width), &w, b.as_deref()))
+}
+
+/// The same from what was read: inputs `[n, d]` of sequences of `t` tokens, query and key rows `[2 d, d]` and more, their
+/// biases.
+pub(super) fn state_of(x: &[f32], (t, d): (usize, usize), w: &[f32], b: Option<&[f32]>) -> LayerState {
     let extra = usize::from(b.is_some());
     let block = |first: usize| {
         Mat::from_fn(d + extra, d, |i, j| {
             let row = first + j;
-            f64::from(if i < d { w[row * d + i] } else { b.as_ref().map_or(0.0, |b| b[row]) })
+            f64::from(if i < d { w[row * d + i] } else { b.map_or(0.0, |b| b[row]) })
         })
     };
     let (wq, wk) = (block(0), block(d));
-    let t = forward.seq_len();
-    let x = forward
-        .attention_input(layer)
+    let x = x
         .chunks_exact(t * d)
         .map(|s| Mat::from_fn(t, d + extra, |i, j| if j < d { f64::from(s[i * d + j]) } else { 1.0 }))
         .collect();
-    Ok(LayerState { x, wq, wk })
+    LayerState { x, wq, wk }
 }
 
 /// Gain of the norm before a layer's attention, `[d]`.
@@ -77,22 +81,7 @@ pub fn all_writes(forward: &Forward, layers: usize) -> Result<Vec<Vec<f32>>> {
     Ok(forward.writes_before(layers)?.into_iter().map(<[f32]>::to_vec).collect())
 }
 
-/// Share of each write before a layer in the energy of the stream that it reads: `<w_k, h> / |h|^2` over all tokens
-/// (2.3).
+/// Share of each write before a layer in the energy of the stream that it reads (2.3).
 pub fn stream_shares(forward: &Forward, layer: usize, writes: &[Vec<f32>]) -> Vec<f64> {
-    let h = forward.stream(layer);
-    // In independent lanes: strict order would not vectorise.
-    let dot = |a: &[f32]| {
-        let ((a, a_rest), (b, b_rest)) = (a.as_chunks::<8>(), h.as_chunks::<8>());
-        let mut lanes = [0.0; 8];
-        for (a, b) in a.iter().zip(b) {
-            for ((lane, a), b) in lanes.iter_mut().zip(a).zip(b) {
-                *lane += f64::from(*a) * f64::from(*b);
-            }
-        }
-        let rest = a_rest.iter().zip(b_rest).map(|(a, b)| f64::from(*a) * f64::from(*b));
-        lanes.iter().sum::<f64>() + rest.sum::<f64>()
-    };
-    let h2 = dot(h);
-    writes[..=2 * layer].iter().map(|w| dot(w) / h2).collect()
+    growthpath_analysis::stream_shares(forward.stream(layer), writes[..=2 * layer].iter().map(Vec::as_slice))
 }

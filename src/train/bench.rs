@@ -6,13 +6,12 @@ use std::time::Instant;
 use growthpath_trace::RunWriter;
 
 use super::config::TrainConfig;
-use super::device::{Device, on_device};
+use super::device::{Device, TrainingBackend, on_device};
 pub use super::in_flight::Telemetry;
 use super::optimizer::Optimizer;
 use super::trainer::Trainer;
 use crate::data::Dataset;
 use crate::error::Result;
-use crate::model::backend::Backend;
 
 /// A training under the stopwatch.
 pub trait Bench {
@@ -41,7 +40,7 @@ pub trait Bench {
     /// Kernel launches of a training step; 0 on the host.
     fn launches(&self) -> u64;
 
-    /// Bytes that each memory-bound kernel has to move in a training step: see [`Backend::roofline`].
+    /// Bytes that each memory-bound kernel has to move in a training step: see [`roofline`](crate::model::backend::Backend::roofline).
     fn roofline(&self) -> Vec<(&'static str, f64)>;
 }
 
@@ -66,12 +65,12 @@ pub fn bench<'a>(
     })
 }
 
-struct Timed<'a, B: Backend> {
+struct Timed<'a, B: TrainingBackend> {
     trainer: Trainer<'a, B>,
     at: u32,
 }
 
-impl<B: Backend> Bench for Timed<'_, B> {
+impl<B: TrainingBackend> Bench for Timed<'_, B> {
     fn tokens(&self) -> u64 {
         self.trainer.batcher.tokens_per_step()
     }

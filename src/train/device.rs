@@ -5,7 +5,7 @@ use super::probe::{HostProbes, Probes};
 use crate::data::Batch;
 use crate::error::{Error, Result};
 use crate::model::backend::{Backend, Cpu};
-use crate::model::{Decoder, Network};
+use crate::model::{Decoder, Network, Options};
 
 /// Where to train.
 #[derive(Debug, Clone)]
@@ -71,13 +71,8 @@ impl Device {
             }
             Self::Cpu => Ok(()),
             #[cfg(feature = "cuda")]
-            Self::Cuda(_) => {
-                if config.dump_step.is_some() {
-                    return Err(Error::usage("--dump-step needs --device cpu: a device keeps no writes"));
-                }
-                growthpath_kernels::attention::gpu::supported(config.model.head_dim())
-                    .map_err(|e| Error::usage(e.to_string()))
-            }
+            Self::Cuda(_) => growthpath_kernels::attention::gpu::supported(config.model.head_dim())
+                .map_err(|e| Error::usage(e.to_string())),
         }
     }
 }
@@ -86,11 +81,23 @@ impl Device {
 pub(super) trait TrainingBackend: Backend {
     /// Probes of `model` over fixed sequences: on the device where its float64 is fast, else on the host.
     fn probes(&self, model: &Decoder, batch: Batch) -> Result<Box<dyn Probes<Self>>>;
+
+    /// The attention and the feed-forward write of every layer, `[n, d]`, in a pass over `batch` that repeats a training step's.
+    fn writes(&self, model: &Decoder, batch: &Batch) -> Result<Vec<[Vec<f32>; 2]>>;
 }
 
 impl TrainingBackend for Cpu {
     fn probes(&self, model: &Decoder, batch: Batch) -> Result<Box<dyn Probes<Self>>> {
         Ok(Box::new(HostProbes::new(model, batch)))
+    }
+
+    fn writes(&self, model: &Decoder, batch: &Batch) -> Result<Vec<[Vec<f32>; 2]>> {
+        let options = Options { keep_writes: true, ..Options::default() };
+        let forward = model.forward(&batch.inputs, batch.context, &options)?;
+        Ok((0..model.config.layers)
+            .filter_map(|l| forward.writes(l))
+            .map(|both| both.map(<[f32]>::to_vec))
+            .collect())
     }
 }
 
@@ -101,6 +108,17 @@ impl TrainingBackend for crate::model::backend::Cuda {
             return Ok(Box::new(HostProbes::new(model, batch)));
         }
         Ok(Box::new(super::device_probe::DeviceProbes::new(self.gpu(), model, batch)?))
+    }
+
+    fn writes(&self, model: &Decoder, batch: &Batch) -> Result<Vec<[Vec<f32>; 2]>> {
+        use crate::model::DeviceForward;
+        // Room for the pass alone: the training's own buffers are reused from layer to layer.
+        let mut pass = DeviceForward::new(self.gpu(), model, (batch.rows, batch.context), self.storage())?;
+        pass.take(self)?;
+        pass.run(&batch.inputs, batch.context)?;
+        (0..model.config.layers)
+            .map(|l| Ok([pass.whole_write(2 * l + 1)?, pass.whole_write(2 * l + 2)?]))
+            .collect()
     }
 }
 

@@ -7,9 +7,9 @@ use candle_core::{Device, Tensor};
 
 use crate::data::Batch;
 use crate::error::Result;
+use crate::model::Decoder;
 use crate::model::hf::to_hf;
 use crate::model::params::Spec;
-use crate::model::{Decoder, Forward};
 
 /// Arrays of one step, filled as the step goes on.
 #[derive(Debug, Default)]
@@ -35,15 +35,15 @@ impl Dump {
     ///
     /// # Errors
     /// When a tensor cannot be read.
-    pub fn before(&mut self, model: &Decoder, batch: &Batch, forward: &Forward) -> Result<()> {
+    pub fn before(&mut self, model: &Decoder, batch: &Batch, writes: &[[Vec<f32>; 2]]) -> Result<()> {
         let rows = batch.inputs.chunks_exact(batch.context).zip(batch.targets.chunks_exact(batch.context));
         let tokens: Vec<u32> = rows.flat_map(|(i, t)| i.iter().copied().chain(t.last().copied())).collect();
         let tokens = Tensor::from_vec(tokens, (batch.rows, batch.context + 1), &Device::Cpu)?;
         self.arrays.insert("tokens".into(), tokens);
         self.parameters("before", model)?;
         let shape = (batch.rows, batch.context, model.config.width);
-        for l in 0..model.config.layers {
-            for (site, w) in ["attn", "ffn"].into_iter().zip(forward.writes(l).into_iter().flatten()) {
+        for (l, both) in writes.iter().enumerate() {
+            for (site, w) in ["attn", "ffn"].into_iter().zip(both) {
                 let write = Tensor::from_slice(w, shape, &Device::Cpu)?;
                 self.arrays.insert(format!("write.{l}.{site}"), write);
             }

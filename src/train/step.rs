@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use super::device::TrainingBackend;
 use super::dump::Dump;
 use super::in_flight::{InFlightStep, Telemetry};
 use super::optimizer::StepInfo;
@@ -10,10 +11,9 @@ use super::spectra::Before;
 use super::trainer::{Event, Trainer};
 use crate::data::Batch;
 use crate::error::{Error, Result};
-use crate::model::Options;
 use crate::model::backend::Backend;
 
-impl<B: Backend> Trainer<'_, B> {
+impl<B: TrainingBackend> Trainer<'_, B> {
     /// Start step `at` and record the steps that the backend has to be done with before the next one.
     pub(super) fn step(&mut self, at: u32, telemetry: Telemetry, on: &mut dyn FnMut(Event)) -> Result<()> {
         let c = self.config;
@@ -44,20 +44,25 @@ impl<B: Backend> Trainer<'_, B> {
             self.finish_oldest(on)?;
         }
         match dump {
-            Some(d) => d.after(&self.model, self.network.backend().gradients()?, self.run, at),
+            Some(d) => {
+                self.network.backend().pull(&self.model.params)?;
+                d.after(&self.model, self.network.backend().gradients()?, self.run, at)
+            }
             None => Ok(()),
         }
     }
 
     /// What a dump holds from before the update; the pass repeats the step's own, and keeps its writes.
     fn dump_before(&self, batch: &Batch) -> Result<Dump> {
-        let options = Options { keep_writes: true, ..Options::default() };
-        let forward = self.model.forward(&batch.inputs, batch.context, &options)?;
+        let backend = self.network.backend();
+        backend.pull(&self.model.params)?;
         let mut dump = Dump::default();
-        dump.before(&self.model, batch, &forward)?;
+        dump.before(&self.model, batch, &backend.writes(&self.model, batch)?)?;
         Ok(dump)
     }
+}
 
+impl<B: Backend> Trainer<'_, B> {
     /// Wait for the oldest unread step and record it.
     fn finish_oldest(&mut self, on: &mut dyn FnMut(Event)) -> Result<()> {
         let (Some(s), Some(m)) = (self.in_flight.pop_front(), self.network.read()?) else {

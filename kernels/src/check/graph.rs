@@ -42,8 +42,8 @@ pub(super) fn graphs(c: &mut Case<'_>, quick: bool) -> Result<()> {
     let n = if quick { 32 } else { 512 };
     let shape = format!("[{n}, {n}]");
     let (x, product, totals) = (c.float_room(n * n)?, c.float_room(n * n)?, c.float_room(2 * n)?);
-    let (rounded, half) = (c.gpu.zeros(Elem::Bf16, n * n)?, c.float_room(n * n / 2)?);
-    let other = c.float_room(1)?;
+    let (rounded, half, other) =
+        (c.gpu.zeros(Elem::Bf16, n * n)?, c.float_room(n * n / 2)?, c.float_room(1)?);
     let (x, product, totals) = (x.all(), product.all(), totals.all());
     let work = Work { n, x, rounded: rounded.all(), product, half: half.all(), totals };
     let inputs = [c.floats(n * n, 0.1, 1.0)?, c.floats(n * n, 0.1, 1.0)?];
@@ -58,15 +58,18 @@ pub(super) fn graphs(c: &mut Case<'_>, quick: bool) -> Result<()> {
         let got = work.of(x, || graph.launch())?;
         c.compare_within("recorded launches", &shape, &got, want, 0.0);
     }
-    // What must not come to pass, as zeros: copies to the host while recording, a launch after memory was freed.
+    // What must not come to pass, as zeros: copies to the host while recording; the end of a graph with memory that it does
+    // not use; a launch without memory that it does.
     let recording = c.gpu.record()?;
     let read = totals.read().is_ok();
     drop(recording);
     let got = work.of(&inputs[0], || work.run())?;
     c.compare_within("launches after a dropped recording", &shape, &got, &want[0], 0.0);
     drop(other);
+    let unused = !graph.alive();
+    drop(half);
     let launched = graph.launch().is_ok();
-    let wrong = [read, graph.alive(), launched].map(|w| f32::from(u8::from(w)));
-    c.compare_within("refusals of recordings", "read, alive, launched", &wrong, &[0.0; 3], 0.0);
+    let wrong = [read, unused, graph.alive(), launched].map(|w| f32::from(u8::from(w)));
+    c.compare_within("refusals of recordings", "read, unused, alive, launched", &wrong, &[0.0; 4], 0.0);
     Ok(())
 }

@@ -79,14 +79,16 @@ impl Gpu {
         let (alpha, beta) = (1f32, if add { 1f32 } else { 0f32 });
         self.enter()?;
         let inner = self.inner();
+        let stream = self.stream();
         let mut profile = inner.profile.lock();
-        let mark = profile.before(inner.stream)?;
-        let blas = inner.blas.lock();
+        let mark = profile.before(stream)?;
+        let main = inner.blas.lock();
+        let blas = inner.branch.blas().unwrap_or(*main);
         // SAFETY: the lengths of the three slices were checked against these sizes when the matrices were made; alpha
         // and beta are read before the call returns.
         unsafe {
             cublas::gemm_ex(
-                *blas,
+                blas,
                 b.operation(),
                 a.operation(),
                 n,
@@ -108,6 +110,6 @@ impl Gpu {
             )
         }
         .map_err(|e| failed(format!("a matrix product [{m}, {k}] [{k}, {n}]"), e))?;
-        profile.after("gemm", mark, inner.stream)
+        profile.after("gemm", mark, stream)
     }
 }

@@ -6,6 +6,7 @@ use cudarc::cublas::{result as cublas, sys as cublas_sys};
 use cudarc::driver::{result as driver, sys};
 use parking_lot::Mutex;
 
+use super::branch::Branch;
 use super::failed;
 use super::graphs::Graphs;
 use super::module::Kernels;
@@ -24,6 +25,7 @@ pub(super) struct Inner {
     pub(super) kernels: Mutex<Kernels>,
     pub(super) profile: Mutex<Profile>,
     pub(super) graphs: Graphs,
+    pub(super) branch: Branch,
     /// Scratch memory of cuBLAS.
     workspace: sys::CUdeviceptr,
     name: String,
@@ -117,6 +119,7 @@ impl Gpu {
             kernels: Mutex::new(Kernels::new(capability)),
             profile: Mutex::new(Profile::default()),
             graphs: Graphs::default(),
+            branch: Branch::default(),
             workspace,
             name,
             capability,
@@ -166,8 +169,14 @@ impl Gpu {
     /// An error that an earlier launch left behind.
     pub fn synchronize(&self) -> Result<()> {
         self.enter()?;
+        self.join()?;
         // SAFETY: the stream lives as long as `self`.
         unsafe { driver::stream::synchronize(self.0.stream) }.map_err(|e| failed("running on the device", e))
+    }
+
+    /// Where launches go: the main stream, or the one beside it.
+    pub(super) fn stream(&self) -> sys::CUstream {
+        self.0.branch.stream().unwrap_or(self.0.stream)
     }
 
     /// Whether both are the same device handle.
@@ -190,7 +199,10 @@ impl Gpu {
 
 /// Give cuBLAS scratch memory of our own, of the size that it would reserve itself: recorded products need it to stay
 /// where it is, and recorded or not they choose their algorithm by it.
-fn blas_workspace(blas: cublas_sys::cublasHandle_t, capability: (i32, i32)) -> Result<sys::CUdeviceptr> {
+pub(super) fn blas_workspace(
+    blas: cublas_sys::cublasHandle_t,
+    capability: (i32, i32),
+) -> Result<sys::CUdeviceptr> {
     const WHAT: &str = "reserving cuBLAS's scratch memory";
     let bytes = if capability.0 >= 9 { 32 << 20 } else { 4 << 20 };
     // SAFETY: freed in `Inner::drop`.
@@ -209,6 +221,7 @@ impl Drop for Inner {
         unsafe {
             let _ = driver::ctx::set_current(self.context);
             let _ = driver::stream::synchronize(self.stream);
+            self.branch.destroy();
             let _ = cublas::destroy_handle(*self.blas.lock());
             let _ = driver::free_sync(self.workspace);
             self.profile.lock().clear();

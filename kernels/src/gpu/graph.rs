@@ -60,11 +60,13 @@ impl Gpu {
     pub fn record(&self) -> Result<Recording> {
         self.enter()?;
         self.outside_recording("recording a graph")?;
+        self.join()?;
         let mode = sys::CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL;
         // SAFETY: the stream is live.
         unsafe { driver::stream::begin_capture(self.inner().stream, mode) }
             .map_err(|e| failed("recording a graph", e))?;
         let inner = self.inner();
+        inner.graphs.lives.lock().used.clear();
         inner.graphs.recording.store(me(), Ordering::Relaxed);
         inner.profile.lock().start_recording();
         Ok(Recording { gpu: self.clone(), open: true })
@@ -84,7 +86,8 @@ impl Recording {
     fn end(&mut self) -> Result<(sys::CUgraph, u64)> {
         self.open = false;
         let inner = self.gpu.inner();
-        let entered = self.gpu.enter();
+        // What ran beside has to come back, or there is no graph.
+        let entered = self.gpu.enter().and_then(|()| self.gpu.join());
         // SAFETY: the stream is live and records.
         let graph = unsafe { driver::stream::end_capture(inner.stream) };
         inner.graphs.recording.store(0, Ordering::Relaxed);
@@ -112,8 +115,8 @@ impl Recording {
         .map_err(|e| failed(WHAT, e))?;
         let alive = Arc::new(AtomicBool::new(true));
         let mut lives = self.gpu.inner().graphs.lives.lock();
-        let last = lives.next;
-        lives.graphs.push((last, Arc::downgrade(&alive)));
+        let used = std::mem::take(&mut lives.used);
+        lives.graphs.push((used, Arc::downgrade(&alive)));
         drop(lives);
         Ok(Graph { gpu: self.gpu.clone(), exec, kernels, alive })
     }
@@ -132,7 +135,7 @@ impl Drop for Recording {
 }
 
 impl Graph {
-    /// Whether it may be launched: all the memory that existed when it was recorded still does.
+    /// Whether it may be launched: all the memory that it uses is still there.
     pub fn alive(&self) -> bool {
         self.alive.load(Ordering::Relaxed)
     }
@@ -154,9 +157,9 @@ impl Graph {
         // Held, so that no buffer goes between the question and the launch.
         let lives = inner.graphs.lives.lock();
         if !self.alive() {
-            return Err(failed(WHAT, "memory that it may use was freed since it was recorded"));
+            return Err(failed(WHAT, "memory that it uses was freed since it was recorded"));
         }
-        // SAFETY: both handles are live, and so is every buffer that was when the graph was recorded.
+        // SAFETY: both handles are live, and so is every buffer whose address the graph can hold.
         unsafe { driver::graph::launch(self.exec, inner.stream) }.map_err(|e| failed(WHAT, e))?;
         drop(lives);
         inner.profile.lock().graph(self.kernels);

@@ -1,6 +1,7 @@
 //! Who records on a device, and what may still be launched.
 
 use std::cell::Cell;
+use std::collections::BTreeSet;
 use std::sync::Weak;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -33,11 +34,14 @@ impl Default for Graphs {
     }
 }
 
-/// Buffers get ascending numbers; a graph reaches only buffers older than itself, and dies with any of them.
+/// Every buffer has a number. A graph reaches the buffers whose addresses were asked for while it was recorded, and dies
+/// with any of them.
 #[derive(Default)]
 pub(super) struct Lives {
     pub next: u64,
-    pub graphs: Vec<(u64, Weak<AtomicBool>)>,
+    /// The buffers of the graph being recorded.
+    pub used: BTreeSet<u64>,
+    pub graphs: Vec<(BTreeSet<u64>, Weak<AtomicBool>)>,
 }
 
 /// This thread's number, from 1.
@@ -55,10 +59,17 @@ impl Graphs {
         lives.next
     }
 
-    /// A buffer is about to be freed: graphs recorded in its lifetime can be launched no more.
+    /// A buffer's address is asked for.
+    pub(super) fn used(&self, buffer: u64) {
+        if self.recording.load(Ordering::Relaxed) != 0 {
+            self.lives.lock().used.insert(buffer);
+        }
+    }
+
+    /// A buffer is about to be freed: graphs that use it can be launched no more.
     pub(super) fn freed(&self, buffer: u64) {
-        self.lives.lock().graphs.retain(|(last, alive)| match alive.upgrade() {
-            Some(alive) if buffer <= *last => {
+        self.lives.lock().graphs.retain(|(used, alive)| match alive.upgrade() {
+            Some(alive) if used.contains(&buffer) => {
                 alive.store(false, Ordering::Relaxed);
                 false
             }

@@ -119,20 +119,14 @@ impl Gpu {
         let [x, y, z] = grid.blocks.map(|b| b as u32);
         let [tx, ty] = grid.threads.map(|t| t as u32);
         let inner = self.inner();
+        let stream = self.stream();
         let mut profile = inner.profile.lock();
-        let mark = profile.before(inner.stream)?;
+        let mark = profile.before(stream)?;
         // SAFETY: the function belongs to a loaded module; the arguments are the caller's promise.
         unsafe {
-            driver::launch_kernel(
-                function,
-                (x, y, z),
-                (tx, ty, 1),
-                grid.shared as u32,
-                inner.stream,
-                &mut pointers,
-            )
+            driver::launch_kernel(function, (x, y, z), (tx, ty, 1), grid.shared as u32, stream, &mut pointers)
         }
         .map_err(|e| failed(format!("launching {kernel}"), e))?;
-        profile.after(kernel, mark, inner.stream)
+        profile.after(kernel, mark, stream)
     }
 }

@@ -59,6 +59,7 @@ pub struct Slice<'a> {
     ptr: u64,
     len: usize,
     elem: Elem,
+    born: u64,
     buffer: PhantomData<&'a Buffer>,
 }
 
@@ -119,7 +120,8 @@ impl Buffer {
 
     /// The whole buffer.
     pub fn all(&self) -> Slice<'_> {
-        Slice { gpu: &self.gpu, ptr: self.ptr, len: self.len, elem: self.elem, buffer: PhantomData }
+        let Self { gpu, ptr, len, elem, born } = self;
+        Slice { gpu, ptr: *ptr, len: *len, elem: *elem, born: *born, buffer: PhantomData }
     }
 
     /// Elements `start .. start + len`.
@@ -174,7 +176,9 @@ impl<'a> Slice<'a> {
         self.gpu
     }
 
+    /// The only way to the address for what launches: a graph under way takes note of the buffer.
     pub(super) fn ptr(&self) -> u64 {
+        self.gpu.inner().graphs.used(self.born);
         self.ptr
     }
 
@@ -184,7 +188,7 @@ impl<'a> Slice<'a> {
 
     /// The address, for tables that kernels read (the optimizer's chunks).
     pub(crate) fn address(&self) -> u64 {
-        self.ptr
+        self.ptr()
     }
 
     /// Check type and exact length.
@@ -210,7 +214,7 @@ impl<'a> Slice<'a> {
             return Ok(());
         }
         // SAFETY: the range belongs to a live buffer.
-        unsafe { driver::memset_d8_async(self.ptr, 0, self.bytes(), self.gpu.inner().stream) }
+        unsafe { driver::memset_d8_async(self.ptr(), 0, self.bytes(), self.gpu.stream()) }
             .map_err(|e| failed("clearing device memory", e))
     }
 
@@ -225,7 +229,7 @@ impl<'a> Slice<'a> {
             return Err(failed("copying device memory", "source and target are on two devices"));
         }
         // SAFETY: both ranges belong to live buffers and are equally long.
-        unsafe { driver::memcpy_dtod_async(self.ptr, source.ptr, self.bytes(), self.gpu.inner().stream) }
+        unsafe { driver::memcpy_dtod_async(self.ptr(), source.ptr(), self.bytes(), self.gpu.stream()) }
             .map_err(|e| failed("copying device memory", e))
     }
 

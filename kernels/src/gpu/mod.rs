@@ -9,6 +9,7 @@
 
 mod blas;
 mod blas64;
+mod branch;
 mod device;
 mod graph;
 mod graphs;
@@ -20,6 +21,7 @@ mod profiling;
 mod rates;
 mod readback;
 pub mod reduce;
+mod stopwatch;
 
 pub use blas::Matrix;
 pub use blas64::Panel;
@@ -29,6 +31,7 @@ pub(crate) use launch::{Arg, Grid};
 pub use memory::{Buffer, Elem, Slice};
 pub use profile::{KernelUse, Submitted};
 pub use readback::{Readback, Staging};
+pub use stopwatch::Stopwatch;
 
 use crate::error::{Error, Result};
 

@@ -18,6 +18,11 @@ pub fn column_partials(gpu: &Gpu, rows: usize) -> usize {
     rows.div_ceil(ROWS_A_BLOCK).min(4 * gpu.processors()).max(1)
 }
 
+/// Partial rows of the activations over `rows` rows: twice as many blocks, which take longer.
+pub fn activation_partials(gpu: &Gpu, rows: usize) -> usize {
+    rows.div_ceil(ROWS_A_BLOCK).min(8 * gpu.processors()).max(1)
+}
+
 /// Partial rows of the norms over `rows` rows of `width`: as many blocks as are on the device at a time, three a
 /// multiprocessor, of rows wider than 768 two.
 pub fn norm_partials(gpu: &Gpu, rows: usize, width: usize) -> usize {

@@ -41,7 +41,7 @@ pub struct Args {
     /// Where to train
     #[arg(long, value_enum, default_value = "cpu")]
     device: DeviceArg,
-    /// Skip probes, whose cost is the host's
+    /// Skip probes
     #[arg(long)]
     no_probes: bool,
     /// Small reference measurements, for an emulator

@@ -6,6 +6,8 @@
 mod interval;
 mod moments;
 mod taken;
+#[cfg(test)]
+mod tests;
 mod work;
 
 use candle_core::{DType, Device, Tensor, Var};
@@ -79,6 +81,7 @@ impl DeviceProbes {
     /// Run the parameters that the pass holds and keep what the next probe needs, in the turn after the last one's.
     fn take(&mut self) -> Result<()> {
         self.pass.run(&self.batch.inputs, self.batch.context)?;
+        self.pass.add_biases()?;
         let taken = &mut self.taken[1 - self.turn];
         taken.fill(&self.pass, self.config.layers)?;
         self.moments.take(&self.gpu, &|l| taken.input(l), &self.work, true)?;

@@ -1,8 +1,8 @@
 //! cuBLAS's entry points: column-major products, with float32 sums or in float64.
 
+use std::collections::HashMap;
 use std::ffi::{c_int, c_uint, c_void};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use growthpath_emu::Bf16;
 
@@ -20,8 +20,13 @@ const COMPUTE_32F: c_uint = 68;
 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn cublasCreate_v2(handle: *mut usize) -> c_int {
+    let made = handles(|all| {
+        let made = 0x2000 + all.len();
+        all.insert(made, Handle::default());
+        made
+    });
     // SAFETY: the interface asks for a place to write the answer to.
-    unsafe { *handle = 0x2000 };
+    unsafe { *handle = made };
     SUCCESS
 }
 
@@ -30,24 +35,39 @@ extern "C" fn cublasDestroy_v2(_handle: usize) -> c_int {
     SUCCESS
 }
 
-/// Whether the caller gave scratch memory. Without, products in a graph reserve some at every launch, which this library
-/// does not do.
-static WORKSPACE: AtomicBool = AtomicBool::new(false);
+/// What a handle was told.
+#[derive(Clone, Copy, Default)]
+struct Handle {
+    stream: usize,
+    /// Scratch memory of the caller's; 0: none. Without, products in a graph reserve some at every launch, which this
+    /// library does not do.
+    workspace: u64,
+}
 
-#[unsafe(no_mangle)]
-extern "C" fn cublasSetStream_v2(_handle: usize, _stream: usize) -> c_int {
-    // As the documentation says: back to the library's own.
-    WORKSPACE.store(false, Ordering::Relaxed);
-    SUCCESS
+static HANDLES: Mutex<Option<HashMap<usize, Handle>>> = Mutex::new(None);
+
+fn handles<R>(f: impl FnOnce(&mut HashMap<usize, Handle>) -> R) -> R {
+    f(HANDLES.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert_default())
+}
+
+fn tell(handle: usize, f: impl FnOnce(&mut Handle)) -> c_int {
+    handles(|all| all.get_mut(&handle).map(f)).map_or(INVALID_VALUE, |()| SUCCESS)
 }
 
 #[unsafe(no_mangle)]
-extern "C" fn cublasSetWorkspace_v2(_handle: usize, workspace: u64, bytes: usize) -> c_int {
+extern "C" fn cublasSetStream_v2(handle: usize, stream: usize) -> c_int {
+    // As the documentation says: with the library's own scratch memory again.
+    tell(handle, |h| *h = Handle { stream, workspace: 0 })
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn cublasSetWorkspace_v2(handle: usize, workspace: u64, bytes: usize) -> c_int {
     if bytes == 0 || !workspace.is_multiple_of(256) || !memory::holds(workspace, bytes) {
         return INVALID_VALUE;
     }
-    WORKSPACE.store(true, Ordering::Relaxed);
-    SUCCESS
+    // Products of two streams may run at the same time.
+    let taken = handles(|all| all.iter().any(|(other, h)| *other != handle && h.workspace == workspace));
+    if taken { INVALID_VALUE } else { tell(handle, |h| h.workspace = workspace) }
 }
 
 /// A column-major matrix in device memory.
@@ -109,7 +129,7 @@ impl Matrix {
 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn cublasGemmEx(
-    _handle: usize,
+    handle: usize,
     operation_a: c_uint,
     operation_b: c_uint,
     m: c_int,
@@ -145,26 +165,32 @@ unsafe extern "C" fn cublasGemmEx(
     if !(a.fits(m, k) && b.fits(k, n) && c.fits(m, n)) {
         return INVALID_VALUE;
     }
-    if queue::is_capturing() && !WORKSPACE.load(Ordering::Relaxed) {
+    let Some(Handle { stream, workspace }) = handles(|all| all.get(&handle).copied()) else {
+        return INVALID_VALUE;
+    };
+    if queue::is_captured(stream) && workspace == 0 {
         queue::refuse_captured("a product without cublasSetWorkspace");
         return EXECUTION_FAILED;
     }
-    let code = queue::push(Arc::new(move || {
-        if !(a.fits(m, k) && b.fits(k, n) && c.fits(m, n)) {
-            return Err("a product: its memory was freed".to_owned());
-        }
-        for j in 0..n {
-            for i in 0..m {
-                // SAFETY: all three were checked to lie inside blocks.
-                unsafe {
-                    let sum = (0..k).map(|p| a.get(i, p) * b.get(p, j)).sum::<f32>();
-                    let old = if beta == 0.0 { 0.0 } else { beta * c.get(i, j) };
-                    c.set(i, j, alpha * sum + old);
+    let code = queue::push(
+        stream,
+        Arc::new(move || {
+            if !(a.fits(m, k) && b.fits(k, n) && c.fits(m, n)) {
+                return Err("a product: its memory was freed".to_owned());
+            }
+            for j in 0..n {
+                for i in 0..m {
+                    // SAFETY: all three were checked to lie inside blocks.
+                    unsafe {
+                        let sum = (0..k).map(|p| a.get(i, p) * b.get(p, j)).sum::<f32>();
+                        let old = if beta == 0.0 { 0.0 } else { beta * c.get(i, j) };
+                        c.set(i, j, alpha * sum + old);
+                    }
                 }
             }
-        }
-        Ok(())
-    }));
+            Ok(())
+        }),
+    );
     if code == 0 { SUCCESS } else { EXECUTION_FAILED }
 }
 
@@ -198,7 +224,7 @@ impl Batch {
 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn cublasDgemmStridedBatched(
-    _handle: usize,
+    handle: usize,
     operation_a: c_uint,
     operation_b: c_uint,
     m: c_int,
@@ -230,21 +256,34 @@ unsafe extern "C" fn cublasDgemmStridedBatched(
     if !(a.fit(m, k, count) && b.fit(k, n, count) && c.fit(m, n, count)) {
         return INVALID_VALUE;
     }
-    let code = queue::push(Arc::new(move || {
-        for z in 0..count {
-            for j in 0..n {
-                for i in 0..m {
-                    // SAFETY: all three were checked to lie inside blocks, which live until the queue has run.
-                    unsafe {
-                        let sum = (0..k).map(|p| *a.element(z, i, p) * *b.element(z, p, j)).sum::<f64>();
-                        let to = c.element(z, i, j);
-                        let old = if beta == 0.0 { 0.0 } else { beta * *to };
-                        *to = alpha * sum + old;
+    let Some(Handle { stream, workspace }) = handles(|all| all.get(&handle).copied()) else {
+        return INVALID_VALUE;
+    };
+    if queue::is_captured(stream) && workspace == 0 {
+        queue::refuse_captured("a product without cublasSetWorkspace");
+        return EXECUTION_FAILED;
+    }
+    let code = queue::push(
+        stream,
+        Arc::new(move || {
+            if !(a.fit(m, k, count) && b.fit(k, n, count) && c.fit(m, n, count)) {
+                return Err("a product: its memory was freed".to_owned());
+            }
+            for z in 0..count {
+                for j in 0..n {
+                    for i in 0..m {
+                        // SAFETY: all three were checked to lie inside blocks, and are there still.
+                        unsafe {
+                            let sum = (0..k).map(|p| *a.element(z, i, p) * *b.element(z, p, j)).sum::<f64>();
+                            let to = c.element(z, i, j);
+                            let old = if beta == 0.0 { 0.0 } else { beta * *to };
+                            *to = alpha * sum + old;
+                        }
                     }
                 }
             }
-        }
-        Ok(())
-    }));
+            Ok(())
+        }),
+    );
     if code == 0 { SUCCESS } else { EXECUTION_FAILED }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::ffi::{CStr, c_char, c_int, c_uint, c_void};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use growthpath_emu::{Launch, Schedule, argument_sizes, kernels};
@@ -9,8 +10,8 @@ use growthpath_emu::{Launch, Schedule, argument_sizes, kernels};
 use crate::memory::{self, Side, TOTAL};
 use crate::queue;
 use crate::status::{
-    CAPTURE_IMPLICIT, CAPTURE_INVALIDATED, CAPTURE_UNSUPPORTED, CAPTURED_EVENT, INVALID_CONTEXT,
-    INVALID_DEVICE, INVALID_VALUE, NOT_FOUND, OUT_OF_MEMORY, SUCCESS,
+    CAPTURE_IMPLICIT, CAPTURE_INVALIDATED, CAPTURE_ISOLATION, CAPTURE_UNJOINED, CAPTURE_UNSUPPORTED,
+    CAPTURED_EVENT, INVALID_CONTEXT, INVALID_DEVICE, INVALID_VALUE, NOT_FOUND, OUT_OF_MEMORY, SUCCESS,
 };
 
 /// Compute capability and multiprocessors of the pretended device.
@@ -21,8 +22,9 @@ const ATTRIBUTE_MAJOR: c_uint = 75;
 const ATTRIBUTE_MINOR: c_uint = 76;
 const ATTRIBUTE_SHARED_MOST: c_uint = 97;
 const ATTRIBUTE_FLOAT_TO_DOUBLE: c_uint = 87;
-/// What handles that nobody looks into are made of.
+/// What handles that nobody looks into are made of; also the first stream.
 pub(crate) const HANDLE: usize = 0x1000;
+static STREAMS: AtomicUsize = AtomicUsize::new(HANDLE);
 
 thread_local! {
     static CURRENT: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
@@ -37,10 +39,10 @@ fn outside_capture(what: &str, f: impl FnOnce() -> c_int) -> c_int {
     in_context(|| queue::outside_capture(what).map_or_else(|code| code, |()| f()))
 }
 
-/// The same for work on a stream: while the one that programs make is captured, the one that every context has would
-/// have to wait for it.
+/// The same for work on a stream: while one that programs make is captured, the one that every context has would have to
+/// wait for it.
 fn on_stream(stream: usize, f: impl FnOnce() -> c_int) -> c_int {
-    in_context(|| if stream != HANDLE && queue::is_capturing() { CAPTURE_IMPLICIT } else { f() })
+    in_context(|| if stream == 0 && queue::is_capturing() { CAPTURE_IMPLICIT } else { f() })
 }
 
 #[unsafe(no_mangle)]
@@ -114,8 +116,13 @@ pub(crate) extern "C" fn cuCtxSetCurrent(context: usize) -> c_int {
 #[unsafe(no_mangle)]
 unsafe extern "C" fn cuStreamCreate(stream: *mut usize, _flags: c_uint) -> c_int {
     // SAFETY: the interface asks for a place to write the answer to.
-    unsafe { *stream = HANDLE };
+    unsafe { *stream = STREAMS.fetch_add(1, Ordering::Relaxed) };
     SUCCESS
+}
+
+#[unsafe(no_mangle)]
+pub(crate) extern "C" fn cuStreamWaitEvent(stream: usize, event: usize, flags: c_uint) -> c_int {
+    on_stream(stream, || if flags == 0 { queue::wait_on(stream, event) } else { INVALID_VALUE })
 }
 
 #[unsafe(no_mangle)]
@@ -185,12 +192,15 @@ pub(crate) extern "C" fn cuMemsetD8Async(address: u64, value: u8, bytes: usize, 
             return INVALID_VALUE;
         }
         let blocks = Blocks::of(&[address]);
-        queue::push(Arc::new(move || {
-            blocks.check("clearing")?;
-            // SAFETY: inside a block, which is still there.
-            unsafe { (address as *mut u8).write_bytes(value, bytes) };
-            Ok(())
-        }))
+        queue::push(
+            stream,
+            Arc::new(move || {
+                blocks.check("clearing")?;
+                // SAFETY: inside a block, which is still there.
+                unsafe { (address as *mut u8).write_bytes(value, bytes) };
+                Ok(())
+            }),
+        )
     })
 }
 
@@ -218,16 +228,19 @@ fn copy(stream: usize, to: u64, from: u64, bytes: usize, device: &[u64]) -> c_in
             return INVALID_VALUE;
         }
         let pageable = |a: &u64| !device.contains(a) && !memory::is_page_locked(*a, bytes);
-        if queue::is_capturing() && [to, from].iter().any(pageable) {
+        if queue::is_captured(stream) && [to, from].iter().any(pageable) {
             return queue::refuse_captured("copying pageable host memory");
         }
         let blocks = Blocks::of(&[to, from]);
-        queue::push(Arc::new(move || {
-            blocks.check("a copy")?;
-            // SAFETY: known ends are still there; pageable host ends are the caller's promise until it has waited.
-            unsafe { std::ptr::copy(from as *const u8, to as *mut u8, bytes) };
-            Ok(())
-        }))
+        queue::push(
+            stream,
+            Arc::new(move || {
+                blocks.check("a copy")?;
+                // SAFETY: known ends are still there; pageable host ends are the caller's promise until it has waited.
+                unsafe { std::ptr::copy(from as *const u8, to as *mut u8, bytes) };
+                Ok(())
+            }),
+        )
     })
 }
 
@@ -318,7 +331,7 @@ fn allowed_shared(function: usize) -> usize {
     most.max(0) as usize
 }
 
-fn schedule() -> Schedule {
+pub(crate) fn schedule() -> Schedule {
     match std::env::var("GROWTHPATH_EMU_SCHEDULE").as_deref() {
         Ok("reverse") => Schedule::Reverse,
         Ok(number) => number.parse().map_or(Schedule::Forward, Schedule::Permuted),
@@ -368,11 +381,14 @@ pub(crate) unsafe extern "C" fn cuLaunchKernel(
         let words = arguments.iter().flat_map(|a| a.as_chunks::<8>().0);
         let addresses: Vec<u64> = words.map(|w| u64::from_ne_bytes(*w)).collect();
         let blocks = Blocks::of(&addresses);
-        queue::push(Arc::new(move || {
-            blocks.check(name)?;
-            // SAFETY: the program's promise, which the sanitizer checks.
-            unsafe { launch.run_bytes(name, &arguments) }.map_err(|e| e.to_string())
-        }))
+        queue::push(
+            stream,
+            Arc::new(move || {
+                blocks.check(name)?;
+                // SAFETY: the program's promise, which the sanitizer checks.
+                unsafe { launch.run_bytes(name, &arguments) }.map_err(|e| e.to_string())
+            }),
+        )
     })
 }
 
@@ -392,8 +408,8 @@ extern "C" fn cuEventDestroy_v2(event: usize) -> c_int {
 }
 
 #[unsafe(no_mangle)]
-pub(crate) extern "C" fn cuEventRecord(event: usize, _stream: usize) -> c_int {
-    in_context(|| queue::record(event))
+pub(crate) extern "C" fn cuEventRecord(event: usize, stream: usize) -> c_int {
+    on_stream(stream, || queue::record(event, stream))
 }
 
 #[unsafe(no_mangle)]
@@ -423,6 +439,8 @@ fn name_of(code: c_int) -> &'static CStr {
         NOT_FOUND => c"CUDA_ERROR_NOT_FOUND",
         CAPTURE_UNSUPPORTED => c"CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED",
         CAPTURE_INVALIDATED => c"CUDA_ERROR_STREAM_CAPTURE_INVALIDATED",
+        CAPTURE_UNJOINED => c"CUDA_ERROR_STREAM_CAPTURE_UNJOINED",
+        CAPTURE_ISOLATION => c"CUDA_ERROR_STREAM_CAPTURE_ISOLATION",
         CAPTURE_IMPLICIT => c"CUDA_ERROR_STREAM_CAPTURE_IMPLICIT",
         CAPTURED_EVENT => c"CUDA_ERROR_CAPTURED_EVENT",
         _ => c"CUDA_ERROR_LAUNCH_FAILED",

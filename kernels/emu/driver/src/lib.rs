@@ -6,7 +6,8 @@
 //! holds NaN. Copies and products outside an allocation are refused; kernels are checked by the `sanitize` feature,
 //! for which every allocation is a heap block of its own. A stream can be captured and the graph launched again and
 //! again; a call that a device refuses during a capture is refused here, whatever a graph uses has to be there still when
-//! it runs, and kernels, like a device's, have to have run once before. `GROWTHPATH_EMU_SCHEDULE` (forward, reverse, or a number that
+//! it runs, and kernels, like a device's, have to have run once before. What a graph holds of several streams is done in any
+//! order that their waits for each other allow. `GROWTHPATH_EMU_SCHEDULE` (forward, reverse, or a number that
 //! seeds a permutation) sets the order of a block's threads. A failure is explained on standard error.
 #![allow(non_snake_case, clippy::missing_safety_doc)]
 
@@ -33,6 +34,8 @@ pub(crate) mod status {
     pub(crate) const LAUNCH_FAILED: c_int = 719;
     pub(crate) const CAPTURE_UNSUPPORTED: c_int = 900;
     pub(crate) const CAPTURE_INVALIDATED: c_int = 901;
+    pub(crate) const CAPTURE_UNJOINED: c_int = 904;
+    pub(crate) const CAPTURE_ISOLATION: c_int = 905;
     pub(crate) const CAPTURE_IMPLICIT: c_int = 906;
     pub(crate) const CAPTURED_EVENT: c_int = 907;
     pub(crate) const CAPTURE_WRONG_THREAD: c_int = 908;

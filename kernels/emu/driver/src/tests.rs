@@ -6,15 +6,15 @@ use std::sync::{Mutex, PoisonError};
 use super::driver::{
     HANDLE, cuCtxSetCurrent, cuEventCreate, cuEventRecord, cuEventSynchronize, cuLaunchKernel, cuMemAlloc_v2,
     cuMemFree_v2, cuMemHostAlloc, cuMemcpyDtoDAsync_v2, cuMemcpyDtoHAsync_v2, cuMemcpyHtoDAsync_v2,
-    cuMemsetD8Async, cuModuleGetFunction, cuStreamSynchronize,
+    cuMemsetD8Async, cuModuleGetFunction, cuStreamSynchronize, cuStreamWaitEvent,
 };
 use super::graph::{
     cuGraphDestroy, cuGraphExecDestroy, cuGraphInstantiateWithFlags, cuGraphLaunch, cuStreamBeginCapture_v2,
     cuStreamEndCapture,
 };
 use super::status::{
-    CAPTURE_IMPLICIT, CAPTURE_INVALIDATED, CAPTURE_UNSUPPORTED, CAPTURED_EVENT, ILLEGAL_STATE, INVALID_VALUE,
-    LAUNCH_FAILED, SUCCESS,
+    CAPTURE_IMPLICIT, CAPTURE_INVALIDATED, CAPTURE_ISOLATION, CAPTURE_UNJOINED, CAPTURE_UNSUPPORTED,
+    CAPTURED_EVENT, ILLEGAL_STATE, INVALID_VALUE, LAUNCH_FAILED, SUCCESS,
 };
 
 /// There is one stream: one test at a time.
@@ -179,4 +179,76 @@ fn memory_freed_after_the_capture_is_missed() {
     assert_eq!(cuStreamSynchronize(HANDLE), LAUNCH_FAILED);
     super::queue::forgive();
     assert_eq!(cuMemFree_v2(again), SUCCESS);
+}
+
+/// A fork and a join: `a` is cleared to ones, on the second stream copied to `b`, on the first to `c`, then `a` is cleared to
+/// zeros; `joined` tells whether the second stream is waited for before that.
+fn forked(joined: bool) -> (c_int, usize, [u64; 3]) {
+    const SECOND: usize = HANDLE + 0x500;
+    let [a, b, c] = [device(16), device(16), device(16)];
+    let (mut fork, mut end_of_second) = (0, 0);
+    // SAFETY: places to write the answers to.
+    unsafe {
+        assert_eq!(cuEventCreate(&raw mut fork, 2), SUCCESS);
+        assert_eq!(cuEventCreate(&raw mut end_of_second, 2), SUCCESS);
+    }
+    assert_eq!(cuStreamBeginCapture_v2(HANDLE, 1), SUCCESS);
+    assert_eq!(cuMemsetD8Async(a, 1, 16, HANDLE), SUCCESS);
+    assert_eq!(cuEventRecord(fork, HANDLE), SUCCESS);
+    assert_eq!(cuStreamWaitEvent(SECOND, fork, 0), SUCCESS);
+    assert_eq!(cuMemcpyDtoDAsync_v2(b, a, 16, SECOND), SUCCESS);
+    assert_eq!(cuEventRecord(end_of_second, SECOND), SUCCESS);
+    assert_eq!(cuMemcpyDtoDAsync_v2(c, a, 16, HANDLE), SUCCESS);
+    if joined {
+        assert_eq!(cuStreamWaitEvent(HANDLE, end_of_second, 0), SUCCESS);
+    }
+    assert_eq!(cuMemsetD8Async(a, 0, 16, HANDLE), SUCCESS);
+    if !joined {
+        assert_eq!(cuStreamWaitEvent(HANDLE, end_of_second, 0), SUCCESS);
+        assert_eq!(cuMemsetD8Async(c, 0, 16, HANDLE), SUCCESS);
+    }
+    let (code, graph) = end();
+    (code, graph, [a, b, c])
+}
+
+#[test]
+fn two_streams_are_done_in_every_order_that_they_allow() {
+    let _one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
+    cuCtxSetCurrent(HANDLE);
+    let ones = [f32::from_ne_bytes([1; 4]); 4];
+    for (joined, schedule, copied) in [
+        (true, "forward", true),
+        (true, "reverse", true),
+        (false, "forward", true),
+        (false, "reverse", false),
+    ] {
+        let (code, graph, [_, b, _]) = forked(joined);
+        assert_eq!(code, SUCCESS);
+        let executable = instantiate(graph);
+        // SAFETY: every test here holds `ONE`, and nothing else reads or writes the environment.
+        unsafe { std::env::set_var("GROWTHPATH_EMU_SCHEDULE", schedule) };
+        assert_eq!(cuGraphLaunch(executable, HANDLE), SUCCESS);
+        assert_eq!(read(b) == ones, copied, "joined {joined}, {schedule}");
+    }
+    // SAFETY: as above.
+    unsafe { std::env::remove_var("GROWTHPATH_EMU_SCHEDULE") };
+}
+
+#[test]
+fn a_stream_that_is_not_joined_again_makes_no_graph() {
+    let _one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
+    cuCtxSetCurrent(HANDLE);
+    let (a, mut event) = (device(16), 0);
+    // SAFETY: a place to write the answer to.
+    assert_eq!(unsafe { cuEventCreate(&raw mut event, 2) }, SUCCESS);
+    assert_eq!(cuStreamBeginCapture_v2(HANDLE, 1), SUCCESS);
+    assert_eq!(cuEventRecord(event, HANDLE), SUCCESS);
+    assert_eq!(cuStreamWaitEvent(HANDLE + 0x501, event, 0), SUCCESS);
+    assert_eq!(cuMemsetD8Async(a, 0, 16, HANDLE + 0x501), SUCCESS);
+    assert_eq!(end(), (CAPTURE_UNJOINED, 0));
+    // An event from before the capture is not part of it.
+    assert_eq!(cuEventRecord(event, HANDLE), SUCCESS);
+    assert_eq!(cuStreamBeginCapture_v2(HANDLE, 1), SUCCESS);
+    assert_eq!(cuStreamWaitEvent(HANDLE, event, 0), CAPTURE_ISOLATION);
+    assert_eq!(end().0, CAPTURE_INVALIDATED);
 }

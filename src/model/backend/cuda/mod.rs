@@ -19,12 +19,12 @@ use std::collections::VecDeque;
 use growthpath_kernels::attention::Shape;
 use growthpath_kernels::attention::gpu::{Products, Tables, fastest, supported};
 use growthpath_kernels::embedding::gpu::TokenBatch;
-use growthpath_kernels::gpu::{Buffer, Elem, Gpu, Readback, Slice};
+use growthpath_kernels::gpu::{Buffer, Elem, Gpu, Readback, Slice, Stopwatch};
 use growthpath_kernels::optimizer::Rule;
 use growthpath_kernels::optimizer::gpu::{Placed, Table};
 
 use self::partials::Partials;
-use self::recorded::Recorded;
+use self::recorded::{Recorded, Timed};
 use self::stats::Layout;
 use self::waiting::Waiting;
 use self::weights::Weights;
@@ -62,9 +62,20 @@ pub struct Cuda {
     layout: Layout,
     packed: Buffer,
     readbacks: [Readback; 2],
-    /// Steps whose statistics were started and not yet read, oldest first: readback, batch, whether all were filled.
-    pending: VecDeque<(usize, Shape, bool)>,
+    watches: [Stopwatch; 2],
+    /// Steps whose statistics were started and not yet read, oldest first.
+    unread: VecDeque<Unread>,
     turn: usize,
+}
+
+/// A step whose statistics are on their way.
+struct Unread {
+    /// Which readback, and which stopwatch.
+    turn: usize,
+    shape: Shape,
+    /// Whether all statistics were filled.
+    stats: bool,
+    timed: Option<Timed>,
 }
 
 impl Cuda {
@@ -128,7 +139,8 @@ impl Cuda {
             waiting: Waiting::new(gpu, &c, most)?,
             flags: gpu.zeros(Elem::U32, c.layers * c.heads)?,
             ablated_layers: vec![false; c.layers],
-            pending: VecDeque::new(),
+            watches: [Stopwatch::new(gpu)?, Stopwatch::new(gpu)?],
+            unread: VecDeque::new(),
             turn: 0,
             measures: false,
             products: fastest(gpu, storage, c.head_dim()),
@@ -181,16 +193,19 @@ impl Cuda {
     }
 
     /// Start the copy of the step's statistics to the host.
-    fn start_readback(&mut self, stats: bool) -> Result<()> {
+    fn start_readback(&mut self, stats: bool, timed: Option<Timed>) -> Result<()> {
         self.turn = 1 - self.turn;
         self.readbacks[self.turn].start(self.packed.all())?;
-        self.pending.push_back((self.turn, self.shape, stats));
+        self.unread.push_back(Unread { turn: self.turn, shape: self.shape, stats, timed });
         Ok(())
     }
 
     /// Wait for the oldest unread step and read its statistics.
     fn finish_readback(&mut self) -> Result<Option<StepStats>> {
-        let Some((turn, shape, stats)) = self.pending.pop_front() else { return Ok(None) };
+        let Some(Unread { turn, shape, stats, timed }) = self.unread.pop_front() else { return Ok(None) };
+        if let Some(timed) = timed {
+            self.recorded.took(timed, self.watches[turn].milliseconds()?);
+        }
         let packed = self.readbacks[turn].wait()?;
         Ok(Some(self.layout.parse(&self.config, shape, packed, stats)))
     }

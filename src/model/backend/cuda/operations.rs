@@ -8,6 +8,7 @@ use growthpath_kernels::{activation, attention, cross_entropy, embedding, linear
 
 use super::super::{Affine, Backend, Calls, Normed, shape_of};
 use super::Cuda;
+use super::waiting::Rows;
 use super::weights::padded_vocabulary;
 use crate::error::Result;
 use crate::model::StepStats;
@@ -50,7 +51,7 @@ impl Cuda {
         write_bias: Option<usize>,
     ) -> Result<()> {
         let (d, rows) = (self.config.width, self.partials.norm_rows);
-        let parts = self.waiting.reserve(&self.weights, 3 * rows, d)?.thirds();
+        let parts = self.waiting.reserve(&self.gpu, &self.weights, 3 * rows, d)?.thirds();
         let vectors = [Some(norm.weight), norm.bias, write_bias];
         let [gain, bias, write] = parts.map(|part| self.waiting.rows(part));
         let args = norm::gpu::Backward {
@@ -79,10 +80,27 @@ impl Cuda {
         Ok(array.at(layer * each, each)?)
     }
 
-    /// The products of a backward: `dW = dy^T x`, `dx = dy W`.
-    fn products(&self, weight: usize, x: &Buffer, dy: &Buffer, dx: &Buffer) -> Result<()> {
+    /// The products of a backward: `dW = dy^T x`, `dx = dy W`, and the partial column sums of `dy` where there is room.
+    ///
+    /// What becomes a gradient may be computed beside what follows: the next operations read no gradients, write no partial
+    /// rows of others, and write over `dy` only after two more products.
+    fn products(
+        &self,
+        weight: usize,
+        x: &Buffer,
+        dy: &Buffer,
+        dx: &Buffer,
+        columns: Option<Rows>,
+    ) -> Result<()> {
         let (n, dy) = (self.shape.tokens(), self.active(dy)?);
-        linear::gpu::backward_weight(n, dy, self.active(x)?, self.weights.grad(weight)?, false)?;
+        let (x, grad) = (self.active(x)?, self.weights.grad(weight)?);
+        let columns = columns.map(|r| self.waiting.rows(r)).transpose()?;
+        self.gpu.beside(|| {
+            if let Some(columns) = columns {
+                reduce::column_sums(dy, dy.len() / n, columns)?;
+            }
+            linear::gpu::backward_weight(n, dy, x, grad, false)
+        })?;
         Ok(linear::gpu::backward_input(n, dy, self.weights.matmul_weight(weight)?, self.active(dx)?)?)
     }
 }
@@ -245,13 +263,14 @@ impl Backend for Cuda {
     }
 
     fn linear_backward(&mut self, p: Affine, x: &Buffer, dy: &Buffer, dx: &mut Buffer) -> Result<()> {
+        let mut columns = None;
         if let Some(bias) = p.bias {
-            let width = self.weights.extent(bias).1;
-            let rows = self.waiting.reserve(&self.weights, self.partials.bias_rows, width)?;
-            reduce::column_sums(self.active(dy)?, width, self.waiting.rows(rows)?)?;
-            self.waiting.push(&self.weights, rows, 0, bias);
+            let (rows, width) = (self.partials.bias_rows, self.weights.extent(bias).1);
+            let room = self.waiting.reserve(&self.gpu, &self.weights, rows, width)?;
+            self.waiting.push(&self.weights, room, 0, bias);
+            columns = Some(room);
         }
-        self.products(p.weight, x, dy, dx)
+        self.products(p.weight, x, dy, dx, columns)
     }
 
     fn linear_activation_backward(
@@ -264,7 +283,9 @@ impl Backend for Cuda {
     ) -> Result<()> {
         let width = self.config.up_width();
         let rows = match p.bias {
-            Some(_) => Some(self.waiting.reserve(&self.weights, self.partials.bias_rows, width)?),
+            Some(_) => {
+                Some(self.waiting.reserve(&self.gpu, &self.weights, self.partials.hidden_rows, width)?)
+            }
             None => None,
         };
         let (c, columns) = (&self.config, rows.map(|r| self.waiting.rows(r)).transpose()?);
@@ -274,7 +295,7 @@ impl Backend for Cuda {
         if let Some((rows, bias)) = rows.zip(p.bias) {
             self.waiting.push(&self.weights, rows, 0, bias);
         }
-        self.products(p.weight, x, d_up, dx)
+        self.products(p.weight, x, d_up, dx, None)
     }
 
     fn attention_backward(
@@ -305,7 +326,7 @@ impl Backend for Cuda {
         d_qkv: &mut Buffer,
     ) -> Result<()> {
         let dh = self.config.head_dim();
-        let rows = self.waiting.reserve(&self.weights, self.partials.norm_rows, 2 * dh)?;
+        let rows = self.waiting.reserve(&self.gpu, &self.weights, self.partials.norm_rows, 2 * dh)?;
         let (w, partial) = (&self.weights, self.waiting.rows(rows)?);
         let (qkv, rrms) = (self.active(qkv)?, self.active(rrms)?);
         let (d_out, d_qkv, gains) = (self.active(d_out)?, self.active(d_qkv)?, [w.param(q)?, w.param(k)?]);
@@ -329,8 +350,8 @@ impl Backend for Cuda {
             }
             embedding::gpu::positions(dh, seq_len, c.width, d_wpe)?;
         }
-        // The last operation of a backward.
-        self.waiting.add_up(&self.weights)
+        // The last operation of a backward: nothing runs beside from here on.
+        self.waiting.add_up(&self.gpu, &self.weights)
     }
 
     fn update(&mut self, update: &Update<'_>, _: f64, _: &mut [OptimizerState]) -> Result<()> {
@@ -338,7 +359,7 @@ impl Backend for Cuda {
     }
 
     fn unread(&self) -> usize {
-        self.pending.len()
+        self.unread.len()
     }
 
     fn read(&mut self) -> Result<Option<StepStats>> {

@@ -57,7 +57,7 @@ impl Partials {
         let float = |len: usize| gpu.zeros(Elem::F32, len);
         let norm_rows = reduce::norm_partials(gpu, n, d);
         let bias_rows = reduce::column_partials(gpu, n);
-        let hidden_rows = bias_rows;
+        let hidden_rows = reduce::activation_partials(gpu, n);
         let chunk = chunk(c, n, storage);
         let head_rows = cross_entropy::gpu::partial_rows(gpu, storage, chunk, padded_vocabulary(c.vocab));
         let tiles = attention::partials(shape, storage);

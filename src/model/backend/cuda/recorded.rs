@@ -1,10 +1,12 @@
 //! Training steps as CUDA graphs: one launch instead of hundreds.
 //!
 //! The first step of a kind (shape of the batch, with statistics or without) runs as ordinary launches, which loads its
-//! kernels; the second is recorded and launched, later ones launch the recording again. What differs from step to step -
-//! the batch, the learning rate, the bias corrections - is sent ahead of it, and the statistics are fetched after it, by
-//! ordinary copies. Where something cannot be recorded, steps stay ordinary launches: the same kernels with the same
-//! arguments, so the same numbers.
+//! kernels; after it steps are recorded and launched, later ones launch a recording again. There are two recordings of the
+//! same kernels: on one stream, and with the gradients of weights on a second one beside what does not need them; the
+//! first launches are timed, and the faster one stays. What differs from step to step - the batch, the learning rate, the
+//! bias corrections - is sent ahead of a step, and the statistics are fetched after it, by ordinary copies. Where something
+//! cannot be recorded, steps stay ordinary launches. All of these are the same kernels with the same arguments, so the
+//! same numbers.
 
 use growthpath_kernels::attention::Shape;
 use growthpath_kernels::gpu::{Graph, Recording};
@@ -14,50 +16,89 @@ use super::super::Calls;
 use super::Cuda;
 use crate::error::{Error, Result};
 
+/// Launches of each recording that are timed before one is chosen.
+const TRIALS: usize = 5;
+/// Kinds of steps kept: with statistics and without, of two shapes. The one longest unused makes room.
+const MOST: usize = 4;
+
 /// What the steps that one recording stands for have in common.
-#[derive(Clone, Copy, PartialEq, Eq)]
-struct Kind {
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Kind {
     shape: Shape,
-    stats: bool,
+    pub(super) stats: bool,
     adamw: bool,
 }
 
-/// Recordings kept: with statistics and without, of two shapes. The one longest unused makes room.
-const MOST: usize = 4;
+/// A launch that was timed: of which kind of step, and on how many streams less one.
+pub(super) type Timed = (Kind, usize);
+
+/// A kind of steps that has run.
+struct Known {
+    kind: Kind,
+    /// On one stream, and on two.
+    graphs: [Option<Graph>; 2],
+    /// Launches for timing, and what they took.
+    tried: [usize; 2],
+    ms: [Vec<f32>; 2],
+}
+
+impl Known {
+    fn is_timed(&self) -> bool {
+        self.ms.iter().all(|ms| ms.len() >= TRIALS)
+    }
+
+    /// Number of streams of the next step, less one: as `wanted`, or the faster one, or the one less known.
+    fn way(&self, wanted: Option<bool>) -> usize {
+        let fastest = |ms: &[f32]| ms.iter().copied().fold(f32::INFINITY, f32::min);
+        usize::from(match wanted {
+            Some(two) => two,
+            None if self.is_timed() => fastest(&self.ms[1]) < fastest(&self.ms[0]),
+            None => self.tried[1] < self.tried[0],
+        })
+    }
+}
 
 /// The recordings of one network's steps.
 #[derive(Default)]
 pub(super) struct Recorded {
-    /// Kinds of steps that have run, and their graphs once recorded; the last used is last.
-    known: Vec<(Kind, Option<Graph>)>,
-    /// The step under way.
+    /// The last used is last.
+    known: Vec<Known>,
+    /// The step under way, and the recording of it.
     kind: Option<Kind>,
-    recording: Option<Recording>,
+    recording: Option<(Recording, usize)>,
 }
 
 impl Recorded {
-    /// The graph of a kind, if it was recorded and may still be launched; it counts as used.
-    fn graph(&mut self, kind: Kind) -> Option<&Graph> {
-        let at = self.known.iter().position(|k| k.0 == kind)?;
-        let mut known = self.known.remove(at);
-        known.1 = known.1.filter(Graph::alive);
+    /// What is known of a kind; it counts as used.
+    fn of(&mut self, kind: Kind) -> Option<&mut Known> {
+        let at = self.known.iter().position(|k| k.kind == kind)?;
+        let known = self.known.remove(at);
         self.known.push(known);
-        self.known.last()?.1.as_ref()
+        self.known.last_mut()
     }
 
-    fn has_run(&self, kind: Kind) -> bool {
-        self.known.iter().any(|k| k.0 == kind)
-    }
-
-    /// Note that a step of this kind has run.
-    fn ran(&mut self, kind: Kind, graph: Option<Graph>) {
-        if graph.is_none() && self.has_run(kind) {
-            return;
+    /// Note that a step of this kind has run, and its recording if it was one.
+    fn ran(&mut self, kind: Kind, graph: Option<(Graph, usize)>) {
+        if self.of(kind).is_none() {
+            self.known.push(Known {
+                kind,
+                graphs: [None, None],
+                tried: [0; 2],
+                ms: [Vec::new(), Vec::new()],
+            });
+            if self.known.len() > MOST {
+                self.known.remove(0);
+            }
         }
-        self.known.retain(|k| k.0 != kind);
-        self.known.push((kind, graph));
-        if self.known.len() > MOST {
-            self.known.remove(0);
+        if let (Some(known), Some((graph, way))) = (self.of(kind), graph) {
+            known.graphs[way] = Some(graph);
+        }
+    }
+
+    /// Take note of what a timed launch took.
+    pub(super) fn took(&mut self, (kind, way): Timed, ms: f32) {
+        if let Some(known) = self.of(kind) {
+            known.ms[way].push(ms);
         }
     }
 }
@@ -65,28 +106,44 @@ impl Recorded {
 impl Cuda {
     /// See [`super::super::Backend::begin_step`].
     pub(super) fn begin_recorded(&mut self, update: &Update<'_>, clip: f32) -> Result<Calls> {
-        if self.pending.len() == self.readbacks.len() {
+        if self.unread.len() == self.readbacks.len() {
             return Err(Error::usage("statistics of two steps are waiting: read one first"));
         }
         self.table.send(update, clip)?;
         let adamw = matches!(update.rule, Rule::AdamW { .. });
         let kind = Kind { shape: self.shape, stats: update.stats, adamw };
         self.recorded.kind = Some(kind);
+        let wanted = self.gpu.wants_two_streams();
+        self.gpu.use_two_streams(false);
         if !self.gpu.uses_graphs() {
             return Ok(Calls::Wanted);
         }
-        if let Some(graph) = self.recorded.graph(kind) {
-            graph.launch()?;
-            self.start_readback(kind.stats)?;
-            return Ok(Calls::Done);
+        let Some(known) = self.recorded.of(kind) else {
+            // The first of its kind: it loads what the recordings need.
+            self.gpu.use_two_streams(wanted != Some(false));
+            return Ok(Calls::Wanted);
+        };
+        let way = known.way(wanted);
+        if let Some(graph) = known.graphs[way].take_if(|g| !g.alive()) {
+            drop(graph);
         }
-        if self.recorded.has_run(kind) {
+        let Some(graph) = &known.graphs[way] else {
+            self.gpu.use_two_streams(way == 1);
             match self.gpu.record() {
-                Ok(recording) => self.recorded.recording = Some(recording),
+                Ok(recording) => self.recorded.recording = Some((recording, way)),
                 Err(e) => self.gpu.refuse_graphs(e.to_string()),
             }
+            return Ok(Calls::Wanted);
+        };
+        let timed = wanted.is_none() && !known.is_timed();
+        if timed {
+            known.tried[way] += 1;
+            self.watches[1 - self.turn].around(|| graph.launch())?;
+        } else {
+            graph.launch()?;
         }
-        Ok(Calls::Wanted)
+        self.start_readback(kind.stats, timed.then_some((kind, way)))?;
+        Ok(Calls::Done)
     }
 
     /// See [`super::super::Backend::end_step`].
@@ -94,13 +151,14 @@ impl Cuda {
         let Some(kind) = self.recorded.kind else {
             return Err(Error::usage("a step ended that did not begin"));
         };
+        self.gpu.use_two_streams(false);
         let graph = match self.recorded.recording.take() {
             None => {
                 outcome?;
                 None
             }
-            Some(recording) => match launched(recording, outcome) {
-                Ok(graph) => Some(graph),
+            Some((recording, way)) => match launched(recording, outcome) {
+                Ok(graph) => Some((graph, way)),
                 Err(e) => {
                     self.gpu.refuse_graphs(e.to_string());
                     return Ok(Calls::Wanted);
@@ -108,7 +166,7 @@ impl Cuda {
             },
         };
         self.recorded.ran(kind, graph);
-        self.start_readback(kind.stats)?;
+        self.start_readback(kind.stats, None)?;
         Ok(Calls::Done)
     }
 }

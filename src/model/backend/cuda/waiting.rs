@@ -50,19 +50,26 @@ impl Waiting {
     pub(super) fn new(gpu: &Gpu, c: &ModelConfig, shape: Shape) -> Result<Self> {
         let norm_rows = reduce::norm_partials(gpu, shape.tokens(), c.width);
         let bias_rows = reduce::column_partials(gpu, shape.tokens());
+        let up_rows = reduce::activation_partials(gpu, shape.tokens());
         let heads = if c.qk_norm { norm_rows * 2 * c.head_dim() } else { 0 };
         // Two norms' gains and biases, and the biases of the projections before them, here or of four projections.
-        let layer = 6 * norm_rows * c.width + bias_rows * (5 * c.width + c.up_width()) + heads;
+        let layer = 6 * norm_rows * c.width + bias_rows * 5 * c.width + up_rows * c.up_width() + heads;
         let all = c.layers * layer + 3 * norm_rows * c.width;
         let len = all.min(ROOM / Elem::F32.bytes()).max(layer);
         Ok(Self { buffer: gpu.zeros(Elem::F32, len)?, used: 0, sums: Vec::new() })
     }
 
     /// Room for `rows` partial rows of `pitch` columns; what waits is added up first where there is none.
-    pub(super) fn reserve(&mut self, weights: &Weights, rows: usize, pitch: usize) -> Result<Rows> {
+    pub(super) fn reserve(
+        &mut self,
+        gpu: &Gpu,
+        weights: &Weights,
+        rows: usize,
+        pitch: usize,
+    ) -> Result<Rows> {
         let len = rows * pitch;
         if self.used + len > self.buffer.len() {
-            self.add_up(weights)?;
+            self.add_up(gpu, weights)?;
         }
         let start = self.used;
         self.buffer.at(start, len)?; // all there is too little for it
@@ -88,8 +95,9 @@ impl Waiting {
         self.used = 0;
     }
 
-    /// Add everything up that waits.
-    pub(super) fn add_up(&mut self, weights: &Weights) -> Result<()> {
+    /// Add everything up that waits; some of the rows may have been written beside other work.
+    pub(super) fn add_up(&mut self, gpu: &Gpu, weights: &Weights) -> Result<()> {
+        gpu.join()?;
         let total = |s: &Sum| {
             Ok(Totals {
                 partials: self.buffer.at(s.start, s.len)?,
