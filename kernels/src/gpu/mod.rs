@@ -7,6 +7,7 @@
 //!
 //! Launchers stand beside the CPU twins, in each operation's `gpu` module.
 
+mod beside;
 mod blas;
 mod blas64;
 mod branch;
