@@ -11,7 +11,7 @@ use growthpath::data::{Dataset, Source, TokenizerSpec};
 use growthpath::train::recorder::{AttentionInput, Description, Recorder, Step};
 use growthpath_kernels::attention::{Shape, autograd::causal_attention};
 use growthpath_kernels::norm::{Norm, autograd::add_norm};
-use growthpath_kernels::optimizer::{AdamW, AdamWSettings};
+use growthpath_kernels::optimizer::{AdamW, AdamWSettings, Decay};
 use growthpath_kernels::rope::Rope;
 
 pub(crate) const WIDTH: usize = 64;
@@ -109,12 +109,12 @@ impl Model {
 
 fn optimizer(model: &Model) -> std::result::Result<AdamW, growthpath_kernels::Error> {
     let mut optimizer = AdamW::new(AdamWSettings::default());
-    optimizer.add(&model.embedding, true);
-    optimizer.add(&model.last_norm, false);
+    optimizer.add(&model.embedding, Decay::Applied);
+    optimizer.add(&model.last_norm, Decay::Exempt);
     for (l, b) in model.blocks.iter().enumerate() {
         optimizer.add_qkv(&b.qkv, l, HEADS)?; // by head, for the record
-        [&b.out, &b.gate, &b.up, &b.down].into_iter().for_each(|m| optimizer.add(m, true));
-        b.norms.iter().for_each(|g| optimizer.add(g, false));
+        [&b.out, &b.gate, &b.up, &b.down].into_iter().for_each(|m| optimizer.add(m, Decay::Applied));
+        b.norms.iter().for_each(|g| optimizer.add(g, Decay::Exempt));
     }
     Ok(optimizer)
 }

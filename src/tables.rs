@@ -32,19 +32,30 @@ pub fn number(v: f64) -> String {
     }
 }
 
+/// `1 step`, `2 steps`.
+pub fn plural(n: impl Into<u64>, what: &str) -> String {
+    let n = n.into();
+    format!("{n} {what}{}", if n == 1 { "" } else { "s" })
+}
+
 /// Words on lines of at most `width` columns.
 pub fn wrapped(text: &str, width: usize) -> Vec<String> {
-    let mut lines = vec![String::new()];
+    lines("", text, 0, width)
+}
+
+/// Words on lines of at most `width` columns, the first after `head`, the others indented.
+fn lines(head: &str, text: &str, indent: usize, width: usize) -> Vec<String> {
+    let (mut lines, mut line, mut empty) = (Vec::new(), head.to_owned(), true);
     for word in text.split_whitespace() {
-        let line = lines.last().map_or(0, |l| l.chars().count());
-        if line > 0 && line + 1 + word.chars().count() > width {
-            lines.push(String::new());
+        if !empty && line.chars().count() + 1 + word.chars().count() > width {
+            lines.push(std::mem::replace(&mut line, " ".repeat(indent)));
+            empty = true;
         }
-        if let Some(line) = lines.last_mut() {
-            *line += if line.is_empty() { "" } else { " " };
-            *line += word;
-        }
+        line += if empty { "" } else { " " };
+        line += word;
+        empty = false;
     }
+    lines.push(line.trim_end().to_owned());
     lines
 }
 
@@ -53,23 +64,15 @@ pub const WIDTH: usize = 80;
 
 /// `text` in lines of at most [`WIDTH`] characters, the first after `head`, the others indented as far as `indent`.
 pub fn wrap(head: &str, text: &str, indent: usize) -> String {
-    let (mut out, mut line) = (String::new(), head.to_owned());
-    let mut empty = true;
-    for word in text.split_whitespace() {
-        let gap = usize::from(!empty);
-        if !empty && line.chars().count() + gap + word.chars().count() > WIDTH {
-            out += line.trim_end();
-            out.push('\n');
-            line = " ".repeat(indent);
-            empty = true;
-        }
-        if !empty {
-            line.push(' ');
-        }
-        line += word;
-        empty = false;
+    lines(head, text, indent, WIDTH).join("\n") + "\n"
+}
+
+/// A word as a shell takes it.
+pub fn shell_word(word: String) -> String {
+    match word.chars().all(|c| c.is_ascii_alphanumeric() || "/._-+=:,@%".contains(c)) {
+        true if !word.is_empty() => word,
+        _ => format!("'{}'", word.replace('\'', "'\\''")),
     }
-    out + line.trim_end() + "\n"
 }
 
 #[cfg(test)]

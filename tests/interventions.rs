@@ -4,7 +4,7 @@ use candle_core::{Device, Tensor};
 use growthpath::data::{Dataset, Source, TokenizerSpec};
 use growthpath::model::params::Role;
 use growthpath::model::{Decoder, ModelConfig};
-use growthpath::train::config::{Optimizer, Precision, ProbeConfig, ProbeTimes};
+use growthpath::train::config::{Precision, ProbeConfig, ProbeTimes};
 use growthpath::train::intervention::{Hold, Intervention, Target};
 use growthpath::train::schedule::{Schedule, ScheduleShape};
 use growthpath::train::{TrainConfig, checkpoint, train};
@@ -28,7 +28,7 @@ fn config(model: ModelConfig, batch: usize, target: Option<Target>) -> TrainConf
         steps: 1,
         seed: 5,
         precision: Precision::F32,
-        optimizer: Optimizer::AdamW { beta1: 0.9, beta2: 0.95, eps: 1e-8 },
+        optimizer: growthpath_kernels::optimizer::Rule::AdamW { beta1: 0.9, beta2: 0.95, eps: 1e-8 },
         schedule: Schedule { shape: ScheduleShape::Constant, lr: 3e-3, warmup: 0, final_fraction: 1.0 },
         weight_decay: 0.1,
         clip: 1.0,

@@ -72,7 +72,7 @@ fn curves_hold_what_the_tables_hold() {
 
     let seen = ok(dir, &["watch", "r", "--once"]);
     for words in
-        ["step 24 of 24 (100 %), complete", "spread of the logits by layer", "upper", "lower", "so far: "]
+        ["step 24 of 24 (100 %), complete", "spread of the logits by layer", "upper", "lower", "settles"]
     {
         assert!(seen.contains(words), "`{words}` is missing in\n{seen}");
     }

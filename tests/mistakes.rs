@@ -5,6 +5,7 @@
 use std::path::{Path, PathBuf};
 
 use assert_cmd::Command;
+use growthpath_figures::FIGURES;
 use growthpath_kernels::activation::Activation;
 use tempfile::TempDir;
 
@@ -21,9 +22,10 @@ fn program(folder: &Path, args: &[&str]) -> String {
     assert!(!err.contains("panicked"), "{args:?}: {err}");
     let shown: Vec<String> =
         args.iter().map(|a| if a.contains(' ') { format!("'{a}'") } else { (*a).to_owned() }).collect();
-    // The list of activations grows.
+    // The lists of activations and of figures grow.
     let known: Vec<String> = Activation::ALL.iter().map(|a| format!("{a:?}").to_lowercase()).collect();
-    let err = err.replace(&known.join(", "), "ACTIVATIONS");
+    let figures: Vec<&str> = FIGURES.iter().map(|f| f.name).collect();
+    let err = err.replace(&known.join(", "), "ACTIVATIONS").replace(&figures.join(", "), "FIGURES");
     let code = o.status.code().unwrap();
     format!("$ growthpath {}\n{out}{err}[{code}]\n", shown.join(" "))
 }
@@ -119,6 +121,12 @@ const MISTAKES: &[&str] = &[
     "plot --figure loss",
     "inspect folder",
     "study nowhere.toml",
+    "report a --out folder",
+    "plot a --figure loss --out short.txt",
+    "demo --resume --out nowhere",
+    "demo --data nowhere.txt",
+    "demo --steps 0",
+    "export a --to jsonl --out short.txt",
     // Runs that do not belong together, or cannot answer.
     "compare a",
     "compare a deep",

@@ -57,6 +57,7 @@ mod recorded;
 mod rotation;
 mod rows;
 mod scatter;
+mod source;
 mod sum;
 mod writes;
 
@@ -76,5 +77,6 @@ pub use moments::Moments;
 pub use pairs::causal_pairs;
 pub use paths::{GrowthPath, PathCell, PathSplit};
 pub use prediction::{MetricChange, Prediction, predict};
+pub use source::AttentionSource;
 pub use sum::CompensatedSum;
 pub use writes::{StreamNorm, WriteShares, stream_shares};

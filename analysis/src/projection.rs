@@ -102,7 +102,7 @@ impl RotatedHead {
         rotation: Option<&Rotation>,
     ) -> Self {
         let take = |m: &Mat<f64>| match rotation {
-            Some(rotation) => rotation.turned(m, head * geometry.head_dim, false),
+            Some(rotation) => rotation.turned(m, head * geometry.head_dim),
             None => head_columns(m, geometry, head),
         };
         Self { q: take(&projected.q[sequence]), k: take(&projected.k[sequence]) }

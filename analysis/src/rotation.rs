@@ -38,10 +38,9 @@ impl Rotation {
         self.cos.ncols()
     }
 
-    /// Columns `first..first + d_h` of `m`, row `t` turned by position `t` (by `-t` when `inverse`).
-    pub(crate) fn turned(&self, m: &Mat<f64>, first: usize, inverse: bool) -> Mat<f64> {
+    /// Columns `first..first + d_h` of `m`, row `t` turned by position `t`.
+    pub(crate) fn turned(&self, m: &Mat<f64>, first: usize) -> Mat<f64> {
         let planes = self.planes();
-        let sign = if inverse { -1.0 } else { 1.0 };
         let mut out = Mat::zeros(m.nrows(), 2 * planes);
         for p in 0..planes {
             let re = m.col_as_slice(first + p);
@@ -49,11 +48,11 @@ impl Rotation {
             let (cos, sin) = (self.cos.col_as_slice(p), self.sin.col_as_slice(p));
             let target = out.col_as_slice_mut(p);
             for (t, y) in target.iter_mut().enumerate() {
-                *y = re[t] * cos[t] - sign * im[t] * sin[t];
+                *y = re[t] * cos[t] - im[t] * sin[t];
             }
             let target = out.col_as_slice_mut(p + planes);
             for (t, y) in target.iter_mut().enumerate() {
-                *y = im[t] * cos[t] + sign * re[t] * sin[t];
+                *y = im[t] * cos[t] + re[t] * sin[t];
             }
         }
         out

@@ -9,6 +9,7 @@ use crate::error::FigureError;
 use crate::groups::{CLOSE, opening};
 use crate::model::{Dash, Marker, Stroke};
 use crate::style;
+use crate::text::Weight;
 
 /// A rectangle in CSS pixels, y downwards.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -191,11 +192,12 @@ impl<'a, DB: DrawingBackend> Canvas<'a, DB> {
             },
             VPos::Top,
         );
-        let weight = if font.bold { FontStyle::Bold } else { FontStyle::Normal };
         let colour = rgb(font.colour);
-        let style = TextStyle::from((style::FONT, size * self.scale, weight).into_font().transform(turn))
-            .color(&colour)
-            .pos(pos);
+        let style = TextStyle::from(
+            (style::FONT, size * self.scale, font.weight.style()).into_font().transform(turn),
+        )
+        .color(&colour)
+        .pos(pos);
         self.area.draw_text(text, &style, self.device(top)).map_err(backend)
     }
 }
@@ -204,17 +206,17 @@ impl<'a, DB: DrawingBackend> Canvas<'a, DB> {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Font {
     pub em: f64,
-    pub bold: bool,
+    pub weight: Weight,
     pub colour: Colour,
 }
 
 impl Font {
     pub fn new(em: f64, colour: Colour) -> Self {
-        Self { em, bold: false, colour }
+        Self { em, weight: Weight::Regular, colour }
     }
 
     pub fn bold(em: f64, colour: Colour) -> Self {
-        Self { em, bold: true, colour }
+        Self { em, weight: Weight::Bold, colour }
     }
 }
 

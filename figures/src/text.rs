@@ -24,18 +24,34 @@ pub(crate) fn register() -> Result<(), FigureError> {
     .map_err(FigureError::Font)
 }
 
+/// How heavy letters are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Weight {
+    Regular,
+    Bold,
+}
+
+impl Weight {
+    /// The plotter's word for it.
+    pub(crate) fn style(self) -> FontStyle {
+        match self {
+            Self::Regular => FontStyle::Normal,
+            Self::Bold => FontStyle::Bold,
+        }
+    }
+}
+
 /// Width of `text` in CSS pixels at font size `em`.
-pub(crate) fn width(text: &str, em: f64, bold: bool) -> f64 {
+pub(crate) fn width(text: &str, em: f64, weight: Weight) -> f64 {
     // The rasteriser reports whole pixels: measure at 1000 pixels an em, then scale down.
     const MEASURE: f64 = 1000.0;
-    static SEEN: OnceLock<Mutex<HashMap<(String, bool), f64>>> = OnceLock::new();
+    static SEEN: OnceLock<Mutex<HashMap<(String, Weight), f64>>> = OnceLock::new();
     let seen = SEEN.get_or_init(Default::default);
-    let key = (text.to_string(), bold);
+    let key = (text.to_string(), weight);
     if let Some(w) = seen.lock().ok().and_then(|m| m.get(&key).copied()) {
         return w * em;
     }
-    let style = if bold { FontStyle::Bold } else { FontStyle::Normal };
-    let font = FontDesc::new(FontFamily::Name(style::FONT), MEASURE * HEIGHT_EM, style);
+    let font = FontDesc::new(FontFamily::Name(style::FONT), MEASURE * HEIGHT_EM, weight.style());
     // Without the font (not registered) half an em a character is a fair guess.
     let w = match font.layout_box(text) {
         Ok(((x0, _), (x1, _))) => f64::from(x1 - x0) / MEASURE,
@@ -51,18 +67,18 @@ pub(crate) fn width(text: &str, em: f64, bold: bool) -> f64 {
 }
 
 /// Breaks `text` at spaces into lines no wider than `limit`; a word that is too long by itself is cut with an ellipsis.
-pub(crate) fn wrap(text: &str, em: f64, bold: bool, limit: f64) -> Vec<String> {
+pub(crate) fn wrap(text: &str, em: f64, weight: Weight, limit: f64) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
     let mut line = String::new();
     for word in text.split_whitespace() {
         let longer = if line.is_empty() { word.to_string() } else { format!("{line} {word}") };
-        if width(&longer, em, bold) <= limit {
+        if width(&longer, em, weight) <= limit {
             line = longer;
         } else {
             if !line.is_empty() {
                 lines.push(line);
             }
-            line = shorten(word, em, bold, limit);
+            line = shorten(word, em, weight, limit);
         }
     }
     if !line.is_empty() {
@@ -72,14 +88,14 @@ pub(crate) fn wrap(text: &str, em: f64, bold: bool, limit: f64) -> Vec<String> {
 }
 
 /// `text`, or its beginning with an ellipsis if it is wider than `limit`.
-pub(crate) fn shorten(text: &str, em: f64, bold: bool, limit: f64) -> String {
-    if width(text, em, bold) <= limit {
+pub(crate) fn shorten(text: &str, em: f64, weight: Weight, limit: f64) -> String {
+    if width(text, em, weight) <= limit {
         return text.to_string();
     }
     let mut kept: String = text.to_string();
     while kept.pop().is_some() {
         let cut = format!("{}…", kept.trim_end());
-        if width(&cut, em, bold) <= limit {
+        if width(&cut, em, weight) <= limit {
             return cut;
         }
     }
@@ -94,9 +110,9 @@ mod tests {
     fn every_symbol_we_print_is_in_the_font() {
         register().unwrap();
         // The width of a glyph that the font lacks is that of its replacement box.
-        let missing = width("\u{E0FF}", 1.0, false);
+        let missing = width("\u{E0FF}", 1.0, Weight::Regular);
         for c in "ηΓλτμωρâĝêûγΔ×·−–…⁰¹²³⁴⁵⁶⁷⁸⁹⁻≤≥∞₀".chars() {
-            let w = width(&c.to_string(), 1.0, false);
+            let w = width(&c.to_string(), 1.0, Weight::Regular);
             assert!(w > 0.0 && w != missing, "{c}: {w} against {missing}");
         }
     }
@@ -106,22 +122,26 @@ mod tests {
         register().unwrap();
         let text =
             "the upper half committed before the lower half had settled and anextremelylongwordthatcannotfit";
-        let lines = wrap(text, 10.0, false, 120.0);
+        let lines = wrap(text, 10.0, Weight::Regular, 120.0);
         assert!(lines.len() > 2);
         for l in &lines {
-            assert!(width(l, 10.0, false) <= 120.0, "{l}");
+            assert!(width(l, 10.0, Weight::Regular) <= 120.0, "{l}");
         }
         assert!(
             lines.join(" ").starts_with("the upper half committed before the lower half had settled and")
         );
-        assert_eq!(wrap("  ", 10.0, false, 100.0), Vec::<String>::new());
-        assert!(width(&shorten(text, 10.0, true, 60.0), 10.0, true) <= 60.0);
+        assert_eq!(wrap("  ", 10.0, Weight::Regular, 100.0), Vec::<String>::new());
+        assert!(width(&shorten(text, 10.0, Weight::Bold, 60.0), 10.0, Weight::Bold) <= 60.0);
     }
 
     #[test]
     fn width_scales_with_the_size() {
         register().unwrap();
-        assert!((width("attention", 20.0, false) - 2.0 * width("attention", 10.0, false)).abs() < 1e-9);
-        assert!(width("attention", 10.0, true) > width("attention", 10.0, false));
+        assert!(
+            (width("attention", 20.0, Weight::Regular) - 2.0 * width("attention", 10.0, Weight::Regular))
+                .abs()
+                < 1e-9
+        );
+        assert!(width("attention", 10.0, Weight::Bold) > width("attention", 10.0, Weight::Regular));
     }
 }

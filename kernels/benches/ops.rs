@@ -14,7 +14,7 @@ use growthpath_kernels::activation::Activation;
 use growthpath_kernels::attention::{self, Shape};
 use growthpath_kernels::gemm;
 use growthpath_kernels::norm::{self, Norm};
-use growthpath_kernels::optimizer::{self, HeadUpdateStats, OptimizerState, Rule, Segment, Update};
+use growthpath_kernels::optimizer::{self, Decay, HeadUpdateStats, OptimizerState, Rule, Segment, Update};
 use growthpath_kernels::rope::Rope;
 use rayon::prelude::*;
 
@@ -208,7 +208,7 @@ fn size(b: &mut Bench, name: &str, shape: Shape, vocabulary: usize) {
             Update { rule, lr: 1e-6, multipliers: &[1.0], weight_decay: 0.1, clip_scale: 0.5, t: 9, stats };
         b.run(label(&format!("AdamW{with}")), Work::Bytes(28.0 * len as f64), || {
             let mut slots = [HeadUpdateStats::default(); 2];
-            optimizer::step(&u, &param, &grad, true, &segments, &mut moments, &mut slots).unwrap();
+            optimizer::step(&u, &param, &grad, Decay::Applied, &segments, &mut moments, &mut slots).unwrap();
             black_box(slots);
         });
     }

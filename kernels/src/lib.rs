@@ -11,6 +11,8 @@
 
 pub mod activation;
 pub mod attention;
+#[cfg(feature = "cuda")]
+pub mod check;
 pub mod cross_entropy;
 pub mod embedding;
 mod error;

@@ -10,7 +10,8 @@ use growthpath_trace::Status;
 use serde::Serialize;
 
 use super::plot::whole_run;
-use super::{analyze_text, output, signals, window};
+use super::values::window;
+use super::{analyze_text, output, signals};
 use crate::error::Result;
 
 /// Arguments of `growthpath analyze`.

@@ -36,7 +36,7 @@ pub fn run(_args: &Args) -> Result<()> {
 
 #[cfg(feature = "cuda")]
 fn check(args: &Args, gpu: &crate::model::backend::Gpu) -> Result<()> {
-    use growthpath_kernels::gpu::check::{Compared, run};
+    use growthpath_kernels::check::{Compared, run};
 
     let clock =
         || std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |d| d.as_secs());

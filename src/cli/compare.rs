@@ -4,13 +4,16 @@ use std::ops::Range;
 use std::path::PathBuf;
 
 use growthpath_analysis::compare::{Comparison, GroupComparison, Layers, compare};
+use growthpath_trace::Run;
 
+use super::losses;
 use super::output::{self, number, table};
 use super::plot::whole_run;
+use super::values::window;
 use super::words::{WIDTH, glossary, told_apart, wrap};
-use super::{losses, window};
 use crate::error::Result;
 use crate::report::than;
+use crate::tables::plural;
 
 /// Arguments of `growthpath compare`.
 #[derive(Debug, Clone, clap::Args)]
@@ -37,10 +40,19 @@ pub fn run(args: &Args) -> Result<()> {
     let mut c = compare(&a, &b, args.layers, window)?;
     let names = told_apart(&a, &b);
     (c.labels.a, c.labels.b) = names.clone();
+    let same = same_run(&a, &b).then_some("A and B are the same run: every gap is zero");
     if args.json {
+        c.notes.extend(same.map(str::to_owned));
         return output::json(&c);
     }
-    output::print(&text(&c, &names))
+    let same = same.map_or_else(String::new, |s| wrap("note: ", s, 6));
+    output::print(&(same + &text(&c, &names)))
+}
+
+/// Whether both are one record: of one folder, or copies of it.
+fn same_run(a: &Run, b: &Run) -> bool {
+    let id = &a.info().id;
+    (!id.is_empty() && *id == b.info().id) || a.dir().canonicalize().ok() == b.dir().canonicalize().ok()
 }
 
 /// What is printed of a group of layers.
@@ -105,16 +117,7 @@ fn answer(c: &Comparison, (a, b): (&str, &str)) -> String {
         return wrap("", &format!("The growth of the {layers} is undefined in one of the runs."), 0);
     }
     let size = than(gap);
-    let s = &g.shapley;
-    let mut levers = [
-        ("starting spread", s.start),
-        ("step size", s.step_size),
-        ("update geometry", s.update_geometry),
-        ("residual energy", s.residual_energy),
-        ("coherence", s.coherence),
-        ("features", s.features),
-    ];
-    levers.sort_by(|x, y| y.1.abs().total_cmp(&x.1.abs()));
+    let levers = g.shapley.levers();
     let why = match levers
         .iter()
         .filter(|l| l.1.is_finite() && l.1.abs() >= 0.005)
@@ -162,7 +165,8 @@ const TERMS: [(&str, &str); 6] = [
 pub fn text(c: &Comparison, (a, b): &(String, String)) -> String {
     let mut out = wrap("", &format!("A = {a}"), 4) + &wrap("", &format!("B = {b}"), 4);
     let w = &c.window;
-    out += &format!("steps {}..{}, {} probe intervals\n\n", w.first, w.last, w.intervals);
+    let intervals = plural(w.intervals as u64, "probe interval");
+    out += &format!("steps {}..{}, {intervals}\n\n", w.first, w.last);
     out += &answer(c, (a, b));
     for line in losses::text(c).lines() {
         out += &wrap("", line, 2);

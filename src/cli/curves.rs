@@ -102,6 +102,9 @@ fn open(run: &growthpath_trace::Run, folder: &Path, to: CurveTarget, out: Option
             Sink::Events(EventFile::create(&folder, run.info().created_unix)?)
         }
         (CurveTarget::Jsonl, Some(path)) => {
+            if std::fs::metadata(path).is_ok_and(|m| m.is_file() && m.len() > 0) {
+                return Err(Error::format(path, "exists already: remove it, or choose another --out"));
+            }
             let file = File::create(path).map_err(Error::io(path))?;
             Sink::Lines(Box::new(BufWriter::new(file)), path.to_owned())
         }

@@ -7,12 +7,12 @@ use growthpath_trace::{Run, RunLock, disk, shown_path};
 
 use super::device::DeviceArg;
 use super::output;
-use super::progress::note;
+use super::progress::{Show, note};
 use super::study::{mended, parse_flags, train_all};
 use super::train::set_threads;
 use super::words::{shell, wrap};
-use crate::data::bundled;
 use crate::data::corpus::entropy_rate;
+use crate::data::{bundled, read_text};
 use crate::error::{Error, Result};
 use crate::report;
 use crate::study::Job;
@@ -93,6 +93,8 @@ fn text_flags(args: &Args) -> Result<Vec<String>> {
         return Ok(Vec::new());
     }
     if let Some(data) = &args.data {
+        // What cannot be read is said before anything else is.
+        read_text(data)?;
         return Ok(vec![format!("--data={}", data.display())]);
     }
     let (train, valid) = bundled::shakespeare().map_err(Error::io("the bundled text"))?;
@@ -117,21 +119,25 @@ pub fn run(args: &Args) -> Result<()> {
             message: "exists already; go on with --resume, remove it or choose another --out".into(),
         });
     }
+    if args.resume && !args.out.exists() {
+        return Err(Error::format(&args.out, "no demo to go on with; leave --resume out to begin"));
+    }
     // Wrong flags are found before anything is written.
-    parse_flags(&flags(args, &[], "gpt", true))?.resolve()?;
+    parse_flags(&flags(args, &[], "gpt", true))?.resolve()?.validate_without_text()?;
     let text = text_flags(args)?;
     let mut jobs = Vec::new();
     for (name, preset, slow) in ARMS {
         let config = parse_flags(&flags(args, &text, preset, slow))?.resolve()?;
         jobs.push(Job { label: name.into(), folder: args.out.join(name), config, like: None });
     }
+    jobs.iter().try_for_each(Job::check)?;
     if !args.quiet {
         note(&wrap("", &about(args), 0));
     }
-    jobs.iter().try_for_each(Job::check)?;
     disk::create_dirs(&args.out)?;
     let _lock = RunLock::take(&args.out)?;
-    train_all(&mut jobs, args.device, args.quiet).map_err(|e| mended(e, "the same command and --resume"))?;
+    train_all(&mut jobs, args.device, Show::unless(args.quiet))
+        .map_err(|e| mended(e, "the same command and --resume"))?;
     let runs: Vec<Run> = jobs.iter().map(|j| Ok(Run::open(&j.folder)?)).collect::<Result<_>>()?;
     let figures = args.out.join("figures");
     let material = report::read(&runs, &PAIRS, None)?;

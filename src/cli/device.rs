@@ -41,6 +41,7 @@ pub fn pick(arg: DeviceArg, config: &TrainConfig) -> Result<Device> {
         },
     };
     device.check(config)?;
-    sizes::fit(config, matches!(device, Device::Cpu))?;
+    let holds = if matches!(device, Device::Cpu) { sizes::Holds::Step } else { sizes::Holds::Parameters };
+    sizes::fit(config, holds)?;
     Ok(device)
 }

@@ -52,8 +52,6 @@ pub const EXAMPLES: &[(&str, &[&str])] = &[
         "report",
         &["growthpath report runs/gpt runs/llama", "growthpath report runs/gpt runs/slow --out slow.html"],
     ),
-    ("columns", &["growthpath columns", "growthpath columns heads"]),
-    ("import", &["growthpath import runs/rewritten --out runs/imported"]),
     (
         "inspect",
         &[
@@ -62,6 +60,7 @@ pub const EXAMPLES: &[(&str, &[&str])] = &[
         ],
     ),
     ("verify", &["growthpath verify runs/gpt", "growthpath verify runs/gpt --against runs/again"]),
+    ("columns", &["growthpath columns", "growthpath columns heads"]),
     (
         "export",
         &[
@@ -69,6 +68,7 @@ pub const EXAMPLES: &[(&str, &[&str])] = &[
             "growthpath export runs/gpt --table steps --format jsonl",
         ],
     ),
+    ("import", &["growthpath import runs/rewritten --out runs/imported"]),
     (
         "bench",
         &["growthpath bench --size micro", "growthpath bench --device cuda --precision bf16 --size 124m"],
@@ -82,6 +82,11 @@ pub const EXAMPLES: &[(&str, &[&str])] = &[
         ],
     ),
 ];
+
+/// Names of the verbs.
+pub fn verbs() -> impl Iterator<Item = &'static str> + Clone {
+    EXAMPLES.iter().map(|e| e.0)
+}
 
 /// The command with its examples.
 pub fn with_examples(mut command: clap::Command) -> clap::Command {
@@ -102,8 +107,13 @@ mod tests {
     use crate::cli::Cli;
 
     #[test]
-    fn every_verb_has_examples() {
-        for verb in with_examples(Cli::command()).get_subcommands() {
+    fn every_verb_has_examples_in_the_order_of_the_list() {
+        let command = with_examples(Cli::command());
+        assert_eq!(
+            command.get_subcommands().map(clap::Command::get_name).collect::<Vec<_>>(),
+            verbs().collect::<Vec<_>>()
+        );
+        for verb in command.get_subcommands() {
             let help = verb.get_after_help().map(ToString::to_string).unwrap_or_default();
             assert!(help.starts_with("Examples:"), "{}", verb.get_name());
         }

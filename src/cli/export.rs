@@ -6,42 +6,27 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use clap::ValueEnum;
-use growthpath_trace::{
-    CellType, EvalLossRow, EvalRow, HeadRow, MaturityRow, Partition, ProbeLayerRow, ProbeRow, RelianceRow,
-    Row, Run, SettlingRow, ShareRow, StepRow, WriteRow, add_to_dataset,
-};
+use growthpath_trace::{CellType, Partition, Row, Run, Table, TableVisitor, add_to_dataset};
 
 use super::curves::{self, CurveTarget};
-use super::window;
+use super::values::{choice, window};
 use crate::error::{Error, Result};
 use crate::live::with_rows;
 
 /// Tables by name.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub enum TableName {
-    /// One row a step.
-    Steps,
-    /// One row a (step, layer, head).
-    Heads,
-    /// One row a (step, layer, site).
-    Writes,
-    /// Validations.
-    Evals,
-    /// One row a (validation, sequence).
-    EvalLosses,
-    /// One row a (probe, layer, head).
-    Probe,
-    /// One row a (probe, layer).
-    ProbeLayers,
-    /// One row a (probe, layer, write).
-    Shares,
-    /// One row a (step, layer, lag).
-    Maturity,
-    /// One row a (step, layer): cosine to the final key moment.
-    Settling,
-    /// Ablations.
-    Reliance,
-}
+const TABLES: [(&str, &str, Table); Table::ALL.len()] = [
+    ("steps", "One row a step", Table::Steps),
+    ("heads", "One row a (step, layer, head)", Table::Heads),
+    ("writes", "One row a (step, layer, site)", Table::Writes),
+    ("evals", "Validations", Table::Evals),
+    ("eval-losses", "One row a (validation, sequence)", Table::EvalLosses),
+    ("probe", "One row a (probe, layer, head)", Table::Probe),
+    ("probe-layers", "One row a (probe, layer)", Table::ProbeLayers),
+    ("shares", "One row a (probe, layer, write)", Table::Shares),
+    ("maturity", "One row a (step, layer, lag)", Table::Maturity),
+    ("settling", "One row a (step, layer): cosine to the final key moment", Table::Settling),
+    ("reliance", "Ablations", Table::Reliance),
+];
 
 /// Formats by name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -59,8 +44,8 @@ pub struct Args {
     #[arg(value_name = "RUN", required_unless_present = "to")]
     runs: Vec<PathBuf>,
     /// Table
-    #[arg(long, value_enum, required_unless_present = "to")]
-    table: Option<TableName>,
+    #[arg(long, value_parser = choice(TABLES), required_unless_present = "to")]
+    table: Option<Table>,
     /// Write whole runs or curves: `--to parquet-dataset DIR` adds runs to one dataset, TABLE/arm=ARM/seed=SEED/*.parquet,
     /// which DuckDB, Spark and DataFusion query as it lies; `--to tensorboard` and `--to jsonl` write a run's curves
     #[arg(long, num_args = 1..=2, value_names = ["KIND", "DIR"], conflicts_with_all = ["table", "format", "window"])]
@@ -98,19 +83,7 @@ pub fn run(args: &Args) -> Result<()> {
         ));
     };
     let run = Run::open(run)?;
-    match table {
-        TableName::Steps => rows::<StepRow>(&run, args),
-        TableName::Heads => rows::<HeadRow>(&run, args),
-        TableName::Writes => rows::<WriteRow>(&run, args),
-        TableName::Evals => rows::<EvalRow>(&run, args),
-        TableName::EvalLosses => rows::<EvalLossRow>(&run, args),
-        TableName::Maturity => rows::<MaturityRow>(&run, args),
-        TableName::Settling => rows::<SettlingRow>(&run, args),
-        TableName::Probe => rows::<ProbeRow>(&run, args),
-        TableName::ProbeLayers => rows::<ProbeLayerRow>(&run, args),
-        TableName::Shares => rows::<ShareRow>(&run, args),
-        TableName::Reliance => rows::<RelianceRow>(&run, args),
-    }
+    table.visit(&mut Rows { run: &run, args })
 }
 
 /// Whole runs or curves, `to` being the kind and, if given there, the place.
@@ -190,26 +163,38 @@ fn cell(kind: CellType, bits: u64) -> String {
     }
 }
 
-fn rows<R: Row + serde::Serialize>(run: &Run, args: &Args) -> Result<()> {
-    let mut out = BufWriter::new(std::io::stdout().lock());
-    let io = |r: std::io::Result<()>| r.map_err(Error::io("standard output"));
-    let json = args.format == Format::Jsonl;
-    if !json {
-        let names: Vec<&str> = R::COLUMNS.iter().map(|c| c.name).collect();
-        io(writeln!(out, "{}", names.join(",")))?;
-    }
-    let range = args.window.clone().unwrap_or(0..u32::MAX);
-    for batch in run.stream::<R>(range) {
-        for row in batch? {
-            let line = if json {
-                // NaN, which JSON lacks, becomes null.
-                serde_json::to_string(&row).map_err(|e| Error::format("standard output", e.to_string()))?
-            } else {
-                let cells = R::COLUMNS.iter().zip(row.bits()).map(|(c, bits)| cell(c.cell, bits));
-                cells.collect::<Vec<_>>().join(",")
-            };
-            io(writeln!(out, "{line}"))?;
+/// The rows of one table, on standard output.
+struct Rows<'a> {
+    run: &'a Run,
+    args: &'a Args,
+}
+
+impl TableVisitor for Rows<'_> {
+    type Output = Result<()>;
+
+    fn visit<R: Row + serde::Serialize>(&mut self) -> Result<()> {
+        let Self { run, args } = *self;
+        let mut out = BufWriter::new(std::io::stdout().lock());
+        let io = |r: std::io::Result<()>| r.map_err(Error::io("standard output"));
+        let json = args.format == Format::Jsonl;
+        if !json {
+            let names: Vec<&str> = R::COLUMNS.iter().map(|c| c.name).collect();
+            io(writeln!(out, "{}", names.join(",")))?;
         }
+        let range = args.window.clone().unwrap_or(0..u32::MAX);
+        for batch in run.stream::<R>(range) {
+            for row in batch? {
+                let line = if json {
+                    // NaN, which JSON lacks, becomes null.
+                    serde_json::to_string(&row)
+                        .map_err(|e| Error::format("standard output", e.to_string()))?
+                } else {
+                    let cells = R::COLUMNS.iter().zip(row.bits()).map(|(c, bits)| cell(c.cell, bits));
+                    cells.collect::<Vec<_>>().join(",")
+                };
+                io(writeln!(out, "{line}"))?;
+            }
+        }
+        io(out.flush())
     }
-    io(out.flush())
 }

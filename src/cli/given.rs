@@ -55,22 +55,32 @@ const STORED: &[(&str, &[&str])] = &[
     ("dump_step", &["/dump_step"]),
 ];
 
-/// Names of the flags of `growthpath train` that this process was given.
-fn given() -> Vec<String> {
-    let Ok(all) = super::command().try_get_matches() else { return Vec::new() };
-    let Some(train) = all.subcommand_matches("train") else { return Vec::new() };
-    let typed = |id: &&clap::Id| train.value_source(id.as_str()) == Some(ValueSource::CommandLine);
-    train.ids().filter(typed).map(ToString::to_string).collect()
+/// Names of the flags that this process was given, where the verb that it was given is `command`.
+fn given(command: clap::Command) -> Vec<String> {
+    let words: Vec<std::ffi::OsString> = std::env::args_os().skip(1).collect();
+    if words.first().is_none_or(|verb| verb != command.get_name()) {
+        return Vec::new();
+    }
+    let command = command.args_override_self(true).allow_negative_numbers(true);
+    let Ok(found) = command.try_get_matches_from(words) else { return Vec::new() };
+    let typed = |id: &&clap::Id| found.value_source(id.as_str()) == Some(ValueSource::CommandLine);
+    found.ids().filter(typed).map(ToString::to_string).collect()
 }
 
 /// Refuse flags that ask for something else than what the run to be resumed was started with.
 ///
 /// # Errors
 /// [`Error::Usage`] naming the first such flag, what it asks for and what the run has.
-pub fn agree(args: &TrainArgs, label: Option<&str>, stored: &TrainConfig, stored_label: &str) -> Result<()> {
+pub fn agree(
+    command: clap::Command,
+    args: &TrainArgs,
+    label: Option<&str>,
+    stored: &TrainConfig,
+    stored_label: &str,
+) -> Result<()> {
     let known =
         |id: &String| !FREE.contains(&id.as_str()) && (id == "set" || id == "label" || place(id).is_some());
-    let given: Vec<String> = given().into_iter().filter(known).collect();
+    let given: Vec<String> = given(command).into_iter().filter(known).collect();
     if given.is_empty() {
         return Ok(());
     }

@@ -6,6 +6,7 @@ use growthpath_trace::import;
 
 use super::output;
 use crate::error::{Error, Result};
+use crate::tables::plural;
 
 /// Arguments of `growthpath import`.
 #[derive(Debug, Clone, clap::Args)]
@@ -53,6 +54,6 @@ pub fn run(args: &Args) -> Result<()> {
     if done.integrity.is_ok() {
         return Ok(());
     }
-    let n = done.integrity.problems.len();
-    Err(Error::format(&args.source, format!("{n} problems in the imported rows; see the list above")))
+    let problems = plural(done.integrity.problems.len() as u64, "problem");
+    Err(Error::format(&args.source, format!("{problems} in the imported rows; see the list above")))
 }

@@ -28,6 +28,7 @@ mod study;
 mod train;
 mod train_args;
 mod usage;
+mod values;
 mod verify;
 mod watch;
 mod words;
@@ -157,24 +158,6 @@ fn command() -> clap::Command {
     command
 }
 
-/// Two run numbers, `A:B`.
-fn pair(text: &str) -> std::result::Result<(usize, usize), String> {
-    let numbers = text.split_once(':').and_then(|(a, b)| Some((a.parse().ok()?, b.parse().ok()?)));
-    match numbers {
-        Some((a, b)) if a != b => Ok((a, b)),
-        _ => Err(format!("`{text}` is not two different run numbers such as 1:2")),
-    }
-}
-
-/// Steps `A..B`, `A..` or `..B`.
-fn window(text: &str) -> std::result::Result<std::ops::Range<u32>, String> {
-    let parse = |s: &str, empty: u32| if s.is_empty() { Ok(empty) } else { s.parse().map_err(|_| ()) };
-    let wrong = || format!("`{text}` is not a range of steps such as 100..300");
-    let (a, b) = text.split_once("..").ok_or_else(wrong)?;
-    let (a, b) = (parse(a, 0).map_err(|()| wrong())?, parse(b, u32::MAX).map_err(|()| wrong())?);
-    if a < b { Ok(a..b) } else { Err(format!("`{text}` is empty: the first step must be below the second")) }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -182,15 +165,5 @@ mod tests {
     #[test]
     fn the_command_line_holds_together() {
         command().debug_assert();
-    }
-
-    #[test]
-    fn windows_parse() {
-        assert_eq!(window("3..9"), Ok(3..9));
-        assert_eq!(window("..9"), Ok(0..9));
-        assert_eq!(window("3.."), Ok(3..u32::MAX));
-        for bad in ["", "3", "9..3", "a..b", "3..3", "-1..4"] {
-            assert!(window(bad).is_err(), "{bad}");
-        }
     }
 }

@@ -3,36 +3,29 @@
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use clap::ValueEnum;
-use growthpath_figures::{FIGURES, Figure, Material, figure};
+use growthpath_figures::{FIGURES, Figure, Format, Material, Width, figure};
 use growthpath_trace::{Run, shown_path};
 
 use super::output;
 use super::progress::note;
+use super::values::{choice, pair, window};
 use crate::error::{Error, Result};
 use crate::hint::unknown;
 use crate::live::with_rows;
 use crate::report::{pictures, read, save};
 
-/// How wide figures are printed.
-#[derive(Debug, Clone, Copy, ValueEnum)]
-enum Width {
-    /// One column of a page, 84 mm
-    Column,
-    /// The page's text width, 174 mm
-    Page,
-}
+/// Printed widths by name.
+const WIDTHS: [(&str, &str, Width); 2] = [
+    ("column", "One column of a page, 84 mm", Width::Column),
+    ("page", "The page's text width, 174 mm", Width::Page),
+];
 
-/// File formats.
-#[derive(Debug, Clone, Copy, ValueEnum)]
-enum Format {
-    /// Pixels, 288 an inch
-    Png,
-    /// Vectors
-    Svg,
-    /// Vectors with embedded fonts
-    Pdf,
-}
+/// File formats by name.
+const FORMATS: [(&str, &str, Format); 3] = [
+    ("png", "Pixels, 288 an inch", Format::Png),
+    ("svg", "Vectors", Format::Svg),
+    ("pdf", "Vectors with embedded fonts", Format::Pdf),
+];
 
 /// Arguments of `growthpath plot`.
 #[derive(Debug, Clone, clap::Args)]
@@ -47,16 +40,16 @@ pub struct Args {
     #[arg(long, default_value = "figures")]
     out: PathBuf,
     /// Printed width; text is never smaller than 7 points
-    #[arg(long, value_enum, default_value = "page")]
+    #[arg(long, value_parser = choice(WIDTHS), default_value = "page")]
     width: Width,
     /// File formats, separated by commas or given again
-    #[arg(long, value_enum, value_delimiter = ',', default_values = ["png", "svg"])]
+    #[arg(long, value_parser = choice(FORMATS), value_delimiter = ',', default_values = ["png", "svg"])]
     format: Vec<Format>,
     /// Compare run B with run A, numbered as given from 1; may be given again [default: every run with the first]
-    #[arg(long, value_name = "A:B", value_parser = super::pair)]
+    #[arg(long, value_name = "A:B", value_parser = pair)]
     pair: Vec<(usize, usize)>,
     /// Steps to show, such as 100..300 (verdicts always speak of the whole run)
-    #[arg(long, value_name = "A..B", value_parser = super::window)]
+    #[arg(long, value_name = "A..B", value_parser = window)]
     window: Option<Range<u32>>,
 }
 
@@ -77,6 +70,14 @@ pub fn open(paths: &[PathBuf], asked: &[(usize, usize)]) -> Result<(Vec<Run>, Pa
         _ => asked.iter().map(|(a, b)| (a - 1, b - 1)).collect(),
     };
     Ok((runs, pairs))
+}
+
+/// What to say of more than two runs where nobody asked which to compare.
+pub fn say_pairs(paths: &[PathBuf], asked: &[(usize, usize)]) {
+    if asked.is_empty() && paths.len() > 2 {
+        let first = shown_path(&paths[0]);
+        note(&format!("comparing every run with the first, {first}; --pair A:B compares run B with run A"));
+    }
 }
 
 /// Open a run that has rows, all of whose parts are what its manifest lists: damage in any table is an error, never an
@@ -107,23 +108,13 @@ pub fn run(args: &Args) -> Result<()> {
     }
     let (runs, pairs) = open(&args.runs, &args.pair)?;
     let material = read(&runs, &pairs, args.window.clone())?;
+    if wanted.iter().any(|f| f.name == COMPARING) {
+        say_pairs(&args.runs, &args.pair);
+    }
     let (drawn, missing): (Vec<&Figure>, Vec<&Figure>) =
         wanted.iter().partition(|f| !f.drawings(&material).is_empty());
-    let width = match args.width {
-        Width::Column => growthpath_figures::Width::Column,
-        Width::Page => growthpath_figures::Width::Page,
-    };
-    let formats: Vec<_> = args
-        .format
-        .iter()
-        .map(|f| match f {
-            Format::Png => growthpath_figures::Format::Png,
-            Format::Svg => growthpath_figures::Format::Svg,
-            Format::Pdf => growthpath_figures::Format::Pdf,
-        })
-        .collect();
     if !drawn.is_empty() {
-        let paths = save(&pictures(&material, drawn), &args.out, &formats, width)?;
+        let paths = save(&pictures(&material, drawn), &args.out, &args.format, args.width)?;
         let list: Vec<String> = paths.iter().map(|p| format!("{}\n", shown_path(p))).collect();
         output::print(&list.concat())?;
     }

@@ -16,25 +16,41 @@ pub struct Progress {
     spread: Option<[f64; 2]>,
 }
 
+/// Whether progress is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Show {
+    /// Bars or lines.
+    Progress,
+    /// Nothing: `--quiet`.
+    Nothing,
+}
+
+impl Show {
+    /// What `--quiet` asks for.
+    pub fn unless(quiet: bool) -> Self {
+        if quiet { Self::Nothing } else { Self::Progress }
+    }
+}
+
 /// Whether somebody looks at the bars.
-pub fn watched(quiet: bool) -> bool {
-    std::io::stderr().is_terminal() && !quiet
+pub fn watched(show: Show) -> bool {
+    std::io::stderr().is_terminal() && show == Show::Progress
 }
 
 impl Progress {
     /// For a run of `steps` steps of which `done` are done.
-    pub fn new(label: &str, steps: u32, done: u32, quiet: bool) -> Self {
-        let target = if watched(quiet) { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
-        Self::on_bar(ProgressBar::with_draw_target(Some(u64::from(steps)), target), label, steps, done, quiet)
+    pub fn new(label: &str, steps: u32, done: u32, show: Show) -> Self {
+        let target = if watched(show) { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
+        Self::on_bar(ProgressBar::with_draw_target(Some(u64::from(steps)), target), label, steps, done, show)
     }
 
     /// The same as a line among others.
-    pub fn among(others: &MultiProgress, label: &str, steps: u32, done: u32, quiet: bool) -> Self {
+    pub fn among(others: &MultiProgress, label: &str, steps: u32, done: u32, show: Show) -> Self {
         let bar = others.insert(0, ProgressBar::new(u64::from(steps)));
-        Self::on_bar(bar, label, steps, done, quiet)
+        Self::on_bar(bar, label, steps, done, show)
     }
 
-    fn on_bar(bar: ProgressBar, label: &str, steps: u32, done: u32, quiet: bool) -> Self {
+    fn on_bar(bar: ProgressBar, label: &str, steps: u32, done: u32, show: Show) -> Self {
         let style = ProgressStyle::with_template(
             "{prefix:22} {bar:20} {pos:>5}/{len} {msg} [{elapsed_precise} < {eta_precise}]",
         );
@@ -45,7 +61,7 @@ impl Progress {
         bar.set_prefix(label.clone());
         bar.set_position(u64::from(done));
         bar.reset_eta();
-        let watched = watched(quiet) || quiet;
+        let watched = watched(show) || show == Show::Nothing;
         Self { bar, watched, steps, label, last: None, spread: None }
     }
 

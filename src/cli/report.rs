@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 
 use super::output;
-use super::plot::open;
+use super::plot::{open, say_pairs};
+use super::values::pair;
 use crate::error::Result;
 use crate::report;
 
@@ -14,7 +15,7 @@ pub struct Args {
     #[arg(required = true, value_name = "RUN")]
     runs: Vec<PathBuf>,
     /// Compare run B with run A, numbered as given from 1; may be given again [default: every run with the first]
-    #[arg(long, value_name = "A:B", value_parser = super::pair)]
+    #[arg(long, value_name = "A:B", value_parser = pair)]
     pair: Vec<(usize, usize)>,
     /// The HTML file
     #[arg(long, default_value = "report.html")]
@@ -24,6 +25,7 @@ pub struct Args {
 /// Run the verb.
 pub fn run(args: &Args) -> Result<()> {
     let (runs, pairs) = open(&args.runs, &args.pair)?;
+    say_pairs(&args.runs, &args.pair);
     report::write(&report::read(&runs, &pairs, None)?, &args.out)?;
     output::print(&format!("{}\n", growthpath_trace::shown_path(&args.out)))
 }

@@ -4,17 +4,20 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use growthpath_trace::{LONGEST_LABEL, Run, shown_path};
+use indicatif::HumanCount;
 
 use super::device::{DeviceArg, pick};
-use super::progress::{Progress, note};
+use super::progress::{Progress, Show, note};
 use super::train_args::{TrainArgs, tokenizer};
 use super::words::shell;
 use super::{given, output};
 use crate::data::{Dataset, Stage};
 use crate::error::{Error, Result};
 use crate::model::params::count;
+use crate::tables::plural;
 use crate::train::config::ProbeTimes;
 use crate::train::safeguard::{MINUTES, set_interval};
+use crate::train::sizes::Holds;
 use crate::train::{Device, Outcome, Resume, TrainConfig, resume, sizes, stop, train};
 
 /// Arguments of `growthpath train`.
@@ -64,12 +67,12 @@ pub fn set_threads(threads: Option<usize>) -> Result<()> {
 }
 
 /// Load and tokenize a run's text, saying so when it takes long.
-pub fn load_data(config: &mut TrainConfig, quiet: bool) -> Result<Dataset> {
-    sizes::fit(config, false)?;
+pub fn load_data(config: &mut TrainConfig, show: Show) -> Result<Dataset> {
+    sizes::fit(config, Holds::Parameters)?;
     let started = Instant::now();
     let mut said = false;
     let mut on = |stage: Stage, done: u64, all: u64| {
-        if !said && !quiet && started.elapsed().as_secs() >= 1 {
+        if !said && show == Show::Progress && started.elapsed().as_secs() >= 1 {
             said = true;
             note(&format!("{stage}: {:.1} of {:.1} MB", done as f64 / 1e6, all as f64 / 1e6));
         }
@@ -105,7 +108,7 @@ pub fn settle_vocab(config: &mut TrainConfig, data: &Dataset) -> Result<()> {
         }
         _ => {}
     }
-    sizes::fit(config, false)
+    sizes::fit(config, Holds::Parameters)
 }
 
 /// Train with a progress display.
@@ -115,9 +118,9 @@ pub fn train_shown(
     out: &std::path::Path,
     label: &str,
     device: &Device,
-    quiet: bool,
+    show: Show,
 ) -> Result<Outcome> {
-    let mut bar = Progress::new(label, config.steps, 0, quiet);
+    let mut bar = Progress::new(label, config.steps, 0, show);
     let outcome = train(config, data, out, label, device, &mut |e| bar.on(e));
     bar.finish();
     outcome
@@ -130,7 +133,7 @@ pub fn resume_shown(
     from: Resume,
     label: &str,
     device: &Device,
-    quiet: bool,
+    show: Show,
 ) -> Result<Outcome> {
     for s in &from.skipped {
         note(&format!("skipped {}: {}", shown_path(&s.dir), s.why));
@@ -139,10 +142,10 @@ pub fn resume_shown(
     let Some(step) = from.from.as_ref().map(|f| f.step) else {
         note(&format!("{}: stopped before its first checkpoint: starting again", shown_path(&out)));
         from.discard()?;
-        return train_shown(config, data, &out, label, device, quiet);
+        return train_shown(config, data, &out, label, device, show);
     };
     note(&format!("resuming at step {step}"));
-    let mut bar = Progress::new(label, config.steps, step, quiet);
+    let mut bar = Progress::new(label, config.steps, step, show);
     let outcome = resume(config, data, &from, device, &mut |e| bar.on(e));
     bar.finish();
     outcome
@@ -154,12 +157,14 @@ fn stored(args: &Args) -> Result<(TrainConfig, String)> {
     let config: TrainConfig = serde_json::from_value(run.info().config.clone())
         .map_err(|e| Error::format(args.out.join("run.json"), format!("cannot be resumed: {e}")))?;
     let label = run.info().label.clone();
-    given::agree(&args.train, args.label.as_deref(), &config, &label)?;
+    let command = <Args as clap::Args>::augment_args(clap::Command::new("train"));
+    given::agree(command, &args.train, args.label.as_deref(), &config, &label)?;
     Ok((config, label))
 }
 
 /// Run the verb.
 pub fn run(args: &Args) -> Result<()> {
+    let show = Show::unless(args.quiet);
     set_threads(args.threads)?;
     set_interval(args.checkpoint_minutes)?;
     let (mut config, label) = if args.resume {
@@ -189,18 +194,18 @@ pub fn run(args: &Args) -> Result<()> {
     if args.profile {
         profile_start(&device)?;
     }
-    let data = load_data(&mut config, args.quiet)?;
+    let data = load_data(&mut config, show)?;
     config.validate()?;
-    if !args.quiet {
+    if show == Show::Progress {
         note(&describe(&config, &data, &device));
     }
     stop::watch();
     let outcome = match from {
         Some(from) => {
             check_same_data(args, &data)?;
-            resume_shown(&config, &data, from, &label, &device, args.quiet)?
+            resume_shown(&config, &data, from, &label, &device, show)?
         }
-        None => train_shown(&config, &data, &args.out, &label, &device, args.quiet)?,
+        None => train_shown(&config, &data, &args.out, &label, &device, show)?,
     };
     let mut text = summary(&config, &outcome, args);
     if args.profile {
@@ -282,27 +287,15 @@ fn describe(c: &TrainConfig, data: &Dataset, device: &Device) -> String {
         c.model.width,
         c.model.heads,
         c.model.context,
-        thousands(all),
-        thousands(body),
+        HumanCount(all as u64),
+        HumanCount(body as u64),
         d.train,
-        thousands(d.train_tokens as usize),
+        HumanCount(d.train_tokens),
         d.vocab_size,
-        thousands(tokens),
+        HumanCount(tokens as u64),
         tokens as f64 * f64::from(c.steps) / d.train_tokens as f64,
         device.describe(),
     )
-}
-
-fn thousands(n: usize) -> String {
-    let digits = n.to_string();
-    let mut out = String::new();
-    for (i, c) in digits.chars().enumerate() {
-        if i > 0 && (digits.len() - i).is_multiple_of(3) {
-            out.push(',');
-        }
-        out.push(c);
-    }
-    out
 }
 
 fn summary(c: &TrainConfig, o: &Outcome, args: &Args) -> String {
@@ -313,11 +306,11 @@ fn summary(c: &TrainConfig, o: &Outcome, args: &Args) -> String {
         n => format!("; {:.0} tokens/s", n as f64 / o.step_seconds),
     };
     format!(
-        "validation loss {:.4} nats/token (perplexity {:.2}) after {} steps{speed}\n{}\
+        "validation loss {:.4} nats/token (perplexity {:.2}) after {}{speed}\n{}\
          run: {}\nnext:\n  growthpath analyze {run}\n  growthpath report {run}\n  growthpath plot {run} --out figures\n",
         o.valid_loss,
         o.valid_loss.exp(),
-        c.steps,
+        plural(c.steps, "step"),
         probing(c, o),
         shown_path(&args.out),
     )

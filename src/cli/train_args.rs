@@ -5,7 +5,9 @@ mod combined;
 use std::path::PathBuf;
 
 use clap::ValueEnum;
+use growthpath_kernels::optimizer::Rule;
 
+use super::values::choice;
 use crate::data::{Source, TokenizerSpec};
 use crate::error::{Error, Result};
 use crate::model::ModelConfig;
@@ -13,19 +15,9 @@ use crate::model::config::Positions;
 use crate::train::TrainConfig;
 use crate::train::cadence::like::like;
 use crate::train::checkpoint::unchanged_weights;
-use crate::train::config::{Optimizer, Precision, ProbeConfig, ProbeTimes};
-use crate::train::init::Init;
+use crate::train::config::{Init, Precision, ProbeConfig, ProbeTimes};
 use crate::train::intervention::{Hold, Intervention, Target};
 use crate::train::schedule::{Schedule, ScheduleShape};
-
-/// Update rules on the command line.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Rule {
-    /// Decoupled weight decay.
-    Adamw,
-    /// Gradient descent with momentum.
-    Sgd,
-}
 
 /// When to probe, on the command line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -35,6 +27,12 @@ pub enum ProbeArg {
     /// Not at all; maturity and reliance are not measured either.
     Never,
 }
+
+/// Update rules by name, with the constants that flags may change.
+const RULES: [(&str, &str, Rule); 2] = [
+    ("adamw", "Decoupled weight decay", Rule::AdamW { beta1: 0.9, beta2: 0.95, eps: 1e-8 }),
+    ("sgd", "Gradient descent with momentum", Rule::Sgd { momentum: 0.9 }),
+];
 
 /// Flags that decide what a run computes.
 #[derive(Debug, Clone, clap::Args)]
@@ -71,7 +69,7 @@ pub struct TrainArgs {
     #[arg(long)]
     pub batch: Option<usize>,
     /// Update rule
-    #[arg(long, value_enum, default_value = "adamw")]
+    #[arg(long, value_parser = choice(RULES), default_value = "adamw")]
     pub optimizer: Rule,
     /// Peak learning rate [default: by size, 3e-3 for micro; 0.3 for sgd]
     #[arg(long)]
@@ -260,7 +258,7 @@ impl TrainArgs {
     /// # Errors
     /// A value that cannot be used, flags that make no sense together.
     pub fn resolve(&self) -> Result<TrainConfig> {
-        combined::check(self)?;
+        self.check_combined()?;
         let (mut model, batch, init) = self.begin()?;
         let most = model.context;
         for s in &self.set {
@@ -272,11 +270,11 @@ impl TrainArgs {
                 model.context
             )));
         }
-        combined::check_with_model(self, &model)?;
+        self.check_with_model(&model)?;
         let lr = match (self.lr, self.optimizer) {
             (Some(lr), _) => lr,
-            (None, Rule::Sgd) => 0.3,
-            (None, Rule::Adamw) => match model.width {
+            (None, Rule::Sgd { .. }) => 0.3,
+            (None, Rule::AdamW { .. }) => match model.width {
                 0..=192 => 3e-3,
                 193..=512 => 1e-3,
                 513..=896 => 6e-4,
@@ -284,12 +282,10 @@ impl TrainArgs {
             },
         };
         let optimizer = match self.optimizer {
-            Rule::Adamw => Optimizer::AdamW {
-                beta1: self.beta1.unwrap_or(0.9),
-                beta2: self.beta2.unwrap_or(0.95),
-                eps: 1e-8,
-            },
-            Rule::Sgd => Optimizer::Sgd { momentum: self.momentum.unwrap_or(0.9) },
+            Rule::AdamW { beta1, beta2, eps } => {
+                Rule::AdamW { beta1: self.beta1.unwrap_or(beta1), beta2: self.beta2.unwrap_or(beta2), eps }
+            }
+            Rule::Sgd { momentum } => Rule::Sgd { momentum: self.momentum.unwrap_or(momentum) },
         };
         let warmup = self.warmup.unwrap_or((self.steps / 10).clamp(1, 40));
         let probe = ProbeConfig {

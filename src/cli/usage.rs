@@ -2,6 +2,7 @@
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 
+use super::examples::verbs;
 use crate::hint::unknown;
 
 /// What is wrong, in a sentence; `help` is the command that lists what there is.
@@ -28,10 +29,11 @@ pub fn sentence(e: &clap::Error, help: &str) -> String {
         }
         ErrorKind::InvalidSubcommand => {
             let name = first(ContextKind::InvalidSubcommand).unwrap_or_default();
-            let verbs = verbs();
-            unknown("verb", &name, verbs.iter().map(String::as_str))
+            unknown("verb", &name, verbs())
         }
-        ErrorKind::MissingSubcommand => format!("a verb is missing: one of {}", verbs().join(", ")),
+        ErrorKind::MissingSubcommand => {
+            format!("a verb is missing: one of {}", verbs().collect::<Vec<_>>().join(", "))
+        }
         ErrorKind::MissingRequiredArgument => {
             format!("missing: {}; {help} shows examples", all(ContextKind::InvalidArg).join(", "))
         }
@@ -51,13 +53,8 @@ pub fn sentence(e: &clap::Error, help: &str) -> String {
 
 /// The verb that a command line names, for its help.
 pub fn help_of(args: impl IntoIterator<Item = std::ffi::OsString>) -> String {
-    let verbs = verbs();
-    let named = args.into_iter().filter_map(|a| a.into_string().ok()).find(|a| verbs.contains(a));
+    let named = args.into_iter().filter_map(|a| a.into_string().ok()).find(|a| verbs().any(|v| v == a));
     named.map_or("growthpath --help".into(), |verb| format!("growthpath {verb} --help"))
-}
-
-fn verbs() -> Vec<String> {
-    super::command().get_subcommands().map(|c| c.get_name().to_owned()).collect()
 }
 
 fn texts(e: &clap::Error, kind: ContextKind) -> Vec<String> {

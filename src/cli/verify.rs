@@ -9,6 +9,7 @@ use serde::Serialize;
 use super::output::{self, table};
 use crate::error::{Error, Result};
 use crate::live::with_rows;
+use crate::tables::plural;
 use crate::train::damage;
 use crate::verify::{Completeness, completeness};
 
@@ -67,7 +68,11 @@ pub fn run(args: &Args) -> Result<()> {
     let problems = v.integrity.problems.len() + v.unread.len();
     Err(Error::format(
         &args.run,
-        format!("{} violations and {problems} integrity problems; see the list above", v.violations()),
+        format!(
+            "{} and {}; see the list above",
+            plural(v.violations() as u64, "violation"),
+            plural(problems as u64, "integrity problem")
+        ),
     ))
 }
 

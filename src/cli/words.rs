@@ -5,6 +5,7 @@ use std::path::Path;
 use growthpath_figures::names::{Unnamed, names};
 use growthpath_trace::{Run, shown_path};
 
+use crate::tables::shell_word;
 pub use crate::tables::{WIDTH, wrap};
 
 /// One wrapped line a term.
@@ -18,12 +19,7 @@ pub fn glossary(terms: &[(&str, &str)]) -> String {
 
 /// A path as a shell takes it.
 pub fn shell(path: &Path) -> String {
-    let text = shown_path(path);
-    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+=:,@%".contains(c);
-    match text.chars().all(plain) && !text.is_empty() {
-        true => text,
-        false => format!("'{}'", text.replace('\'', "'\\''")),
-    }
+    shell_word(shown_path(path))
 }
 
 /// Two names that tell runs apart: the labels, with what differs where both are the same.

@@ -21,5 +21,6 @@ pub use batcher::Batcher;
 pub use corpus::{ByteClass, Corpus, EntropyRate};
 pub use dataset::{DataInfo, Dataset, Source, Stage};
 pub use error::{DataError, Result};
+pub(crate) use read_text::read_text;
 pub use stream::TokenStream;
 pub use tokenizer::{Tokenizer, TokenizerSpec, train_bpe};

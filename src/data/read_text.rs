@@ -13,7 +13,7 @@ use crate::memory;
 const SWELL: u64 = 5;
 
 /// A whole text file, with errors that say which file and what is wrong.
-pub(super) fn read_text(path: &Path) -> Result<String> {
+pub(crate) fn read_text(path: &Path) -> Result<String> {
     let limit = memory::available().map_or(u64::MAX, |free| free / SWELL);
     let bytes = match input::read(path, limit) {
         Ok(bytes) => bytes,

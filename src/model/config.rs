@@ -89,15 +89,9 @@ pub const SIZES: &[(&str, usize, usize, usize, usize, usize, &str)] = &[
 ];
 
 impl ModelConfig {
-    /// A preset at a named size; the second value is the size's batch.
-    ///
-    /// # Errors
-    /// An unknown name, with the known ones listed.
-    pub fn preset(preset: &str, size: &str) -> Result<(Self, usize)> {
-        let Some(&(_, width, layers, heads, context, batch, _)) = SIZES.iter().find(|s| s.0 == size) else {
-            return Err(Error::usage(unknown("size", size, SIZES.iter().map(|s| s.0))));
-        };
-        let mut c = Self {
+    /// GPT-2 without sizes: what every arm is a change of.
+    pub(super) fn gpt2(preset: &str) -> Self {
+        Self {
             preset: preset.into(),
             family: Family::Gpt,
             norm: Norm::LayerNorm,
@@ -106,16 +100,27 @@ impl ModelConfig {
             pos: Positions::Learned,
             tied: true,
             qk_norm: false,
-            width,
-            layers,
-            heads,
-            context,
+            width: 0,
+            layers: 0,
+            heads: 0,
+            context: 0,
             hidden: 0,
             vocab: 0,
             init_std: 0.02,
             rope_base: 10_000.0,
             norm_eps: 1e-5,
+        }
+    }
+
+    /// A preset at a named size; the second value is the size's batch.
+    ///
+    /// # Errors
+    /// An unknown name, with the known ones listed.
+    pub fn preset(preset: &str, size: &str) -> Result<(Self, usize)> {
+        let Some(&(_, width, layers, heads, context, batch, _)) = SIZES.iter().find(|s| s.0 == size) else {
+            return Err(Error::usage(unknown("size", size, SIZES.iter().map(|s| s.0))));
         };
+        let mut c = Self { width, layers, heads, context, ..Self::gpt2(preset) };
         match preset {
             "gpt" => {}
             "gpt+geglu" => c.ffn = Ffn::Geglu,

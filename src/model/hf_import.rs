@@ -71,28 +71,6 @@ impl Keys<'_> {
     }
 }
 
-fn base(preset: &str, family: Family) -> ModelConfig {
-    ModelConfig {
-        preset: preset.into(),
-        family,
-        norm: Norm::LayerNorm,
-        ffn: Ffn::Gelu,
-        bias: true,
-        pos: Positions::Learned,
-        tied: true,
-        qk_norm: false,
-        width: 0,
-        layers: 0,
-        heads: 0,
-        context: 0,
-        hidden: 0,
-        vocab: 0,
-        init_std: 0.02,
-        rope_base: 10_000.0,
-        norm_eps: 1e-5,
-    }
-}
-
 fn gpt2(c: &Keys<'_>) -> Result<ModelConfig, String> {
     c.must("scale_attn_weights", true)?;
     c.must("scale_attn_by_inverse_layer_idx", false)?;
@@ -116,7 +94,7 @@ fn gpt2(c: &Keys<'_>) -> Result<ModelConfig, String> {
         vocab: c.need("vocab_size")?,
         init_std: c.number("initializer_range", 0.02)?,
         norm_eps: c.number("layer_norm_epsilon", 1e-5)?,
-        ..base("gpt", Family::Gpt)
+        ..ModelConfig::gpt2("gpt")
     })
 }
 
@@ -176,7 +154,8 @@ fn llama(c: &Keys<'_>, kind: &str) -> Result<ModelConfig, String> {
         init_std: c.number("initializer_range", 0.02)?,
         rope_base: rope_base.map_or_else(|| c.number("rope_theta", 10_000.0), Ok)?,
         norm_eps: c.number("rms_norm_eps", 1e-6)?,
-        ..base("llama", Family::Llama)
+        family: Family::Llama,
+        ..ModelConfig::gpt2("llama")
     })
 }
 

@@ -1,9 +1,17 @@
 //! Where a decoder's parameters stand among [`Params`].
 
-use super::backend::Affine;
 use super::config::ModelConfig;
 use super::params::{Params, Role};
 use crate::error::{Error, Result};
+
+/// Weight and bias of a projection, or gain and bias of a norm: indices of parameters.
+#[derive(Debug, Clone, Copy)]
+pub struct Affine {
+    /// The matrix or the gain.
+    pub weight: usize,
+    /// Its bias, in the arms that have one.
+    pub bias: Option<usize>,
+}
 
 /// Where each parameter of a layer stands in [`Params`].
 #[derive(Debug, Clone)]

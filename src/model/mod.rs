@@ -10,11 +10,13 @@ pub mod hf_import;
 mod index;
 mod network;
 pub mod params;
+mod passes;
 mod stats;
 
 pub use config::ModelConfig;
-pub use decoder::{Decoder, Forward, Gradients, Options};
+pub use decoder::Decoder;
 #[cfg(feature = "cuda")]
 pub use device_forward::DeviceForward;
 pub use network::Network;
+pub use passes::{Forward, Gradients, Options};
 pub use stats::{LayerStats, StepStats};

@@ -234,6 +234,7 @@ impl<B: Backend> Network<B> {
     }
 
     /// Where its parameters stand.
+    #[cfg(feature = "cuda")]
     pub(super) fn index(&self) -> &Index {
         &self.index
     }

@@ -1,7 +1,7 @@
 //! The parameters of a decoder: what each is, how it starts, where W_Q and W_K of each head lie.
 
 use candle_core::{Device, Tensor, Var};
-use growthpath_kernels::optimizer::Segment;
+use growthpath_kernels::optimizer::{Decay, Segment};
 use growthpath_kernels::tensor::{self, CpuF32};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
@@ -67,8 +67,8 @@ pub struct Spec {
 
 impl Spec {
     /// Matrices take weight decay; gains and biases do not.
-    pub fn decays(&self) -> bool {
-        self.shape.len() == 2
+    pub fn decay(&self) -> Decay {
+        if self.shape.len() == 2 { Decay::Applied } else { Decay::Exempt }
     }
 
     fn label(&self) -> String {

@@ -39,18 +39,27 @@ pub struct Pair {
     pub wk: Mat<f64>,
 }
 
+/// Where the gain and the bias of the norm before attention go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NormGain {
+    /// Into the weights, which then act on the normalized stream.
+    Folded,
+    /// Nowhere: the weights act on the norm's output.
+    Apart,
+}
+
 impl LayerWeights {
-    /// The weights alone; `fold` takes the norm's gain into them. Rotated columns carry the rotation's factor.
-    pub fn weights(&self, fold: bool) -> Pair {
-        self.pair(fold, None)
+    /// The weights alone, with the norm's gain where it is folded in. Rotated columns carry the rotation's factor.
+    pub fn weights(&self, gain: NormGain) -> Pair {
+        self.pair(gain, None)
     }
 
-    /// The weights with their biases as a last row, and with `fold` the norm's bias as well; none where all are absent.
+    /// The weights with their biases as a last row, and where the gain is folded in the norm's bias as well; none where all are absent.
     ///
     /// Without rotation what the key's bias adds is the same along a row of logits, and softmax forgets it: its entries
     /// are then zero.
-    pub fn augmented(&self, fold: bool) -> Option<Pair> {
-        let shift = self.shift.as_ref().filter(|_| fold);
+    pub fn augmented(&self, gain: NormGain) -> Option<Pair> {
+        let shift = self.shift.as_ref().filter(|_| gain == NormGain::Folded);
         if self.bq.is_none() && self.bk.is_none() && shift.is_none() {
             return None;
         }
@@ -60,7 +69,7 @@ impl LayerWeights {
         } else {
             vec![0.0; self.wk.ncols()]
         };
-        Some(self.pair(fold, Some((&query, &key))))
+        Some(self.pair(gain, Some((&query, &key))))
     }
 
     /// As stored, with biases as a last row: what gradient flow's balance (2.2) is about.
@@ -74,8 +83,8 @@ impl LayerWeights {
         Pair { wq: side(&self.wq, &q), wk: side(&self.wk, &k) }
     }
 
-    fn pair(&self, fold: bool, biases: Option<(&[f64], &[f64])>) -> Pair {
-        let gain = self.gain.as_deref().filter(|_| fold);
+    fn pair(&self, gain: NormGain, biases: Option<(&[f64], &[f64])>) -> Pair {
+        let gain = self.gain.as_deref().filter(|_| gain == NormGain::Folded);
         let width = self.layout.head_dim;
         let side = |w: &Mat<f64>, bias: Option<&[f64]>| {
             Mat::from_fn(w.nrows() + usize::from(bias.is_some()), w.ncols(), |i, j| {

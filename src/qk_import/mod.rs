@@ -25,6 +25,6 @@ mod what;
 
 pub use arrays::{Arrays, read_config};
 pub use checkpoint::Checkpoint;
-pub use layer::{LayerWeights, Pair};
+pub use layer::{LayerWeights, NormGain, Pair};
 pub use order::in_order;
 pub use rope::Rotation;

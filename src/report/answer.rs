@@ -6,7 +6,7 @@ use growthpath_analysis::read::LayerSplit;
 use growthpath_analysis::statistics::Sign;
 use growthpath_figures::{Material, RunMaterial};
 
-use crate::tables::number;
+use crate::tables::{number, plural};
 
 /// Two decimals and a sign.
 pub fn signed(v: f64) -> String {
@@ -53,7 +53,7 @@ pub fn lines(run: &RunMaterial) -> Vec<String> {
     let mut lines = Vec::new();
     let a = &run.analysis;
     if let Some(step) = run.diverged {
-        lines.push(format!("It diverged after {step} steps: its last numbers are no results."));
+        lines.push(format!("It diverged after {}: its last numbers are no results.", plural(step, "step")));
     }
     if let Some(d) = &run.diagnosis {
         let mut sentence = d.sentence.clone();
@@ -162,18 +162,8 @@ fn levers(g: &GroupComparison, trusted: bool) -> String {
     if !trusted {
         return "; the levers are interpolated too much to be named".into();
     }
-    let s = &g.shapley;
-    let all = [
-        ("starting spread", s.start),
-        ("step size", s.step_size),
-        ("update geometry", s.update_geometry),
-        ("residual energy", s.residual_energy),
-        ("coherence", s.coherence),
-        ("features", s.features),
-    ];
-    let largest = all.into_iter().filter(|l| l.1.is_finite()).max_by(|a, b| a.1.abs().total_cmp(&b.1.abs()));
-    match largest {
-        Some((name, part)) if part.abs() >= 0.005 => format!(", most by {name} {}", signed(part)),
+    match g.shapley.levers()[0] {
+        (name, part) if part.abs() >= 0.005 => format!(", most by {name} {}", signed(part)),
         _ => String::new(),
     }
 }

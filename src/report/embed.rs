@@ -2,7 +2,7 @@
 
 use growthpath_figures::Width;
 
-use super::Picture;
+use super::picture::Picture;
 use crate::error::Result;
 
 /// A figure at both widths, with the numbers behind it.

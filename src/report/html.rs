@@ -6,11 +6,11 @@ use growthpath_figures::{FIGURES, Material, RunMaterial};
 
 use super::answer::{self, half, signed};
 use super::embed::shown;
-use super::pictures;
+use super::picture::pictures;
 use super::setup::{self, Made};
 use super::words::WORDS;
 use crate::error::{Error, Result};
-use crate::tables::{number, table, wrap};
+use crate::tables::{number, plural, table, wrap};
 
 const CSS: &str = include_str!("../../templates/report.css");
 const JS: &str = include_str!("../../templates/report.js");
@@ -135,7 +135,8 @@ fn run_row(r: &RunMaterial) -> Vec<String> {
         _ => "-".into(),
     };
     vec![
-        r.diverged.map_or(r.name.clone(), |step| format!("{} (diverged after {step} steps)", r.name)),
+        r.diverged
+            .map_or(r.name.clone(), |step| format!("{} (diverged after {})", r.name, plural(step, "step"))),
         loss,
         if r.diverged.is_some() { "diverged".into() } else { number(r.analysis.val_perplexity) },
         answer::verdict(r),

@@ -3,13 +3,14 @@
 mod answer;
 mod embed;
 mod html;
+mod picture;
 mod setup;
 mod words;
 
 use std::ops::Range;
 use std::path::Path;
 
-use growthpath_figures::{Drawing, FIGURES, Figure, Format, Material, Width};
+use growthpath_figures::{FIGURES, Format, Material, Width};
 use growthpath_trace::Run;
 
 use crate::data::corpus::entropy_rate;
@@ -17,16 +18,7 @@ use crate::error::{Error, Result};
 
 pub use answer::than;
 pub use html::summary;
-
-/// A drawing with the stem of its file names.
-pub struct Picture {
-    /// Kebab-case name, with a number where there is one drawing a run or pair.
-    pub stem: String,
-    /// What it shows.
-    pub about: &'static str,
-    /// The drawing.
-    pub drawing: Drawing,
-}
+pub use picture::{Picture, pictures, save};
 
 /// Read runs once, cut to a window; `pairs` index into them. The floor is known when all were trained on the built-in
 /// language.
@@ -49,40 +41,6 @@ pub fn read(runs: &[Run], pairs: &[(usize, usize)], window: Option<Range<u32>>) 
 fn on_built_in_bytes(run: &Run) -> bool {
     let is = |key: &str, value: &str| run.info().config.pointer(key).and_then(|v| v.as_str()) == Some(value);
     is("/data/source", "built-in") && is("/tokenizer", "bytes")
-}
-
-/// Draw figures; one with nothing to show gives no picture.
-pub fn pictures<'f>(m: &Material, figures: impl IntoIterator<Item = &'f Figure>) -> Vec<Picture> {
-    let mut out = Vec::new();
-    for figure in figures {
-        for (i, drawing) in figure.drawings(m).into_iter().enumerate() {
-            let stem = if i == 0 { figure.name.to_string() } else { format!("{}-{}", figure.name, i + 1) };
-            out.push(Picture { stem, about: figure.about, drawing });
-        }
-    }
-    out
-}
-
-/// Save pictures in every format given; returns the paths.
-///
-/// # Errors
-/// A folder that cannot be written.
-pub fn save(
-    pictures: &[Picture],
-    dir: &Path,
-    formats: &[Format],
-    width: Width,
-) -> Result<Vec<std::path::PathBuf>> {
-    std::fs::create_dir_all(dir).map_err(Error::io(dir))?;
-    let mut paths = Vec::new();
-    for p in pictures {
-        for format in formats {
-            let path = dir.join(format!("{}.{}", p.stem, format.extension()));
-            p.drawing.save(&path, *format, width)?;
-            paths.push(path);
-        }
-    }
-    Ok(paths)
 }
 
 /// Draw every figure into `dir`, as PNG and SVG.
@@ -111,6 +69,9 @@ pub fn draw_seeds(runs: &[Run], dir: &Path) -> Result<()> {
 /// # Errors
 /// A file that cannot be written.
 pub fn write(m: &Material, path: &Path) -> Result<()> {
+    if path.is_dir() {
+        return Err(Error::format(path, "is a folder; name the HTML file in it"));
+    }
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |d| d.as_secs());
     let text = html::page(m, now)?;
     if let Some(dir) = path.parent().filter(|d| !d.as_os_str().is_empty()) {

@@ -46,6 +46,9 @@ impl Plan {
     /// # Errors
     /// A missing file, TOML that is not a plan, no arms or seeds, names that repeat or cannot be folders.
     pub fn read(path: &Path) -> Result<Self> {
+        if !path.exists() {
+            return Err(Error::format(path, "no such plan; `growthpath study --example` prints one"));
+        }
         let text = input::read_text(path, input::SMALL_FILE)?;
         Self::parse(&text).map_err(|m| Error::format(path, m))
     }

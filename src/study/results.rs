@@ -11,6 +11,7 @@ use serde::Serialize;
 
 use super::plan::{Arm, Plan};
 use crate::error::Result;
+use crate::tables::plural;
 
 /// How one run of a study ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -149,7 +150,7 @@ impl RunResult {
     /// How it ended, with the step where that says something, and why: `diverged after 17 steps`.
     pub fn state(&self) -> String {
         let word = match (self.ended, &self.summary) {
-            (Ended::Diverged, Some(s)) => format!("diverged after {} steps", s.steps),
+            (Ended::Diverged, Some(s)) => format!("diverged after {}", plural(s.steps, "step")),
             (Ended::Unfinished | Ended::Failed, Some(s)) => {
                 format!("{} at step {} of {}", self.ended.word(), s.steps, s.planned)
             }

@@ -1,31 +1,14 @@
 //! Everything that decides what a run computes; stored whole in `run.json`.
 
+use std::path::PathBuf;
+
+use growthpath_kernels::optimizer::Rule;
 use serde::{Deserialize, Serialize};
 
 use super::intervention::Intervention;
 use super::schedule::Schedule;
 use crate::data::Source;
 use crate::model::ModelConfig;
-
-/// Update rule and its constants.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "rule", rename_all = "lowercase")]
-pub enum Optimizer {
-    /// Decoupled weight decay.
-    AdamW {
-        /// First-moment decay.
-        beta1: f64,
-        /// Second-moment decay.
-        beta2: f64,
-        /// Added to the root of the second moment.
-        eps: f64,
-    },
-    /// Gradient descent with momentum.
-    Sgd {
-        /// Heavy-ball coefficient.
-        momentum: f64,
-    },
-}
 
 /// Type that activations are stored in; parameters, moments and statistics are float32 in either.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
@@ -105,6 +88,15 @@ pub struct ProbeConfig {
     pub maturity_lag: f64,
 }
 
+/// Where a run's first weights come from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Init {
+    /// Checkpoint folder.
+    pub checkpoint: PathBuf,
+    /// Rows of the embedding there: the tokenizer may have fewer entries, not more.
+    pub vocab: usize,
+}
+
 /// A whole run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct TrainConfig {
@@ -116,7 +108,7 @@ pub struct TrainConfig {
     pub tokenizer: String,
     /// The checkpoint whose weights the run begins with; none = random weights.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub init: Option<super::init::Init>,
+    pub init: Option<Init>,
     /// Sequences a batch.
     pub batch: usize,
     /// Optimizer steps.
@@ -127,7 +119,7 @@ pub struct TrainConfig {
     #[serde(default)]
     pub precision: Precision,
     /// Update rule.
-    pub optimizer: Optimizer,
+    pub optimizer: Rule,
     /// Learning rate over time.
     pub schedule: Schedule,
     /// Decoupled decay of matrices.

@@ -4,9 +4,8 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use candle_core::Device;
-use serde::{Deserialize, Serialize};
 
-use super::TrainConfig;
+use super::config::{Init, TrainConfig};
 use crate::data::{Dataset, Tokenizer};
 use crate::error::{Error, Result};
 use crate::model::config::Positions;
@@ -14,15 +13,6 @@ use crate::model::hf::{Named, from_hf, names};
 use crate::model::hf_import::arm_of;
 use crate::model::{Decoder, ModelConfig};
 use crate::qk_import::Arrays;
-
-/// Where a run's first weights come from.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Init {
-    /// Checkpoint folder.
-    pub checkpoint: PathBuf,
-    /// Rows of the embedding there: the tokenizer may have fewer entries, not more.
-    pub vocab: usize,
-}
 
 /// Parts of names that may stand in a checkpoint beside what is trained: buffers, no parameters.
 const BUFFERS: [&str; 4] = [".attn.bias", ".attn.masked_bias", "rotary_emb.inv_freq", "position_ids"];

@@ -2,7 +2,7 @@
 
 use growthpath_kernels::optimizer::{OptimizerState, Rule, Update};
 
-use super::config::{Optimizer as OptimizerConfig, TrainConfig};
+use super::config::TrainConfig;
 use super::intervention::HoldState;
 use crate::data::Batch;
 use crate::error::Result;
@@ -37,12 +37,7 @@ pub struct StepInfo {
 impl Optimizer {
     /// Fresh state.
     pub fn new(config: &TrainConfig, params: &Params) -> Self {
-        let rule = match config.optimizer {
-            OptimizerConfig::AdamW { beta1, beta2, eps } => {
-                Rule::AdamW { beta1: beta1 as f32, beta2: beta2 as f32, eps: eps as f32 }
-            }
-            OptimizerConfig::Sgd { momentum } => Rule::Sgd { momentum: momentum as f32 },
-        };
+        let rule = config.optimizer;
         let layers = config.model.layers;
         Self {
             rule,

@@ -33,7 +33,8 @@ impl<B: Backend> Trainer<'_, B> {
             eta: self.prober.as_ref().map_or(&[], |p| p.eta()),
         };
         checkpoint::save(self.run, done, &self.model, &self.optimizer, self.data.tokenizer(), &beside)?;
-        checkpoint::prune(self.run, done == self.config.steps)?;
+        // A complete run needs none.
+        checkpoint::prune(self.run, if done == self.config.steps { 0 } else { checkpoint::KEPT })?;
         self.safeguard.cost = started.elapsed();
         self.safeguard.since = Instant::now();
         self.safeguard.saved = Some(done);

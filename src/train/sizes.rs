@@ -51,12 +51,21 @@ fn vocabulary(m: &ModelConfig) -> String {
     if m.vocab > 0 { format!(", vocabulary {}", m.vocab) } else { String::new() }
 }
 
-/// Refuse sizes whose parameters alone exceed the memory that is free; `on_host`: the activations of a step as well.
+/// What must fit the memory that is free.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Holds {
+    /// The parameters and the optimizer's state.
+    Parameters,
+    /// The gradients and the activations of a step as well: the host trains.
+    Step,
+}
+
+/// Refuse sizes that exceed the memory that is free.
 /// Every estimate is a lower bound, so nothing that fits is refused.
 ///
 /// # Errors
 /// As [`counted`]; what takes how much, and what there is.
-pub fn fit(config: &TrainConfig, on_host: bool) -> Result<()> {
+pub fn fit(config: &TrainConfig, holds: Holds) -> Result<()> {
     counted(config)?;
     let (m, wide) = (&config.model, |n: usize| n as u128);
     // No factor exceeds 2^34, so no product below overflows.
@@ -68,9 +77,9 @@ pub fn fit(config: &TrainConfig, on_host: bool) -> Result<()> {
     let ffn = if m.ffn.gated() { 3 } else { 2 };
     let parameters = embeddings + layers * d * (4 * d + ffn * f);
     // Weights and two moments, and on the host gradients; four bytes each.
-    let copies = if on_host { 4 } else { 3 };
+    let copies = if holds == Holds::Step { 4 } else { 3 };
     let mut needs = vec![("parameters and optimizer", 4 * copies * parameters)];
-    if on_host {
+    if holds == Holds::Step {
         // Queries, keys, values and the stream of every layer.
         needs.push(("the activations of a step", 4 * 4 * tokens * d * layers));
     }

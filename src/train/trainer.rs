@@ -5,6 +5,7 @@ use std::path::Path;
 use std::time::Instant;
 
 use growthpath_trace::RunWriter;
+use serde::{Deserialize, Serialize};
 
 use super::cadence::Cadence;
 use super::config::TrainConfig;
@@ -18,7 +19,7 @@ use crate::model::backend::Backend;
 use crate::model::{Decoder, LayerStats, Network};
 
 /// One step, for a progress display.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub struct StepReport {
     /// Steps done.
     pub done: u32,
@@ -34,7 +35,8 @@ pub struct StepReport {
 }
 
 /// What the loop tells its caller.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Event {
     /// A step was done.
     Step(StepReport),

@@ -1,6 +1,8 @@
 //! Whether a configuration makes sense, before anything is written.
 
-use super::config::{Optimizer, ProbeTimes, TrainConfig};
+use growthpath_kernels::optimizer::Rule;
+
+use super::config::{ProbeTimes, TrainConfig};
 use super::sizes;
 use crate::error::{Error, Result};
 
@@ -63,10 +65,8 @@ impl TrainConfig {
             }
         };
         match self.optimizer {
-            Optimizer::AdamW { beta1, beta2, .. } => {
-                decay("beta1", beta1).and_then(|()| decay("beta2", beta2))
-            }
-            Optimizer::Sgd { momentum } => decay("momentum", momentum),
+            Rule::AdamW { beta1, beta2, .. } => decay("beta1", beta1).and_then(|()| decay("beta2", beta2)),
+            Rule::Sgd { momentum } => decay("momentum", momentum),
         }
     }
 

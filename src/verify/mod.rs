@@ -5,14 +5,14 @@ mod replay;
 
 use std::collections::BTreeMap;
 
-use growthpath_trace::{Problem, ProblemKind, Run, Status, Table};
+use growthpath_trace::{Problem, ProblemKind, Run, Table};
 use serde::Serialize;
 
 use crate::error::Result;
 use crate::train::TrainConfig;
-use crate::train::cadence::RULE;
+use crate::train::cadence::{RULE, RULE_KEY};
 use groups::{Groups, recorded};
-use replay::{Expected, expected};
+use replay::{ANY, Expected, expected};
 
 /// Whether the tables hold the steps that the configuration asks for.
 #[derive(Debug, Clone, Default, Serialize)]
@@ -23,9 +23,6 @@ pub struct Completeness {
     /// What could not be known, and why.
     pub notes: Vec<String>,
 }
-
-/// Key in `extra` of `run.json` under which a run says by which rule it chose its times.
-pub const RULE_KEY: &str = "cadence_rule";
 
 /// Holds the tables against the configuration stored in `run.json`: measurements that are missing, or there without
 /// being due, are problems. The times of `--probe auto` are worked out again from the recorded rows.
@@ -121,12 +118,4 @@ fn differences(table: Table, wanted: &Groups, have: &Groups, expected: &Expected
         )));
     }
     problems
-}
-
-/// Any number of rows, where the configuration does not say how many.
-const ANY: u64 = u64::MAX;
-
-/// Whether the run says that it ended as planned.
-fn complete(run: &Run) -> bool {
-    run.info().status == Status::Complete
 }

@@ -4,14 +4,16 @@
 use std::collections::BTreeMap;
 use std::iter::Peekable;
 
-use growthpath_trace::{EvalRow, HeadRow, RowStream, Run, StepRow, Table};
+use growthpath_trace::{EvalRow, HeadRow, RowStream, Run, Status, StepRow, Table};
 
 use super::groups::{Groups, OF_EVERY_STEP};
-use super::{ANY, complete};
 use crate::train::TrainConfig;
 use crate::train::cadence::Cadence;
 use crate::train::config::ProbeTimes;
 use crate::train::moments::{Keeper, KeyMoments};
+
+/// Any number of rows, where the configuration does not say how many.
+pub const ANY: u64 = u64::MAX;
 
 /// What each table must hold.
 pub struct Expected {
@@ -196,4 +198,9 @@ impl Steps {
         }
         Some((first.step, rows))
     }
+}
+
+/// Whether the run says that it ended as planned.
+fn complete(run: &Run) -> bool {
+    run.info().status == Status::Complete
 }

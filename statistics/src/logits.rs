@@ -55,7 +55,7 @@ macro_rules! logit_statistics {
                     entropy ["1"] own "Attention entropy over ln(row length), mean over rows with at least 2 keys."
                         = |t, n| t[ENTROPY] / n.rows_with(2).max(1.0);
                     sharpness ["1"] one
-                        "1 - entropy over ln(row length), mean over rows with at least 8 keys; NaN without such."
+                        "1 - entropy over ln(row length), mean over rows with at least 8 keys; undefined without such."
                         = |t, n| t[SHARPNESS] / n.some_rows_with(SHARP_KEYS);
                     top1 ["1"] own "Mean over rows of the largest attention weight."
                         = |t, n| t[TOP1] / n.tokens();
@@ -67,7 +67,7 @@ macro_rules! logit_statistics {
                     k_rms ["1"] own "RMS norm of the keys, as q_rms."
                         = |t, n| (t[KEY] / n.tokens()).sqrt();
                     qk_cos ["1"] one
-                        "Cosine between queries and keys: sum q.k / sqrt(sum |q|^2 sum |k|^2), sums over causal pairs; NaN where one is zero."
+                        "Cosine between queries and keys: sum q.k / sqrt(sum |q|^2 sum |k|^2), sums over causal pairs; undefined where one is zero."
                         = |t, n| n.cosine(t[LOGITS], t[PAIRED_QUERY], t[PAIRED_KEY]);
                     lse_gap ["1"] logit "Worst violation of the bracket (2.5); at most 0 when it holds."
                         = |t, _| t[BRACKET];

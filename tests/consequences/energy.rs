@@ -6,7 +6,7 @@ use growthpath::model::{Decoder, ModelConfig, Options};
 use growthpath_analysis::LayerState;
 use growthpath_analysis::bound::residual_energy;
 use growthpath_analysis::statistics::power_law;
-use growthpath_kernels::optimizer::{OptimizerState, Rule, Segment, Update, step};
+use growthpath_kernels::optimizer::{Decay, OptimizerState, Rule, Segment, Update, step};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
@@ -66,8 +66,16 @@ fn logit_step(seed: u64, alpha: f64, rule: Rule, values: Values) -> (f64, f64) {
     };
     let len = qkv.elem_count();
     let whole = [Segment { start: 0, len, group: 0, slot: None }];
-    step(&update, qkv.as_tensor(), grad, false, &whole, &mut OptimizerState::zeros(rule, len), &mut [])
-        .unwrap();
+    step(
+        &update,
+        qkv.as_tensor(),
+        grad,
+        Decay::Exempt,
+        &whole,
+        &mut OptimizerState::zeros(rule, len),
+        &mut [],
+    )
+    .unwrap();
     let [wq, wk] = projections(&model, LAYER, |i| model.params.vars[i].as_tensor().clone());
     let next = LayerState { x: prev.x.clone(), wq, wk };
     let heads = orders(&prev, &next, &geometry(&model.config));

@@ -6,7 +6,7 @@ use candle_core::Device;
 use faer::Mat;
 use growthpath::data::{Dataset, Source, TokenizerSpec};
 use growthpath::model::{Decoder, ModelConfig, Options};
-use growthpath::train::config::{Optimizer, Precision, ProbeConfig, ProbeTimes};
+use growthpath::train::config::{Precision, ProbeConfig, ProbeTimes};
 use growthpath::train::intervention::{Hold, Intervention, Target};
 use growthpath::train::schedule::{Schedule, ScheduleShape};
 use growthpath::train::{TrainConfig, checkpoint, train};
@@ -83,7 +83,7 @@ fn one_step(
         steps: 1,
         seed: 11,
         precision: Precision::F32,
-        optimizer: Optimizer::AdamW { beta1: 0.9, beta2: 0.95, eps: 1e-8 },
+        optimizer: growthpath_kernels::optimizer::Rule::AdamW { beta1: 0.9, beta2: 0.95, eps: 1e-8 },
         schedule: Schedule { shape: ScheduleShape::Constant, lr: 3e-3, warmup: 0, final_fraction: 1.0 },
         weight_decay,
         clip: 1.0,

@@ -68,8 +68,8 @@ pub use range::StepRange;
 pub use read::{ColumnStream, Columns, IntegrityReport, Problem, ProblemKind, RowStream, Run};
 pub use rows::{
     EvalLossRow, EvalRow, HeadRow, MaturityRow, ProbeLayerRow, ProbeRow, RelianceRow, Row, SettlingRow,
-    ShareRow, StepRow, WHOLE_LAYER, WRITE_CONSTANT, WriteRow,
+    ShareRow, StepRow, TableVisitor, WHOLE_LAYER, WRITE_CONSTANT, WriteRow,
 };
 pub use shown::{LONGEST_LABEL, shown, shown_label, shown_lines, shown_path};
-pub use table::{Keep, Table, TableVisitor};
+pub use table::{Keep, Table};
 pub use write::{RunWriter, WriterOptions, is_unborn};

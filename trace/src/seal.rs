@@ -23,19 +23,28 @@ pub fn seal(json: &str) -> String {
     zeros.replacen(&"0".repeat(DIGITS), &hash, 1)
 }
 
+/// Whether a file must carry its hash.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Hash {
+    /// It was written with one.
+    Required,
+    /// It may be older than hashes.
+    Optional,
+}
+
 /// Compares a file's bytes with the hash that they carry.
 ///
 /// # Errors
-/// [`Error::Corrupt`] if they differ, or if none is there though one is `wanted`.
-pub fn check(path: &Path, bytes: &[u8], wanted: bool) -> Result<()> {
+/// [`Error::Corrupt`] if they differ, or if a required one is not there.
+pub fn check(path: &Path, bytes: &[u8], hash: Hash) -> Result<()> {
     let digits = START.len()..START.len() + DIGITS;
     let Some(stated) = bytes.get(digits.clone()).filter(|_| bytes.starts_with(START.as_bytes())) else {
-        return match wanted {
-            true => Err(Error::corrupt(
+        return match hash {
+            Hash::Required => Err(Error::corrupt(
                 path,
                 "it does not begin with its hash: it was changed after it was written",
             )),
-            false => Ok(()),
+            Hash::Optional => Ok(()),
         };
     };
     let mut zeros = bytes.to_vec();
@@ -56,13 +65,13 @@ mod tests {
         let good = seal("{\n  \"label\": \"gpt\",\n  \"steps\": 3\n}");
         assert!(serde_json::from_str::<serde_json::Value>(&good).unwrap()[FIELD].is_string());
         let path = Path::new("run.json");
-        check(path, good.as_bytes(), true).unwrap();
+        check(path, good.as_bytes(), Hash::Required).unwrap();
         for bit in 0..good.len() * 8 {
             let mut bad = good.clone().into_bytes();
             bad[bit / 8] ^= 1 << (bit % 8);
-            assert!(check(path, &bad, true).is_err(), "bit {bit}");
+            assert!(check(path, &bad, Hash::Required).is_err(), "bit {bit}");
         }
-        check(path, b"{}", false).unwrap();
-        assert!(check(path, b"{}", true).is_err());
+        check(path, b"{}", Hash::Optional).unwrap();
+        assert!(check(path, b"{}", Hash::Required).is_err());
     }
 }

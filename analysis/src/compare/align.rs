@@ -2,7 +2,7 @@
 
 use growthpath_trace::{ProbeRow, Run, StepRange};
 
-use super::ComparedSteps;
+use super::both::ComparedSteps;
 use super::probes::{Probes, ends, run_name, run_names};
 use super::tally::HeadPair;
 use crate::error::{AnalysisError, Result};

@@ -24,6 +24,23 @@ pub struct ShapleyParts {
     pub residual: f64,
 }
 
+impl ShapleyParts {
+    /// The parts by name, the largest first; undefined ones last.
+    pub fn levers(&self) -> [(&'static str, f64); 6] {
+        let mut levers = [
+            ("starting spread", self.start),
+            ("step size", self.step_size),
+            ("update geometry", self.update_geometry),
+            ("residual energy", self.residual_energy),
+            ("coherence", self.coherence),
+            ("features", self.features),
+        ];
+        let size = |v: f64| if v.is_finite() { v.abs() } else { -1.0 };
+        levers.sort_by(|a, b| size(b.1).total_cmp(&size(a.1)));
+        levers
+    }
+}
+
 /// Measured parts of a growth, or of a gap between two, in units of ln (3.1).
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct MeasuredParts {

@@ -1,8 +1,10 @@
 //! Arm against arm: why one run's attention grew more than another's (5.4), and what it bought in loss.
 
 mod align;
+mod both;
 mod differences;
 mod group;
+mod layers;
 mod loss;
 mod probes;
 mod refuse;
@@ -14,79 +16,16 @@ mod tests;
 use growthpath_trace::{Run, StepRange};
 use serde::Serialize;
 
+pub use both::{Both, ComparedSteps};
 pub use differences::Difference;
 pub use group::{CellCounts, GroupComparison, MeasuredParts, ShapleyParts};
+pub use layers::Layers;
 pub use loss::{LossGap, TokenEfficiency};
 pub(crate) use probes::{Probes, run_name};
 pub use seeds::{SeedMetric, SeedSummary, seeds};
 
 use crate::error::{AnalysisError, Result};
 use tally::Tally;
-
-/// Which layers a comparison is about.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Layers {
-    /// Layer >= L/2.
-    Upper,
-    /// Layer < L/2.
-    Lower,
-    /// Every layer.
-    #[default]
-    All,
-}
-
-impl Layers {
-    /// Whether the group holds `layer` of `count` layers.
-    pub const fn contains(self, layer: usize, count: usize) -> bool {
-        match self {
-            Self::Upper => layer >= count / 2,
-            Self::Lower => layer < count / 2,
-            Self::All => true,
-        }
-    }
-
-    /// `upper`, `lower` or `all`.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Upper => "upper",
-            Self::Lower => "lower",
-            Self::All => "all",
-        }
-    }
-}
-
-impl std::str::FromStr for Layers {
-    type Err = AnalysisError;
-
-    fn from_str(text: &str) -> Result<Self> {
-        let known = [Self::Upper, Self::Lower, Self::All];
-        let found = known.into_iter().find(|l| l.name() == text);
-        found.ok_or_else(|| AnalysisError::UnknownLayers { given: text.to_owned() })
-    }
-}
-
-/// Two values of the same thing, arm A's and arm B's.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Both<T> {
-    /// Of the first run.
-    pub a: T,
-    /// Of the second run.
-    pub b: T,
-}
-
-/// The window of steps that was compared.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-pub struct ComparedSteps {
-    /// State (steps done) at which the first compared interval begins.
-    pub first: u32,
-    /// State (steps done) at which the last compared interval ends.
-    pub last: u32,
-    /// Intervals compared: between neighbouring probes of either run.
-    pub intervals: usize,
-    /// Of these, pieces of a longer interval of one run, cut where the other was probed.
-    pub interpolated: usize,
-}
 
 /// One layer of a comparison.
 #[derive(Debug, Clone, PartialEq, Serialize)]

@@ -4,7 +4,7 @@ use std::vec::IntoIter;
 
 use growthpath_trace::{ProbeRow, RowStream, Run, StepRange, Table};
 
-use super::Both;
+use super::both::Both;
 use crate::error::{AnalysisError, Result};
 
 /// Label of a run, or its directory where it has none.

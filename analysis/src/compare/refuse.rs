@@ -2,8 +2,9 @@
 
 use growthpath_trace::{Run, Status};
 
+use super::both::Both;
+use super::differences;
 use super::probes::run_names;
-use super::{Both, differences};
 use crate::error::{Incomparable, Result};
 
 /// Refuses runs of different shape, data or tokenizer.

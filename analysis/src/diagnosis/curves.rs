@@ -2,6 +2,8 @@
 
 use serde::Serialize;
 
+use crate::source::AttentionSource;
+
 /// Points of a curve beyond which neighbours are averaged.
 const MOST_POINTS: usize = 2000;
 
@@ -50,22 +52,11 @@ pub struct RelianceCurve {
     pub sequences: Vec<u32>,
 }
 
-/// Where sharpness was read.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum SharpnessSource {
-    /// The telemetry of the training batches (`heads.sharpness`), at every recorded step.
-    Telemetry,
-    /// The probe batch (`probe.sharpness`): the run has no such telemetry.
-    #[default]
-    Probe,
-}
-
 /// Means over halves of the model, each with its own steps; at most about 2,000 points each.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct Curves {
     /// Where sharpness was read.
-    pub sharpness_source: SharpnessSource,
+    pub sharpness_source: AttentionSource,
     /// Mean sharpness of heads.
     pub sharpness: HalfCurve,
     /// Lag of the maturity below, in steps; none if it was not measured.

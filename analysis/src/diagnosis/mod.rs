@@ -22,7 +22,7 @@ use growthpath_trace::Run;
 use serde::Serialize;
 
 pub use bracket::{Bracket, Interval};
-pub use curves::{Curves, HalfCurve, RelianceCurve, SharpnessSource};
+pub use curves::{Curves, HalfCurve, RelianceCurve};
 pub use recommend::{LONGEST_HOLD, Recommendation};
 pub use settling::Settling;
 pub use thresholds::Thresholds;
@@ -151,6 +151,9 @@ pub fn diagnosis(run: &Run, thresholds: &Thresholds) -> Result<Diagnosis> {
     })
 }
 
+/// Steps below which a verdict carries a warning.
+const FEW: u32 = 100;
+
 /// Half the lag, the lag and twice the lag, as far as they were recorded.
 fn lags(record: &Record) -> Vec<Option<u32>> {
     let near = |lag: u32| move |l: &u32| [lag.div_ceil(2), lag, lag.saturating_mul(2)].contains(l);
@@ -163,9 +166,17 @@ fn lags(record: &Record) -> Vec<Option<u32>> {
 
 fn notes(run: &Run, record: &Record) -> Vec<String> {
     let mut notes = Vec::new();
-    if !record.is_complete() {
+    if record.last < FEW {
         notes.push(format!(
-            "the record ends at step {} of {}: \"stays settled\" means until there",
+            "{} steps are too few to say: at fewer than {FEW} a time is a handful of steps wide, and most of the growth is still to come",
+            record.last
+        ));
+    }
+    if !record.is_complete() {
+        let ends =
+            if record.diverged { "the run diverged; its last probe is of" } else { "the record ends at" };
+        notes.push(format!(
+            "{ends} step {} of {}: \"stays settled\" means until there",
             record.last, record.total
         ));
     }

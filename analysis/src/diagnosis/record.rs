@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 
 use growthpath_trace::{HeadRow, MaturityRow, ProbeRow, RelianceRow, Row, Run, SettlingRow, Status};
 
-use super::curves::{Curves, HalfCurve, RelianceCurve, SharpnessSource};
+use super::curves::{Curves, HalfCurve, RelianceCurve};
 use super::path::HeadPaths;
 use crate::compare::{Probes, run_name};
 use crate::error::{AnalysisError, Result};
 use crate::maturity::main_lag;
+use crate::source::AttentionSource;
 use crate::sum::CompensatedSum;
 
 /// Everything that a diagnosis reads, at full length.
@@ -16,7 +17,7 @@ use crate::sum::CompensatedSum;
 pub(super) struct Record {
     /// Sharpness of heads: of the telemetry where there is any, of the probes otherwise.
     pub sharpness: HalfCurve,
-    pub sharpness_source: SharpnessSource,
+    pub sharpness_source: AttentionSource,
     /// Maturity of layers, by lag.
     pub maturity: BTreeMap<u32, HalfCurve>,
     /// The lag that counts.
@@ -62,7 +63,7 @@ impl Record {
         record.reliance = reliance(run)?;
         record.sharpness = record.probe_sharpness.clone();
         if let Some(sharpness) = telemetry(run, depth, heads)? {
-            (record.sharpness, record.sharpness_source) = (sharpness, SharpnessSource::Telemetry);
+            (record.sharpness, record.sharpness_source) = (sharpness, AttentionSource::Telemetry);
         }
         Ok(record)
     }

@@ -1,10 +1,11 @@
 //! When the upper half commits and the lower half settles, as brackets.
 
 use super::bracket::Time;
-use super::curves::{HalfCurve, RelianceCurve, SharpnessSource};
+use super::curves::{HalfCurve, RelianceCurve};
 use super::record::Record;
 use super::student;
 use super::thresholds::Thresholds;
+use crate::source::AttentionSource;
 
 /// Recorded steps in a row at which the telemetry's sharpness must stay above its threshold.
 ///
@@ -61,8 +62,8 @@ impl Times {
     /// Reads them off a record.
     pub fn new(record: &Record, thresholds: &Thresholds, lag: Option<u32>) -> Self {
         let patience = match record.sharpness_source {
-            SharpnessSource::Telemetry => PATIENCE,
-            SharpnessSource::Probe => 1,
+            AttentionSource::Telemetry => PATIENCE,
+            AttentionSource::Probe => 1,
         };
         let sharp = Sharp::new(&record.sharpness, thresholds.sharpness, patience);
         let curve = lag.and_then(|lag| Some((lag, record.maturity.get(&lag)?)));

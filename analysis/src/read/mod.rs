@@ -40,7 +40,7 @@ pub use analyze::{
 pub use names::{NamedValues, write_name};
 pub use series::{
     Ablations, Curve, EnergyMatrix, Estimate, EstimateCurve, FactorCurves, GrowthCurves, HalfCurves,
-    HeadSplit, Hold, LayerCurves, LongIntervals, MaturityCurves, Pairs, PredictionPairs, Series, Source,
+    HeadSplit, Hold, LayerCurves, LongIntervals, MaturityCurves, Pairs, PredictionPairs, Series,
     TightnessCurves, WriteCurves, series, series_in,
 };
 pub use signals::{LEAD_LAGS, Lead, RankCorrelation, leads};

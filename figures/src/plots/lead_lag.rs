@@ -23,6 +23,16 @@ const PAST: &str = "past growth";
 /// given the past needs as many steps more as the past is long.
 const ENOUGH: usize = 30;
 
+/// A signal in words; M is `W_Q W_K^T`.
+fn human(signal: &str) -> &str {
+    match signal {
+        "dm_f" => "update of M: size",
+        "dm_top" => "update of M: largest value",
+        "dm_entropy" => "update of M: entropy",
+        named => named,
+    }
+}
+
 fn or_plain(given_past: f64, plain: f64, lead: &Lead) -> f64 {
     if lead.signal == PAST { plain } else { given_past }
 }
@@ -58,7 +68,7 @@ fn one(m: &Material, name: &str, leads: &[Lead]) -> Option<Drawing> {
     });
     for (title, pick) in KINDS {
         let lags = shown.iter().map(u32::to_string).collect();
-        let names = signals.iter().map(|s| s.first().map_or("", |l| l.signal).to_owned()).collect();
+        let names = signals.iter().map(|s| s.first().map_or("", |l| human(l.signal)).to_owned()).collect();
         let row = |s: &&[Lead]| s.iter().filter(|l| shown.contains(&l.lag)).map(pick).collect();
         let mut panel =
             Panel::new(title, Axis::categories("k (steps ahead)", lags), Axis::categories("", names));
@@ -87,7 +97,7 @@ fn sentence(name: &str, leads: &[Lead]) -> String {
     match best {
         Some(l) => {
             let r = format!("{:+.2}", l.over_time.given_past).replace('-', "−");
-            format!("{name}: of the early signals {} says most ({} steps ahead, {r})", l.signal, l.lag)
+            format!("{name}: of the early signals {} says most ({} steps ahead, {r})", human(l.signal), l.lag)
         }
         None => format!("{name}: early signals and the growth that follows"),
     }

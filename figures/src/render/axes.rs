@@ -74,7 +74,7 @@ pub(super) fn draw_frame<DB: DrawingBackend>(
         canvas.text(&p.panel.x.label, (mid_x, baseline), label, Anchor::Centre)?;
     }
     if p.show_y {
-        let fitted = text::shorten(&p.panel.y.label, LABEL, false, f.height() + 40.0);
+        let fitted = text::shorten(&p.panel.y.label, LABEL, text::Weight::Regular, f.height() + 40.0);
         canvas.text_up(&fitted, (f.left - p.y_label_offset, mid_y), label)?;
     }
     draw_head(canvas, p)

@@ -103,7 +103,7 @@ fn print_cells<DB: DrawingBackend>(
         let Some(&value) = row.get(source.start).filter(|_| source.len() == 1) else { continue };
         let Some(fill) = bar.colour(value) else { continue };
         let label = printed(value, decimals);
-        let size = tallest.min((right - left - 2.0) / text::width(&label, 1.0, false));
+        let size = tallest.min((right - left - 2.0) / text::width(&label, 1.0, text::Weight::Regular));
         if size < style::SMALLEST_TEXT {
             continue;
         }

@@ -139,6 +139,6 @@ pub(super) fn draw<DB: DrawingBackend>(
         canvas.polyline(&[(f.right, *y), (f.right + 1.6, *y)], ink)?;
     }
     let label_x = f.right + bar.label_room;
-    let fitted = text::shorten(&bar.scale.label, LABEL, false, f.height() + 60.0);
+    let fitted = text::shorten(&bar.scale.label, LABEL, text::Weight::Regular, f.height() + 60.0);
     canvas.text_up(&fitted, (label_x, (f.top + f.bottom) / 2.0), Font::new(LABEL, style::INK))
 }

@@ -301,7 +301,7 @@ fn draw_bars<DB: DrawingBackend>(
         let font = Font::new(TICK, style::INK);
         if lying {
             // Beyond the bar's end, or on its other side where the frame ends.
-            let room = text::width(&bar.label, TICK, false) + 4.0;
+            let room = text::width(&bar.label, TICK, text::Weight::Regular) + 4.0;
             let rightwards = (bar.to >= bar.from && r.right + room <= f.right) || r.left - room < f.left;
             let (x, anchor) =
                 if rightwards { (r.right + 3.0, Anchor::Left) } else { (r.left - 3.0, Anchor::Right) };

@@ -42,7 +42,7 @@ impl<'f> Layout<'f> {
             (&figure.subtitle, Font::new(TICK, style::FAINT_INK)),
         ];
         for (sentence, font) in lines {
-            for line in text::wrap(sentence, font.em, font.bold, width - 2.0 * MARGIN) {
+            for line in text::wrap(sentence, font.em, font.weight, width - 2.0 * MARGIN) {
                 y += font.em * LEADING;
                 heading.push(TextLine { text: line, at: (MARGIN, y - 0.25 * font.em), font });
             }
@@ -180,18 +180,25 @@ fn place_panels<'f>(figure: &'f Drawing, ranges: &[Ranges], top: f64, right: f64
 /// Whether the note fits beside the title on one line.
 fn note_fits(panel: &Panel, width: f64) -> bool {
     panel.note.is_empty()
-        || text::width(&panel.title, LABEL, true) + text::width(&panel.note, TICK, false) + 10.0 <= width
+        || text::width(&panel.title, LABEL, text::Weight::Bold)
+            + text::width(&panel.note, TICK, text::Weight::Regular)
+            + 10.0
+            <= width
 }
 
 /// Title lines, with the note at the right of the last one or below.
 fn head_lines(panel: &Panel, width: f64, note_below: bool) -> Vec<(String, String)> {
-    let mut lines: Vec<(String, String)> =
-        text::wrap(&panel.title, LABEL, true, width).into_iter().map(|l| (l, String::new())).collect();
+    let mut lines: Vec<(String, String)> = text::wrap(&panel.title, LABEL, text::Weight::Bold, width)
+        .into_iter()
+        .map(|l| (l, String::new()))
+        .collect();
     match lines.last_mut() {
         Some(last) if !note_below => last.1 = panel.note.clone(),
-        _ => {
-            lines.extend(text::wrap(&panel.note, TICK, false, width).into_iter().map(|l| (String::new(), l)))
-        }
+        _ => lines.extend(
+            text::wrap(&panel.note, TICK, text::Weight::Regular, width)
+                .into_iter()
+                .map(|l| (String::new(), l)),
+        ),
     }
     lines
 }
@@ -201,7 +208,9 @@ fn line_label_width(panel: &Panel) -> f64 {
         .items
         .iter()
         .map(|item| match item {
-            Item::HLine { label, .. } if !label.is_empty() => text::width(label, TICK, false) + 6.0,
+            Item::HLine { label, .. } if !label.is_empty() => {
+                text::width(label, TICK, text::Weight::Regular) + 6.0
+            }
             _ => 0.0,
         })
         .fold(0.0, f64::max)
@@ -236,8 +245,8 @@ fn place_line_labels(
     let mut ends: Vec<f64> = Vec::new();
     let mut placed = Vec::new();
     for (x, label, i) in labels {
-        let label = text::shorten(&label, TICK, false, right - left);
-        let half = text::width(&label, TICK, false) / 2.0;
+        let label = text::shorten(&label, TICK, text::Weight::Regular, right - left);
+        let half = text::width(&label, TICK, text::Weight::Regular) / 2.0;
         let centre = x.clamp(left + half, (right - half).max(left + half));
         let row = ends.iter().position(|end| *end + 8.0 <= centre - half).unwrap_or(ends.len());
         if row == ends.len() {

@@ -33,8 +33,8 @@ pub(super) fn place(entries: &[LegendEntry], top: f64, page: f64) -> (Vec<Legend
     let mut out = Vec::new();
     for entry in entries {
         let key = key_width(entry.key) + 5.0;
-        let label = text::shorten(&entry.label, TICK, false, page - 2.0 * MARGIN - key);
-        let width = key + text::width(&label, TICK, false);
+        let label = text::shorten(&entry.label, TICK, text::Weight::Regular, page - 2.0 * MARGIN - key);
+        let width = key + text::width(&label, TICK, text::Weight::Regular);
         if x > MARGIN && x + width > page - MARGIN {
             x = MARGIN;
             y += row;

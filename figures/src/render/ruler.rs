@@ -17,7 +17,7 @@ pub(super) struct Ruler {
 impl Ruler {
     /// Width of the widest label.
     pub fn widest(&self) -> f64 {
-        self.major.iter().map(|m| text::width(&m.1, TICK, false)).fold(0.0, f64::max)
+        self.major.iter().map(|m| text::width(&m.1, TICK, text::Weight::Regular)).fold(0.0, f64::max)
     }
 
     /// Moves all places by `offset`.
@@ -48,7 +48,7 @@ pub(super) fn horizontal(axis: &Axis, range: Range, left: f64, width: f64, has_d
         return Ruler { major: Vec::new(), minor: Vec::new() };
     }
     let place = |v: f64| range.position(v, axis.scale).map(|p| left + p * width);
-    let size = |label: &str| text::width(label, TICK, false);
+    let size = |label: &str| text::width(label, TICK, text::Weight::Regular);
     if let Some(names) = &axis.categories {
         return thinned(names, place, size, 5.0);
     }

@@ -2,8 +2,10 @@
 
 use std::io::{IsTerminal, Write};
 
+use indicatif::HumanCount;
+
 use super::options::Machine;
-use super::{say, table};
+use super::output::{say, table};
 use crate::bench::{Job, Measured, Meter, counts, crossing, line, measure, paired, spread};
 use crate::config::{GeneratorConfig, Variant};
 use crate::count;
@@ -91,12 +93,16 @@ fn print_counts(args: &Args) -> Result<()> {
     }
     let mut lines = vec![["generator", "parameters", "MACs an image"].map(String::from).to_vec()];
     for (v, c) in rows {
-        lines.push(vec![v.name().into(), grouped(c.parameters), format!("{:.3} G", c.macs as f64 / 1e9)]);
+        lines.push(vec![
+            v.name().into(),
+            HumanCount(c.parameters).to_string(),
+            format!("{:.3} G", c.macs as f64 / 1e9),
+        ]);
     }
     let size = args.feature_size.unwrap_or(args.resolution.max(224));
     let d = count::discriminators(size);
     let label = format!("discriminators at {size} px (trained)");
-    lines.push(vec![label, grouped(d.parameters), format!("{:.3} G", d.macs as f64 / 1e9)]);
+    lines.push(vec![label, HumanCount(d.parameters).to_string(), format!("{:.3} G", d.macs as f64 / 1e9)]);
     say(&table(&lines))
 }
 
@@ -126,7 +132,7 @@ fn print_measured(args: &Args, all: &[Measured]) -> Result<()> {
         let first = base.peak.last().map_or(f64::NAN, |p| p.1 as f64);
         lines.push(vec![
             m.variant.name().into(),
-            grouped(m.parameters),
+            HumanCount(m.parameters).to_string(),
             format!("{:.3}", m.macs as f64 / 1e9),
             shown(spread(&m.step).median, 3),
             ratio(&base.step, &m.step),
@@ -163,17 +169,4 @@ fn print_measured(args: &Args, all: &[Measured]) -> Result<()> {
         }
     }
     Ok(())
-}
-
-/// Digits in groups of three.
-fn grouped(n: u64) -> String {
-    let digits = n.to_string();
-    let mut out = String::new();
-    for (i, c) in digits.chars().enumerate() {
-        if i > 0 && (digits.len() - i).is_multiple_of(3) {
-            out.push(',');
-        }
-        out.push(c);
-    }
-    out
 }

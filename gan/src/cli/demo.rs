@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use super::options::{Machine, fresh};
+use super::output::{say, table};
 use super::progress::Progress;
-use super::{say, table};
 use crate::config::{GeneratorConfig, Variant};
 use crate::count;
 use crate::efficientnet::Size;

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::options::Machine;
-use super::say;
+use super::output::say;
 use crate::efficientnet::Size;
 use crate::error::{Error, Result};
 use crate::evaluate::{distances, features_of, generated_features};

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::options::fresh;
-use super::say;
+use super::output::say;
 use crate::error::{Error, Result};
 use crate::evaluate::sample;
 use crate::images::{save_grid, save_images};

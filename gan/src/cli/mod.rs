@@ -7,6 +7,7 @@ mod demo;
 mod evaluate;
 mod generate;
 mod options;
+mod output;
 mod progress;
 mod train;
 
@@ -16,7 +17,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::bench::Meter;
-use crate::error::{Error, Result};
+use crate::error::Error;
 
 /// Projected GAN with a standard or a depthwise-separable generator: train, sample, evaluate, measure.
 #[derive(Debug, Parser)]
@@ -69,24 +70,4 @@ pub fn main(meter: Meter) -> ExitCode {
             ExitCode::from(if matches!(e, Error::Usage(_)) { 2 } else { 1 })
         }
     }
-}
-
-/// Print `text` on standard output.
-fn say(text: &str) -> Result<()> {
-    writeln!(std::io::stdout(), "{text}").map_err(Error::io("standard output"))
-}
-
-/// Aligned columns: the first left, the others right.
-fn table(rows: &[Vec<String>]) -> String {
-    let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
-    let width = |c: usize| rows.iter().filter_map(|r| r.get(c)).map(|s| s.chars().count()).max().unwrap_or(0);
-    let widths: Vec<usize> = (0..columns).map(width).collect();
-    let line = |row: &Vec<String>| {
-        let cells = row.iter().enumerate().map(|(c, s)| match c {
-            0 => format!("{s:<w$}", w = widths[0]),
-            _ => format!("{s:>w$}", w = widths[c]),
-        });
-        cells.collect::<Vec<_>>().join("  ").trim_end().to_string()
-    };
-    rows.iter().map(line).collect::<Vec<_>>().join("\n")
 }

@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use super::options::{Machine, fresh};
+use super::output::say;
 use super::progress::Progress;
-use super::say;
 use crate::config::{GeneratorConfig, Variant};
 use crate::efficientnet::Size;
 use crate::error::{Error, Result};

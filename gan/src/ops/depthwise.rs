@@ -57,17 +57,28 @@ impl Plan {
     }
 }
 
-/// `plane` in the middle of zeros: `lead` of them before it on both axes and `step - 1` between its elements.
-#[inline(always)]
-fn pad<T: Element>(
-    buffer: &mut Vec<T>,
-    plane: &[T],
-    width: usize,
+/// Zeros around the elements of a plane, and between them.
+struct Padding {
+    /// Zeros before it on both axes.
     lead: usize,
+    /// One more than the zeros between its elements.
     step: usize,
     rows: usize,
     columns: usize,
-) {
+}
+
+impl Padding {
+    /// That of a forward pass over `p.h x p.w` elements.
+    fn of(p: &Plan) -> Self {
+        let Window { before, after, .. } = p.window;
+        Self { lead: before, step: 1, rows: p.h + before + after, columns: p.w + before + after }
+    }
+}
+
+/// `plane`, lines of `width` elements, in the middle of zeros.
+#[inline(always)]
+fn pad<T: Element>(buffer: &mut Vec<T>, plane: &[T], width: usize, padding: &Padding) {
+    let Padding { lead, step, rows, columns } = *padding;
     buffer.clear();
     buffer.resize(rows * columns, T::zero());
     for (y, line) in plane.chunks_exact(width).enumerate() {
@@ -131,16 +142,13 @@ fn correlate<T: Element, const K: usize>(
 }
 
 fn run<T: Element>(
-    kernel: usize,
-    padded: &[T],
-    columns: usize,
+    (padded, columns): (&[T], usize),
     taps: &[T],
-    out: &mut [T],
-    ow: usize,
+    (out, ow): (&mut [T], usize),
     stride: usize,
 ) {
-    match kernel {
-        3 => vectorized(
+    match taps.len() {
+        9 => vectorized(
             #[inline(always)]
             || correlate::<T, 3>(padded, columns, taps, out, ow, stride),
         ),
@@ -151,23 +159,18 @@ fn run<T: Element>(
     }
 }
 
-fn padded_size(p: &Plan) -> (usize, usize) {
-    let Window { before, after, .. } = p.window;
-    (p.h + before + after, p.w + before + after)
-}
-
 fn forward<T: Element>(p: &Plan, x: &[T], weight: &[T]) -> Vec<T> {
     let (plane, k) = (p.oh * p.ow, p.window.kernel);
-    let (rows, columns) = padded_size(p);
+    let padding = Padding::of(p);
     let mut out = vec![T::zero(); x.len() / (p.h * p.w) * plane];
     out.par_chunks_mut(plane)
         .zip(x.par_chunks(p.h * p.w))
         .enumerate()
         .with_min_len(min_planes(plane))
         .for_each_init(Vec::new, |buffer, (i, (out, x))| {
-            pad(buffer, x, p.w, p.window.before, 1, rows, columns);
+            pad(buffer, x, p.w, &padding);
             let taps = &weight[i % p.channels * k * k..][..k * k];
-            run(k, buffer, columns, taps, out, p.ow, p.window.stride);
+            run((buffer, padding.columns), taps, (out, p.ow), p.window.stride);
         });
     out
 }
@@ -176,17 +179,21 @@ fn forward<T: Element>(p: &Plan, x: &[T], weight: &[T]) -> Vec<T> {
 fn input_gradient<T: Element>(p: &Plan, grad: &[T], weight: &[T]) -> Vec<T> {
     let k = p.window.kernel;
     let turned: Vec<T> = weight.chunks_exact(k * k).flat_map(|taps| taps.iter().rev().copied()).collect();
-    let lead = k - 1 - p.window.before;
-    let (rows, columns) = (p.h + k - 1, p.w + k - 1);
+    let padding = Padding {
+        lead: k - 1 - p.window.before,
+        step: p.window.stride,
+        rows: p.h + k - 1,
+        columns: p.w + k - 1,
+    };
     let mut out = vec![T::zero(); grad.len() / (p.oh * p.ow) * p.h * p.w];
     out.par_chunks_mut(p.h * p.w)
         .zip(grad.par_chunks(p.oh * p.ow))
         .enumerate()
         .with_min_len(min_planes(p.h * p.w))
         .for_each_init(Vec::new, |buffer, (i, (out, grad))| {
-            pad(buffer, grad, p.ow, lead, p.window.stride, rows, columns);
+            pad(buffer, grad, p.ow, &padding);
             let taps = &turned[i % p.channels * k * k..][..k * k];
-            run(k, buffer, columns, taps, out, p.w, 1);
+            run((buffer, padding.columns), taps, (out, p.w), 1);
         });
     out
 }
@@ -234,7 +241,7 @@ fn accumulate<T: Element, const K: usize>(
 
 fn weight_gradient<T: Element>(p: &Plan, x: &[T], grad: &[T]) -> Vec<T> {
     let (plane, out_plane, k, c) = (p.h * p.w, p.oh * p.ow, p.window.kernel, p.channels);
-    let (rows, columns) = padded_size(p);
+    let padding = Padding::of(p);
     let batch = x.len() / (c * plane);
     let mut out = vec![T::zero(); c * k * k];
     out.par_chunks_mut(k * k).enumerate().with_min_len(min_planes(batch * plane)).for_each_init(
@@ -243,16 +250,16 @@ fn weight_gradient<T: Element>(p: &Plan, x: &[T], grad: &[T]) -> Vec<T> {
             let mut taps = vec![0.0; k * k];
             for b in 0..batch {
                 let i = b * c + channel;
-                pad(buffer, &x[i * plane..][..plane], p.w, p.window.before, 1, rows, columns);
+                pad(buffer, &x[i * plane..][..plane], p.w, &padding);
                 let (grad, stride) = (&grad[i * out_plane..][..out_plane], p.window.stride);
                 match k {
                     3 => vectorized(
                         #[inline(always)]
-                        || accumulate::<T, 3>(buffer, columns, grad, p.ow, stride, &mut taps),
+                        || accumulate::<T, 3>(buffer, padding.columns, grad, p.ow, stride, &mut taps),
                     ),
                     _ => vectorized(
                         #[inline(always)]
-                        || accumulate::<T, 5>(buffer, columns, grad, p.ow, stride, &mut taps),
+                        || accumulate::<T, 5>(buffer, padding.columns, grad, p.ow, stride, &mut taps),
                     ),
                 }
             }

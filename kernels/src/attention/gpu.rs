@@ -1,7 +1,7 @@
 //! On a device: see the parent module for the mathematics.
 
-use super::Shape;
 use super::accumulators::{backward as backward_row, forward as forward_row};
+use super::shape::Shape;
 pub use super::tiles::Products;
 use super::tiles::{rows, tiles};
 use crate::error::{Error, Result};

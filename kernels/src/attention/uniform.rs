@@ -1,6 +1,6 @@
 //! Attention replaced by the uniform causal average, head by head: the ablation behind "reliance".
 
-use super::Shape;
+use super::shape::Shape;
 
 /// Overwrite the outputs of `heads` by the mean of the values that each query may see.
 ///

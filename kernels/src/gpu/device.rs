@@ -6,9 +6,9 @@ use cudarc::cublas::{result as cublas, sys as cublas_sys};
 use cudarc::driver::{result as driver, sys};
 use parking_lot::Mutex;
 
-use super::branch::Branch;
+use super::branch::{Branch, blas_workspace};
 use super::failed;
-use super::graph::Graphs;
+use super::graphs::Graphs;
 use super::module::Kernels;
 use super::profile::Profile;
 use crate::error::{Error, Result};
@@ -195,23 +195,6 @@ impl Gpu {
         unsafe { driver::ctx::set_current(self.0.context) }
             .map_err(|e| failed("entering the CUDA context", e))
     }
-}
-
-/// Give cuBLAS scratch memory of our own, of the size that it would reserve itself: recorded products need it to stay
-/// where it is, and recorded or not they choose their algorithm by it.
-pub(super) fn blas_workspace(
-    blas: cublas_sys::cublasHandle_t,
-    capability: (i32, i32),
-) -> Result<sys::CUdeviceptr> {
-    const WHAT: &str = "reserving cuBLAS's scratch memory";
-    let bytes = if capability.0 >= 9 { 32 << 20 } else { 4 << 20 };
-    // SAFETY: freed in `Inner::drop`.
-    let workspace = unsafe { driver::malloc_sync(bytes) }.map_err(|e| failed(WHAT, e))?;
-    // SAFETY: the handle is live, the memory as long as said and aligned by the driver.
-    unsafe { cublas_sys::cublasSetWorkspace_v2(blas, workspace as *mut _, bytes) }
-        .result()
-        .map_err(|e| failed(WHAT, e))?;
-    Ok(workspace)
 }
 
 impl Drop for Inner {

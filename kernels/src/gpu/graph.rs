@@ -4,94 +4,14 @@
 //! What differs from one repetition to the next has to lie in device memory, sent there ahead of it by an ordinary copy.
 //! While a thread records, nothing runs, and whatever would wait, reserve, free or copy to or from the host is refused.
 
-use std::cell::Cell;
-use std::collections::BTreeSet;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use cudarc::driver::{result as driver, sys};
-use parking_lot::Mutex;
 
+use super::graphs::me;
 use super::{Gpu, failed};
 use crate::error::Result;
-
-/// Who records on a device, and which graphs may still be launched.
-pub(super) struct Graphs {
-    /// Whether work is to be recorded at all.
-    wanted: AtomicBool,
-    /// Why something could not be recorded, after which nothing is.
-    refused: Mutex<Option<String>>,
-    /// Number of the recording thread; 0: nobody records.
-    recording: AtomicU64,
-    lives: Mutex<Lives>,
-}
-
-impl Default for Graphs {
-    /// `GROWTHPATH_CUDA_GRAPHS=off` has everything launched one by one.
-    fn default() -> Self {
-        let wanted = !std::env::var("GROWTHPATH_CUDA_GRAPHS").is_ok_and(|v| v == "off");
-        Self {
-            wanted: AtomicBool::new(wanted),
-            refused: Mutex::new(None),
-            recording: AtomicU64::new(0),
-            lives: Mutex::new(Lives::default()),
-        }
-    }
-}
-
-/// Every buffer has a number. A graph reaches the buffers whose addresses were asked for while it was recorded, and dies
-/// with any of them.
-#[derive(Default)]
-struct Lives {
-    next: u64,
-    /// The buffers of the graph being recorded.
-    used: BTreeSet<u64>,
-    graphs: Vec<(BTreeSet<u64>, Weak<AtomicBool>)>,
-}
-
-/// This thread's number, from 1.
-fn me() -> u64 {
-    static NEXT: AtomicU64 = AtomicU64::new(1);
-    thread_local!(static NUMBER: Cell<u64> = Cell::new(NEXT.fetch_add(1, Ordering::Relaxed)));
-    NUMBER.get()
-}
-
-impl Graphs {
-    /// The number of a new buffer.
-    pub(super) fn born(&self) -> u64 {
-        let mut lives = self.lives.lock();
-        lives.next += 1;
-        lives.next
-    }
-
-    /// A buffer's address is asked for.
-    pub(super) fn used(&self, buffer: u64) {
-        if self.recording.load(Ordering::Relaxed) != 0 {
-            self.lives.lock().used.insert(buffer);
-        }
-    }
-
-    /// A buffer is about to be freed: graphs that use it can be launched no more.
-    pub(super) fn freed(&self, buffer: u64) {
-        self.lives.lock().graphs.retain(|(used, alive)| match alive.upgrade() {
-            Some(alive) if used.contains(&buffer) => {
-                alive.store(false, Ordering::Relaxed);
-                false
-            }
-            Some(_) => true,
-            None => false,
-        });
-    }
-
-    /// Refuse another thread's work while one records: it would become part of the graph.
-    pub(super) fn check_thread(&self) -> Result<()> {
-        match self.recording.load(Ordering::Relaxed) {
-            0 => Ok(()),
-            n if n == me() => Ok(()),
-            _ => Err(failed("using the device", "another thread is recording a graph on it")),
-        }
-    }
-}
 
 /// Launches being recorded; dropped, they are forgotten.
 pub struct Recording {

@@ -7,16 +7,18 @@
 //!
 //! Launchers stand beside the CPU twins, in each operation's `gpu` module.
 
+mod beside;
 mod blas;
 mod blas64;
 mod branch;
-pub mod check;
 mod device;
 mod graph;
+mod graphs;
 mod launch;
 mod memory;
 mod module;
 mod profile;
+mod profiling;
 mod rates;
 mod readback;
 pub mod reduce;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use cudarc::driver::{result as driver, sys};
 
-use super::{Gpu, failed};
+use super::failed;
 use crate::error::Result;
 
 /// Launches and time of one kernel.
@@ -49,12 +49,12 @@ impl Submitted {
 
 #[derive(Default)]
 pub(super) struct Profile {
-    timing: bool,
-    submitted: Submitted,
+    pub timing: bool,
+    pub submitted: Submitted,
     /// Kernels of the graph being recorded, if one is.
-    recorded: Option<u64>,
-    counts: BTreeMap<String, (u64, f64)>,
-    open: Vec<(String, Mark)>,
+    pub recorded: Option<u64>,
+    pub counts: BTreeMap<String, (u64, f64)>,
+    pub open: Vec<(String, Mark)>,
 }
 
 /// Events around a launch.
@@ -116,7 +116,7 @@ impl Profile {
     }
 
     /// Add the times of launches that are done; the stream has been waited for.
-    fn fold(&mut self) -> Result<()> {
+    pub(super) fn fold(&mut self) -> Result<()> {
         for (kernel, mark) in std::mem::take(&mut self.open) {
             // SAFETY: both events were recorded on a stream that has been waited for.
             let ms = unsafe { driver::event::elapsed(mark.start, mark.end) }
@@ -149,48 +149,5 @@ impl Profile {
     pub(super) fn clear(&mut self) {
         self.open.clear();
         self.counts.clear();
-    }
-}
-
-impl Gpu {
-    /// Start counting afresh; with `timing`, every launch is timed too, which slows a step a little.
-    pub fn profile_start(&self, timing: bool) {
-        let mut p = self.inner().profile.lock();
-        p.clear();
-        p.timing = timing;
-    }
-
-    /// Whether every launch is being timed, which graphs do not allow.
-    pub fn is_timing(&self) -> bool {
-        self.inner().profile.lock().timing
-    }
-
-    /// Kernels run so far, those in graphs included.
-    pub fn launches(&self) -> u64 {
-        let s = self.submitted();
-        s.launches + s.in_graphs
-    }
-
-    /// What the device was given so far.
-    pub fn submitted(&self) -> Submitted {
-        self.inner().profile.lock().submitted
-    }
-
-    /// Counts (and times) since [`Gpu::profile_start`], longest first; waits for the device.
-    ///
-    /// # Errors
-    /// When an earlier launch failed.
-    pub fn profile_end(&self) -> Result<Vec<KernelUse>> {
-        self.synchronize()?;
-        let mut p = self.inner().profile.lock();
-        p.timing = false;
-        p.fold()?;
-        let mut out: Vec<KernelUse> = p
-            .counts
-            .iter()
-            .map(|(k, c)| KernelUse { kernel: k.clone(), launches: c.0, milliseconds: c.1 })
-            .collect();
-        out.sort_by(|a, b| b.milliseconds.total_cmp(&a.milliseconds).then(b.launches.cmp(&a.launches)));
-        Ok(out)
     }
 }

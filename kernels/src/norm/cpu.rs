@@ -3,7 +3,7 @@
 use multiversion::multiversion;
 use rayon::prelude::*;
 
-use super::{Norm, WriteStats};
+use super::forms::{Norm, WriteStats};
 use crate::simd::{LANES, dot, fold, reduce, sum};
 
 /// Tokens per task: fixed, so that sums do not depend on the number of threads.
@@ -220,28 +220,12 @@ pub struct Backward<'a> {
 /// Slices of other lengths.
 pub fn backward(a: &Backward<'_>, dh: &mut [f32], d_gain: &mut [f32], d_bias: Option<&mut [f32]>) {
     let d = a.gain.len();
-    let (mean, rstd) = a.mean_rstd.split_at(a.h.len() / d);
     let partials: Vec<(Vec<f32>, Vec<f32>)> = dh
         .par_chunks_mut(BLOCK * d)
         .enumerate()
         .map(|(b, dh)| {
-            let tokens = dh.len() / d;
-            let (t0, e0) = (b * BLOCK, b * BLOCK * d);
             let (mut dg, mut db) = (vec![0f32; d], vec![0f32; d]);
-            let e1 = e0 + dh.len();
-            backward_block(
-                a.kind,
-                d,
-                &a.h[e0..e1],
-                &mean[t0..t0 + tokens],
-                &rstd[t0..t0 + tokens],
-                a.gain,
-                &a.dx[e0..e1],
-                a.residual.map(|r| &r[e0..e1]),
-                dh,
-                &mut dg,
-                &mut db,
-            );
+            backward_block(a, b * BLOCK, dh, &mut dg, &mut db);
             (dg, db)
         })
         .collect();
@@ -257,29 +241,20 @@ fn add_up<'a>(total: &mut [f32], parts: impl Iterator<Item = &'a Vec<f32>>) {
     parts.for_each(|p| total.iter_mut().zip(p).for_each(|(t, v)| *t += v));
 }
 
-/// With `y = (h - mu) r`, `g = dx * gain`: `dh = r (g - mean(g) - y mean(g y))`, the mean of g only for LayerNorm.
+/// The tokens of `dh`, the first of which is number `first`. With `y = (h - mu) r`, `g = dx * gain`:
+/// `dh = r (g - mean(g) - y mean(g y))`, the mean of g only for LayerNorm.
 #[multiversion(targets(
     "x86_64+avx512f+avx512bw+avx512dq+avx512vl+avx2+fma",
     "x86_64+avx2+fma",
     "aarch64+neon"
 ))]
-fn backward_block(
-    kind: Norm,
-    d: usize,
-    h: &[f32],
-    mean: &[f32],
-    rstd: &[f32],
-    gain: &[f32],
-    dx: &[f32],
-    residual: Option<&[f32]>,
-    dh: &mut [f32],
-    dg: &mut [f32],
-    db: &mut [f32],
-) {
+fn backward_block(a: &Backward<'_>, first: usize, dh: &mut [f32], dg: &mut [f32], db: &mut [f32]) {
+    let d = a.gain.len();
     let inv = 1.0 / d as f32;
-    let (gain, dg, db) = (&gain[..d], &mut dg[..d], &mut db[..d]);
-    for (t, dh) in dh.chunks_exact_mut(d).enumerate() {
-        let (h, dx) = (&h[t * d..(t + 1) * d], &dx[t * d..(t + 1) * d]);
+    let (mean, rstd) = a.mean_rstd.split_at(a.h.len() / d);
+    let (gain, dg, db) = (&a.gain[..d], &mut dg[..d], &mut db[..d]);
+    for (t, dh) in (first..).zip(dh.chunks_exact_mut(d)) {
+        let (h, dx) = (&a.h[t * d..(t + 1) * d], &a.dx[t * d..(t + 1) * d]);
         let (mu, r) = (mean[t], rstd[t]);
         for i in 0..d {
             let y = (h[i] - mu) * r;
@@ -287,16 +262,16 @@ fn backward_block(
             db[i] += dx[i];
             dh[i] = dx[i] * gain[i];
         }
-        let mean_g = match kind {
+        let mean_g = match a.kind {
             Norm::LayerNorm => sum(dh) * inv,
             Norm::RmsNorm => 0.0,
         };
         // sum(g y) = r (sum(g h) - mu sum(g))
-        let mean_gy = match kind {
+        let mean_gy = match a.kind {
             Norm::LayerNorm => reduce(dh, h, h, |s, g, h, _| g.mul_add(h - mu, s)) * r * inv,
             Norm::RmsNorm => dot(dh, h) * r * inv,
         };
-        match residual {
+        match a.residual {
             Some(res) => {
                 let res = &res[t * d..(t + 1) * d];
                 for i in 0..d {

@@ -4,7 +4,7 @@
 use candle_core::Var;
 use candle_core::backprop::GradStore;
 
-use super::{HeadUpdateStats, OptimizerState, Rule, Segment, Update, step, sum_squares};
+use super::{Decay, HeadUpdateStats, OptimizerState, Rule, Segment, Update, step, sum_squares};
 use crate::error::{Error, Result};
 
 /// Constants of the update.
@@ -39,7 +39,7 @@ pub struct StepInfo {
 
 struct Parameter {
     var: Var,
-    decay: bool,
+    decay: Decay,
     segments: Vec<Segment>,
     state: OptimizerState,
 }
@@ -60,11 +60,11 @@ impl AdamW {
 
     fn rule(&self) -> Rule {
         let s = &self.settings;
-        Rule::AdamW { beta1: s.beta1, beta2: s.beta2, eps: s.eps }
+        Rule::AdamW { beta1: s.beta1.into(), beta2: s.beta2.into(), eps: s.eps.into() }
     }
 
     /// Add a parameter; matrices usually decay, gains and biases do not.
-    pub fn add(&mut self, var: &Var, decay: bool) {
+    pub fn add(&mut self, var: &Var, decay: Decay) {
         let len = var.elem_count();
         self.add_marked(var, decay, vec![Segment { start: 0, len, group: 0, slot: None }]);
     }
@@ -89,11 +89,12 @@ impl AdamW {
         segments.push(Segment { start: 2 * heads * head, len: heads * head, group: 0, slot: None });
         let most = 2 * (layer + 1) * heads;
         self.slots.resize(self.slots.len().max(most), HeadUpdateStats::default());
-        self.add_marked(var, var.dims().len() > 1, segments);
+        let decay = if var.dims().len() > 1 { Decay::Applied } else { Decay::Exempt };
+        self.add_marked(var, decay, segments);
         Ok(())
     }
 
-    fn add_marked(&mut self, var: &Var, decay: bool, segments: Vec<Segment>) {
+    fn add_marked(&mut self, var: &Var, decay: Decay, segments: Vec<Segment>) {
         let state = OptimizerState::zeros(self.rule(), var.elem_count());
         self.parameters.push(Parameter { var: var.clone(), decay, segments, state });
     }

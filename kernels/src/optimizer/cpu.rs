@@ -3,7 +3,7 @@
 use multiversion::multiversion;
 use rayon::prelude::*;
 
-use super::{HeadUpdateStats, OP, OptimizerState, Rule, Segment, Update, check};
+use super::update::{Decay, HeadUpdateStats, OP, OptimizerState, Rule, Segment, Update, check};
 use crate::error::{Result, shape_error};
 use crate::simd::{LANES, copy, dot, fold, fold_max, padded};
 use crate::tensor::SharedMut;
@@ -46,7 +46,7 @@ pub fn step(
     u: &Update<'_>,
     w: &mut [f32],
     g: &[f32],
-    decay: bool,
+    decay: Decay,
     segments: &[Segment],
     moments: &mut OptimizerState,
     slots: &mut [HeadUpdateStats],
@@ -78,7 +78,7 @@ fn update(
     u: &Update<'_>,
     w: &mut [f32],
     g: &[f32],
-    decay: bool,
+    decay: Decay,
     segments: &[Segment],
     moments: &mut OptimizerState,
 ) -> Vec<(usize, HeadUpdateStats)> {
@@ -96,8 +96,8 @@ fn update(
     let correction = match u.rule {
         Rule::AdamW { beta1, beta2, .. } => {
             let t = f64::from(u.t);
-            let c1 = 1.0 / (1.0 - f64::from(beta1).powf(t));
-            let c2 = 1.0 / (1.0 - f64::from(beta2).powf(t)).sqrt();
+            let c1 = 1.0 / (1.0 - f64::from(beta1 as f32).powf(t));
+            let c2 = 1.0 / (1.0 - f64::from(beta2 as f32).powf(t)).sqrt();
             (c1 as f32, c2 as f32)
         }
         Rule::Sgd { .. } => (1.0, 1.0),
@@ -114,7 +114,7 @@ fn update(
             let c = Coefficients {
                 rule: u.rule,
                 lr: u.lr * u.multipliers[p.group],
-                decay: if decay { u.weight_decay } else { 0.0 },
+                decay: if decay == Decay::Applied { u.weight_decay } else { 0.0 },
                 clip: u.clip_scale,
                 correction,
                 stats: u.stats && p.slot.is_some(),
@@ -141,6 +141,7 @@ fn piece(c: &Coefficients, w: &mut [f32], g: &[f32], m: &mut [f32], v: &mut [f32
         match c.rule {
             Rule::AdamW { beta1, beta2, eps } => {
                 let v = &mut v[at];
+                let (beta1, beta2, eps) = (beta1 as f32, beta2 as f32, eps as f32);
                 let (rest1, rest2) = (1.0 - beta1, 1.0 - beta2);
                 for (((w, g), m), v) in w.iter_mut().zip(g).zip(m).zip(v) {
                     let g = g * c.clip;
@@ -152,6 +153,7 @@ fn piece(c: &Coefficients, w: &mut [f32], g: &[f32], m: &mut [f32], v: &mut [f32
                 }
             }
             Rule::Sgd { momentum } => {
+                let momentum = momentum as f32;
                 for ((w, g), m) in w.iter_mut().zip(g).zip(m) {
                     *m = momentum.mul_add(*m, g * c.clip);
                     *w -= c.lr * c.decay.mul_add(*w, *m);

@@ -2,7 +2,7 @@
 
 use bytemuck::{Pod, Zeroable};
 
-use super::{HeadUpdateStats, Rule, Segment, Update};
+use super::{Decay, HeadUpdateStats, Rule, Segment, Update};
 use crate::error::{Error, Result, shape_error};
 use crate::gpu::{Buffer, Elem, Gpu, Grid, Slice, Staging, int};
 
@@ -21,7 +21,7 @@ pub struct Placed {
     /// First element.
     pub start: usize,
     /// Whether weight decay applies.
-    pub decay: bool,
+    pub decay: Decay,
     /// Its runs, offsets relative to `start`.
     pub segments: Vec<Segment>,
 }
@@ -58,7 +58,7 @@ struct Chunk {
     start: usize,
     len: usize,
     group: usize,
-    decay: bool,
+    decay: Decay,
     slot: Option<usize>,
 }
 
@@ -152,7 +152,7 @@ impl Table {
                 columns: c.len as u32,
                 stride: c.len as u32,
                 group: c.group as u32,
-                decay: u32::from(c.decay),
+                decay: u32::from(c.decay == Decay::Applied),
                 slice: c.slot.map_or(-1, |s| s as i32),
             }
         };
@@ -181,10 +181,11 @@ impl Table {
         let (lr, decay) = (update.lr, update.weight_decay);
         let step: [f32; STEP] = match update.rule {
             Rule::AdamW { beta1, beta2, eps } => {
+                let (beta1, beta2, eps) = (beta1 as f32, beta2 as f32, eps as f32);
                 let correction = |b: f32| (1.0 - f64::from(b).powf(f64::from(update.t))) as f32;
                 [lr, beta1, beta2, eps, decay, correction(beta1), correction(beta2), limit]
             }
-            Rule::Sgd { momentum } => [lr, momentum, 0.0, 0.0, decay, 1.0, 1.0, limit],
+            Rule::Sgd { momentum } => [lr, momentum as f32, 0.0, 0.0, decay, 1.0, 1.0, limit],
         };
         let words: Vec<u32> = step.iter().chain(update.multipliers).map(|v| v.to_bits()).collect();
         self.turn = 1 - self.turn;

@@ -7,7 +7,7 @@ use growthpath_kernels::attention::Shape;
 use growthpath_kernels::attention::autograd::{AttentionTap, causal_attention};
 use growthpath_kernels::norm::Norm;
 use growthpath_kernels::norm::autograd::{WriteTap, add_norm};
-use growthpath_kernels::optimizer::{AdamW, AdamWSettings};
+use growthpath_kernels::optimizer::{AdamW, AdamWSettings, Decay};
 use growthpath_kernels::rope::Rope;
 
 use crate::support::{Draw, tensor, values, wide};
@@ -159,7 +159,7 @@ fn adamw_follows_its_formula() {
     let s = AdamWSettings { clip: 0.5, ..AdamWSettings::default() };
     let mut optimizer = AdamW::new(s);
     optimizer.add_qkv(&qkv, 0, heads).unwrap();
-    optimizer.add(&bias, false);
+    optimizer.add(&bias, Decay::Exempt);
     let (mut m, mut v) = ([vec![0.0; 90], vec![0.0; 7]], [vec![0.0; 90], vec![0.0; 7]]);
     for t in 1..=4 {
         let loss = (qkv.sqr().unwrap().sum_all().unwrap() + bias.exp().unwrap().sum_all().unwrap()).unwrap();
@@ -191,7 +191,7 @@ fn adamw_follows_its_formula() {
         }
     }
     let unused = var(&mut draw, &[2], 1.0);
-    optimizer.add(&unused, false);
+    optimizer.add(&unused, Decay::Exempt);
     let loss = (qkv.sum_all().unwrap() + bias.sum_all().unwrap()).unwrap();
     let error = optimizer.step(&loss.backward().unwrap(), 0.1).unwrap_err().to_string();
     assert!(error.contains("has no gradient"), "{error}");

@@ -3,7 +3,7 @@
 use candle_core::{DType, Device, Tensor};
 use growthpath_kernels::attention::{self, Attention, Shape};
 use growthpath_kernels::norm::{self, Norm};
-use growthpath_kernels::optimizer::{self, HeadUpdateStats, OptimizerState, Rule, Segment, Update};
+use growthpath_kernels::optimizer::{self, Decay, HeadUpdateStats, OptimizerState, Rule, Segment, Update};
 use growthpath_kernels::rope::Rope;
 use growthpath_kernels::{Result, embedding, tensor};
 
@@ -117,7 +117,7 @@ fn optimizer_rejects_what_does_not_fit() {
     let segment = |start, len, group, slot| Segment { start, len, group, slot };
     let all = [segment(0, 8, 0, Some(0))];
     let run = |u: &Update<'_>, w: &Tensor, g: &Tensor, s: &[Segment], m: &mut OptimizerState| {
-        optimizer::step(u, w, g, true, s, m, &mut [HeadUpdateStats::default()])
+        optimizer::step(u, w, g, Decay::Applied, s, m, &mut [HeadUpdateStats::default()])
     };
     let fresh = || OptimizerState::zeros(rule, 8);
     run(&good, &w, &g, &all, &mut fresh()).unwrap();

@@ -1,7 +1,7 @@
 //! AdamW and SGD with groups, slots, clipping and decay, step by step against float64.
 
 use growthpath_kernels::optimizer::{
-    HeadUpdateStats, OptimizerState, Rule, Segment, Update, step, sum_squares,
+    Decay, HeadUpdateStats, OptimizerState, Rule, Segment, Update, step, sum_squares,
 };
 
 use crate::support::{Bounded, Draw, U, assert_all, assert_close, tensor, values, wide};
@@ -22,12 +22,12 @@ fn partition(draw: &mut Draw, len: usize) -> Vec<Segment> {
 }
 
 /// New weight, first and second moment of one element, each with its bound.
-fn element(u: &Update<'_>, decay: bool, lr: f64, w: f64, g: f64, m: f64, v: f64) -> [Bounded; 3] {
+fn element(u: &Update<'_>, decay: Decay, lr: f64, w: f64, g: f64, m: f64, v: f64) -> [Bounded; 3] {
     let g = g * f64::from(u.clip_scale);
-    let decay = if decay { f64::from(u.weight_decay) } else { 0.0 };
+    let decay = if decay == Decay::Applied { f64::from(u.weight_decay) } else { 0.0 };
     let (m, v, direction, bound) = match u.rule {
         Rule::AdamW { beta1, beta2, eps } => {
-            let (b1, b2, eps) = (f64::from(beta1), f64::from(beta2), f64::from(eps));
+            let (b1, b2, eps) = (f64::from(beta1 as f32), f64::from(beta2 as f32), f64::from(eps as f32));
             let (old_m, old_v) = (m, v);
             let (m, v) = (b1 * m + (1.0 - b1) * g, b2 * v + (1.0 - b2) * g * g);
             // clip, product, coefficient, sum: four roundings of terms that may cancel in m and cannot in v
@@ -43,7 +43,7 @@ fn element(u: &Update<'_>, decay: bool, lr: f64, w: f64, g: f64, m: f64, v: f64)
             (Bounded::new(m, m_bound), Bounded::new(v, v_bound), direction, bound)
         }
         Rule::Sgd { momentum } => {
-            let mu = f64::from(momentum);
+            let mu = f64::from(momentum as f32);
             let bound = 3.0 * U * ((mu * m).abs() + g.abs());
             (Bounded::new(mu * m + g, bound), Bounded::default(), mu * m + g, bound)
         }
@@ -65,8 +65,10 @@ fn updates_and_statistics_match_float64() {
     // around the runs of 512 and the pieces of 8192
     for len in [1, 15, 17, 512, 513, 8191, 20_011] {
         for rule in rules {
-            for (clip_scale, decay, stats) in [(1.0, false, true), (0.37, true, true), (0.5, true, false)] {
-                let name = format!("{rule:?} len={len} clip={clip_scale} decay={decay} stats={stats}");
+            for (clip_scale, decay, stats) in
+                [(1.0, Decay::Exempt, true), (0.37, Decay::Applied, true), (0.5, Decay::Applied, false)]
+            {
+                let name = format!("{rule:?} len={len} clip={clip_scale} decay={decay:?} stats={stats}");
                 let segments = partition(&mut draw, len);
                 let multipliers = [1.0, 0.25, 0.0];
                 let param = tensor(&draw.normal(len, 0.5), &[len]);
@@ -168,8 +170,16 @@ fn slots_add_up_over_parameters() {
         let mut one = [HeadUpdateStats::default()];
         for slots in [&mut one, &mut both] {
             let mut moments = OptimizerState::zeros(rule, len);
-            step(&u, &tensor(&w, &[len]), &tensor(&g, &[len]), true, &segment(len), &mut moments, slots)
-                .unwrap();
+            step(
+                &u,
+                &tensor(&w, &[len]),
+                &tensor(&g, &[len]),
+                Decay::Applied,
+                &segment(len),
+                &mut moments,
+                slots,
+            )
+            .unwrap();
         }
         parts.push(one[0]);
     }

@@ -6,7 +6,7 @@ use growthpath_kernels::activation::Activation;
 use growthpath_kernels::attention::{self, Shape};
 use growthpath_kernels::gemm;
 use growthpath_kernels::norm::{self, Norm};
-use growthpath_kernels::optimizer::{self, HeadUpdateStats, OptimizerState, Rule, Segment, Update};
+use growthpath_kernels::optimizer::{self, Decay, HeadUpdateStats, OptimizerState, Rule, Segment, Update};
 use growthpath_kernels::rope::Rope;
 
 use crate::forms::{activation, embedding, head_loss, linear, qk_norm};
@@ -198,7 +198,7 @@ fn optimizer_and_embedding() {
         };
         let param = tensor(&w, &[len]);
         let (mut moments, mut slots) = (OptimizerState::zeros(rule, len), [HeadUpdateStats::default()]);
-        optimizer::step(&u, &param, &g, true, &segments, &mut moments, &mut slots).unwrap();
+        optimizer::step(&u, &param, &g, Decay::Applied, &segments, &mut moments, &mut slots).unwrap();
         keep(&mut out, "optimizer", &param);
         floats(&mut out, "second moment", &moments.v);
         let s = slots[0];

@@ -3,8 +3,8 @@
 use multiversion::multiversion;
 use numpy::ndarray::{ArrayView2, ArrayView4, Axis, s};
 
-use super::each;
 use super::lanes::{ends, exp, first, sum, sum2};
+use super::parallel::each;
 
 /// Names of the totals, in order.
 pub const TOTALS: [&str; 18] = [

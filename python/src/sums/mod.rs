@@ -3,13 +3,13 @@
 
 mod lanes;
 mod logits;
+mod parallel;
 mod products;
 mod streams;
 
 use numpy::ndarray::{Array1, Array2, ArrayView4};
 use numpy::{IntoPyArray, PyArray1, PyArray2, PyReadonlyArray2, PyReadonlyArray3, PyReadonlyArray4};
 use pyo3::prelude::*;
-use rayon::prelude::*;
 
 use crate::error::value;
 use logits::{Allowed, Call, MAXIMA, TOTALS};
@@ -37,18 +37,6 @@ fn inner(name: &str, a: &ArrayView4<'_, f32>) -> PyResult<()> {
         return Err(value(format!("{name}: its innermost axis must be contiguous")));
     }
     Ok(())
-}
-
-/// Elements that are worth waking other threads for: below, handing over and the spinning that follows cost more than the sums.
-const PARALLEL: usize = 1 << 22;
-
-/// `f` of every index, on all threads where there are `elements` enough to sum over.
-fn each<T: Send>(count: usize, elements: usize, f: impl Fn(usize) -> T + Sync + Send) -> Vec<T> {
-    if elements < PARALLEL {
-        (0..count).map(f).collect()
-    } else {
-        (0..count).into_par_iter().map(f).collect()
-    }
 }
 
 type Four<'py> = PyReadonlyArray4<'py, f32>;

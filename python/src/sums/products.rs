@@ -3,8 +3,8 @@
 use multiversion::multiversion;
 use numpy::ndarray::{ArrayView3, ArrayView4, Axis, s};
 
-use super::each;
 use super::lanes::sum2;
+use super::parallel::each;
 
 /// Names of the products of one head, in order; the last is the gradient's largest entry.
 pub const PRODUCTS: [&str; 7] = ["w2", "g2", "d2", "wg", "wd", "gd", "gmax"];

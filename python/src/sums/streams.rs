@@ -6,8 +6,8 @@ use std::ops::Range;
 use multiversion::multiversion;
 use numpy::ndarray::{ArrayView2, Axis};
 
-use super::each;
 use super::lanes::{FOLD, LANES};
+use super::parallel::each;
 
 /// Names of the scalar totals, in order: both writes (attention's 0, the FFN's 1), then the hidden activation.
 pub const SCALARS: [&str; 11] = [

@@ -1,9 +1,9 @@
 //! What a CUDA graph saves: the same steps launched as one, on one stream or two, and kernel by kernel, in one run.
 
+use growthpath_analysis::statistics::median;
 use growthpath_kernels::gpu::Gpu;
 use serde::Serialize;
 
-use super::quantile;
 use crate::error::Result;
 use crate::train::bench::{Bench, Telemetry};
 
@@ -53,7 +53,7 @@ pub fn measure(bench: &mut dyn Bench, gpu: &Gpu, steps: usize) -> Result<Launche
     }
     gpu.want_graphs(usual.0);
     gpu.want_two_streams(usual.1);
-    let mut ms = times.into_iter().map(|t| 1e3 * quantile(t, 0.5));
+    let mut ms = times.into_iter().map(|t| 1e3 * median(&t));
     let a_step = |n: u64| n as f64 / steps as f64;
     Ok(Launches {
         kernels: bench.launches(),

@@ -5,16 +5,19 @@ mod device;
 #[cfg(feature = "cuda")]
 mod graphs;
 
-use growthpath_trace::{Row, Run, RunWriter, Table};
+use std::path::Path;
+
+use growthpath_analysis::statistics::{median, quantile};
+use growthpath_trace::{HeadRow, Row, Run, RunWriter, Table};
 use serde::Serialize;
 
 use super::device::{DeviceArg, pick};
 use super::output::{self, number, table};
-use super::progress::note;
+use super::progress::{Show, note};
 use super::train::{load_data, set_threads};
 use super::train_args::TrainArgs;
 use crate::error::{Error, Result};
-use crate::train::bench::{Telemetry, bench};
+use crate::train::bench::{Bench, Telemetry, bench};
 use crate::train::cost::Costs;
 use crate::train::run_info::describe;
 
@@ -84,16 +87,11 @@ struct Report {
     on_device: Option<device::DeviceReport>,
 }
 
-fn quantile(mut v: Vec<f64>, q: f64) -> f64 {
-    v.sort_by(f64::total_cmp);
-    let at = q * (v.len() - 1) as f64;
-    let (lo, hi) = (at.floor() as usize, at.ceil() as usize);
-    v[lo] + (v[hi] - v[lo]) * (at - at.floor())
-}
-
 fn ratio(a: &[f64], b: &[f64]) -> Ratio {
     let r: Vec<f64> = a.iter().zip(b).map(|(a, b)| a / b).collect();
-    Ratio { median: quantile(r.clone(), 0.5), low: quantile(r.clone(), 0.25), high: quantile(r, 0.75) }
+    // Both are valid quantiles.
+    let quartile = |q| quantile(&r, q).unwrap_or(f64::NAN);
+    Ratio { median: median(&r), low: quartile(0.25), high: quartile(0.75) }
 }
 
 /// Largest resident size of this process, from the kernel; none where it does not tell.
@@ -103,6 +101,62 @@ fn peak_memory() -> Option<f64> {
     Some(line.split_whitespace().nth(1)?.parse::<f64>().ok()? / 1024.0)
 }
 
+/// Tokens a second in one mode.
+fn only(bench: &mut dyn Bench, mode: &str, args: &Args) -> Result<()> {
+    let mode = match mode {
+        "off" => Telemetry::Off,
+        "every" => Telemetry::Recorded,
+        o => return Err(Error::usage(format!("--only takes off or every, got `{o}`"))),
+    };
+    let mut times = Vec::new();
+    for _ in 0..args.rounds {
+        times.push(bench.block(args.block, &|_| mode)?);
+    }
+    output::print(&format!("{:.1}\n", bench.tokens() as f64 / median(&times)))
+}
+
+/// Seconds of a step in each mode and of a probe, one a round.
+#[derive(Default)]
+struct Times {
+    off: Vec<f64>,
+    measured: Vec<f64>,
+    recorded: Vec<f64>,
+    /// Every tenth step is recorded.
+    tenth: Vec<f64>,
+    probes: Vec<f64>,
+}
+
+impl Times {
+    fn take(bench: &mut dyn Bench, args: &Args) -> Result<Self> {
+        let mut t = Self::default();
+        for round in 0..args.rounds {
+            // Every mode takes every place in the order equally often.
+            for k in 0..4 {
+                let mode: (&mut Vec<f64>, &dyn Fn(usize) -> Telemetry) = match (k + round) % 4 {
+                    0 => (&mut t.off, &|_| Telemetry::Off),
+                    1 => (&mut t.measured, &|_| Telemetry::Measured),
+                    2 => (&mut t.recorded, &|_| Telemetry::Recorded),
+                    _ => (&mut t.tenth, &|i| if i % 10 == 0 { Telemetry::Recorded } else { Telemetry::Off }),
+                };
+                mode.0.push(bench.block(args.block, mode.1)?);
+            }
+            if !args.no_probes {
+                t.probes.extend(bench.probe()?);
+            }
+        }
+        Ok(t)
+    }
+}
+
+/// Bytes of the `heads` table on disk over the same cells as raw float32.
+fn heads_over_float32(path: &Path) -> Result<f64> {
+    let folder = path.join("heads");
+    let files = std::fs::read_dir(&folder).map_err(Error::io(&folder))?.flatten();
+    let bytes: u64 = files.filter_map(|e| e.metadata().ok()).map(|m| m.len()).sum();
+    let cells = Run::open(path)?.rows(Table::Heads) * HeadRow::COLUMNS.len() as u64;
+    Ok(bytes as f64 / (4 * cells) as f64)
+}
+
 /// Run the verb.
 pub fn run(args: &Args) -> Result<()> {
     set_threads(args.threads)?;
@@ -110,7 +164,7 @@ pub fn run(args: &Args) -> Result<()> {
         return Err(Error::usage("--rounds and --block must be at least 1"));
     }
     let mut config = args.train.resolve()?;
-    let data = load_data(&mut config, true)?;
+    let data = load_data(&mut config, Show::Nothing)?;
     let dir = tempfile::tempdir().map_err(Error::io("temporary folder"))?;
     let path = dir.path().join("run");
     let target = pick(args.device, &config)?;
@@ -118,47 +172,12 @@ pub fn run(args: &Args) -> Result<()> {
     let mut bench = bench(&config, &data, &path, writer, &target)?;
     // Warm up caches, the allocator and the thread pool.
     bench.block(args.block, &|_| Telemetry::Recorded)?;
-    let tokens = bench.tokens();
-    if let Some(only) = &args.only {
-        let mode = match only.as_str() {
-            "off" => Telemetry::Off,
-            "every" => Telemetry::Recorded,
-            o => return Err(Error::usage(format!("--only takes off or every, got `{o}`"))),
-        };
-        let mut times = Vec::new();
-        for _ in 0..args.rounds {
-            times.push(bench.block(args.block, &|_| mode)?);
-        }
-        return output::print(&format!("{:.1}\n", tokens as f64 / quantile(times, 0.5)));
+    if let Some(mode) = &args.only {
+        return only(&mut *bench, mode, args);
     }
-    let modes: [&dyn Fn(usize) -> Telemetry; 4] =
-        [&|_| Telemetry::Off, &|_| Telemetry::Measured, &|_| Telemetry::Recorded, &|i| {
-            if i % 10 == 0 { Telemetry::Recorded } else { Telemetry::Off }
-        }];
-    let mut times: [Vec<f64>; 4] = Default::default();
-    let mut probes = Vec::new();
-    for round in 0..args.rounds {
-        // Every mode takes every place in the order equally often.
-        for k in 0..modes.len() {
-            let m = (k + round) % modes.len();
-            times[m].push(bench.block(args.block, modes[m])?);
-        }
-        if !args.no_probes {
-            probes.extend(bench.probe()?);
-        }
-    }
+    let times = Times::take(&mut *bench, args)?;
     bench.flush()?;
-    let [off, measure, record, tenth] = &times;
-    let run = Run::open(&path)?;
-    let bytes: u64 = std::fs::read_dir(path.join("heads"))
-        .map_err(Error::io(path.join("heads")))?
-        .flatten()
-        .filter_map(|e| e.metadata().ok())
-        .map(|m| m.len())
-        .sum();
-    let cells = run.rows(Table::Heads) * growthpath_trace::HeadRow::COLUMNS.len() as u64;
-    let step = quantile(off.clone(), 0.5);
-    let probe = if probes.is_empty() { f64::NAN } else { quantile(probes, 0.5) };
+    let (step, probe, tokens) = (median(&times.off), median(&times.probes), bench.tokens());
     #[cfg(feature = "cuda")]
     let on_device = match &target {
         crate::train::Device::Cuda(gpu) => {
@@ -174,13 +193,13 @@ pub fn run(args: &Args) -> Result<()> {
         tokens_a_step: tokens,
         step_ms: 1e3 * step,
         tokens_per_second: tokens as f64 / step,
-        telemetry: ratio(measure, off),
-        recording: ratio(record, measure),
-        every_over_tenth: ratio(record, tenth),
+        telemetry: ratio(&times.measured, &times.off),
+        recording: ratio(&times.recorded, &times.measured),
+        every_over_tenth: ratio(&times.recorded, &times.tenth),
         probe_ms: 1e3 * probe,
         probe_steps: probe / step,
         probe_counted: Costs::of(&config).probe,
-        heads_bytes_over_float32: bytes as f64 / (4 * cells) as f64,
+        heads_bytes_over_float32: heads_over_float32(&path)?,
         peak_memory_mib: peak_memory(),
         #[cfg(feature = "cuda")]
         on_device,

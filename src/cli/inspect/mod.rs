@@ -1,15 +1,16 @@
 //! `growthpath inspect`: attention's spectra in checkpoints, no training run needed.
 
+mod inspection;
 mod text;
 
 use std::path::PathBuf;
 
-use growthpath_analysis::spectral::{BalanceChange, HeadLayout, HeadSpectrum, balance_change, head_spectra};
-use serde::Serialize;
+use growthpath_analysis::spectral::{HeadLayout, HeadSpectrum, balance_change, head_spectra};
 
+use self::inspection::{Inspection, Layer};
 use super::output;
 use crate::error::{Error, Result};
-use crate::qk_import::{Checkpoint, LayerWeights, Pair, in_order};
+use crate::qk_import::{Checkpoint, LayerWeights, NormGain, Pair, in_order};
 use crate::train::checkpoint::unchanged_weights;
 
 /// Arguments of `growthpath inspect`.
@@ -29,46 +30,6 @@ pub struct Args {
     json: bool,
 }
 
-#[derive(Serialize)]
-struct Layer {
-    layer: usize,
-    /// Factor on q . k that M carries.
-    attention_scale: f64,
-    /// Whether queries and keys are rotated by their positions here.
-    rope: bool,
-    /// Spectra of the weights alone.
-    heads: Vec<HeadSpectrum>,
-    /// Spectra of the weights with their biases; none in a model without.
-    augmented: Option<Vec<HeadSpectrum>>,
-    /// ln(|M|_2 now / |M|_2 at the checkpoint before) of the weights alone, one a head; none where M is not the logits'
-    /// matrix.
-    spectral_growth: Option<Vec<f64>>,
-    /// The same of the augmented weights.
-    augmented_growth: Option<Vec<f64>>,
-    /// Change of W_Q^T W_Q - W_K^T W_K since the checkpoint before, one a key head.
-    balance: Option<Vec<BalanceChange>>,
-}
-
-#[derive(Serialize)]
-struct Inspection {
-    checkpoint: PathBuf,
-    step: Option<u64>,
-    model_type: String,
-    heads: usize,
-    kv_heads: usize,
-    head_dim: usize,
-    /// Whether some layer rotates queries and keys.
-    rope: bool,
-    /// Whether logits are `x_i M x_j` (rotated where there is RoPE); false with QK-norm.
-    bilinear: bool,
-    /// Why not.
-    not_bilinear: Option<String>,
-    /// Whether the norm's gain is folded into M.
-    norms_folded: bool,
-    notes: Vec<String>,
-    layers: Vec<Layer>,
-}
-
 /// Singular values of `scale W_Q W_K^T`; the analysis' own factor is `1 / sqrt(d_h)`.
 fn spectra(pair: &Pair, layout: &HeadLayout, scale: f64) -> Result<Vec<HeadSpectrum>> {
     let factor = scale * (layout.head_dim as f64).sqrt();
@@ -85,9 +46,9 @@ fn growth(now: &[HeadSpectrum], before: &[HeadSpectrum]) -> Vec<f64> {
 }
 
 /// One layer, against the same layer of the checkpoint before.
-fn layer(now: &LayerWeights, before: Option<(&LayerWeights, &Layer)>, fold: bool) -> Result<Layer> {
-    let heads = spectra(&now.weights(fold), &now.layout, now.scale)?;
-    let augmented = now.augmented(fold).map(|p| spectra(&p, &now.layout, now.scale)).transpose()?;
+fn layer(now: &LayerWeights, before: Option<(&LayerWeights, &Layer)>, gain: NormGain) -> Result<Layer> {
+    let heads = spectra(&now.weights(gain), &now.layout, now.scale)?;
+    let augmented = now.augmented(gain).map(|p| spectra(&p, &now.layout, now.scale)).transpose()?;
     let mut out = Layer {
         layer: now.layer,
         attention_scale: now.scale,
@@ -142,10 +103,14 @@ fn same_biases(a: (&Checkpoint, &LayerWeights), b: (&Checkpoint, &LayerWeights))
 }
 
 /// Inspect one checkpoint; of this and the one before a single layer is in memory at a time.
-fn inspect(now: &Checkpoint, before: Option<&(Checkpoint, Inspection)>, fold: bool) -> Result<Inspection> {
+fn inspect(
+    now: &Checkpoint,
+    before: Option<&(Checkpoint, Inspection)>,
+    gain: NormGain,
+) -> Result<Inspection> {
     let bilinear = now.not_bilinear.is_none();
     let mut layers: Vec<Layer> = Vec::with_capacity(now.layers.len());
-    let mut folded = false;
+    let (fold, mut folded) = (gain == NormGain::Folded, false);
     for (i, &l) in now.layers.iter().enumerate() {
         let weights = now.layer(l)?;
         folded |= fold && weights.gain.is_some();
@@ -157,7 +122,7 @@ fn inspect(now: &Checkpoint, before: Option<&(Checkpoint, Inspection)>, fold: bo
             }
             None => None,
         };
-        layers.push(layer(&weights, old.as_ref().map(|(w, l)| (w, *l)), fold)?);
+        layers.push(layer(&weights, old.as_ref().map(|(w, l)| (w, *l)), gain)?);
     }
     let mut notes = now.notes.clone();
     if fold && !folded {
@@ -189,6 +154,7 @@ fn inspect(now: &Checkpoint, before: Option<&(Checkpoint, Inspection)>, fold: bo
 /// Run the verb.
 pub fn run(args: &Args) -> Result<()> {
     let (paths, reordered) = in_order(&args.checkpoints)?;
+    let gain = if args.fold_norms { NormGain::Folded } else { NormGain::Apart };
     let mut done: Vec<Inspection> = Vec::new();
     let mut last: Option<(Checkpoint, Inspection)> = None;
     for path in &paths {
@@ -197,7 +163,7 @@ pub fn run(args: &Args) -> Result<()> {
         if let Some((before, _)) = &last {
             comparable(before, &checkpoint)?;
         }
-        let inspection = inspect(&checkpoint, last.as_ref(), args.fold_norms)?;
+        let inspection = inspect(&checkpoint, last.as_ref(), gain)?;
         if let Some((_, i)) = last.replace((checkpoint, inspection)) {
             done.push(i);
         }

@@ -3,7 +3,7 @@
 use growthpath_analysis::spectral::HeadSpectrum;
 
 use super::super::output::{number, table};
-use super::{Inspection, Layer};
+use super::inspection::{Inspection, Layer};
 
 /// The heading of one checkpoint.
 fn heading(i: &Inspection) -> String {

@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use super::super::progress::{Progress, note, watched};
-use super::study_run::StudyRun;
+use super::super::progress::{Progress, Show, note, watched};
+use super::study_run::{StudyRun, Trained};
 
 /// What is known of a study under way.
 pub struct Board {
@@ -15,7 +15,7 @@ pub struct Board {
     count: Mutex<Count>,
     runs: usize,
     started: Instant,
-    quiet: bool,
+    show: Show,
 }
 
 /// Runs and steps so far.
@@ -30,8 +30,8 @@ struct Count {
 
 impl Board {
     /// For all runs of a study.
-    pub fn new(runs: &[StudyRun], quiet: bool) -> Self {
-        let target = if watched(quiet) { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
+    pub fn new(runs: &[StudyRun], show: Show) -> Self {
+        let target = if watched(show) { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
         let bars = MultiProgress::with_draw_target(target);
         let study = bars.add(ProgressBar::new(runs.len() as u64));
         if let Ok(style) = ProgressStyle::with_template("{prefix:22} {bar:20} {pos:>5}/{len} runs {msg}") {
@@ -40,29 +40,29 @@ impl Board {
         study.set_prefix("study");
         let left = runs.iter().map(|r| u64::from(r.job.config.steps)).sum();
         let count = Mutex::new(Count { left, ..Count::default() });
-        Self { bars, study, count, runs: runs.len(), started: Instant::now(), quiet }
+        Self { bars, study, count, runs: runs.len(), started: Instant::now(), show }
     }
 
     /// A bar for a run that begins.
     pub fn run(&self, run: &StudyRun) -> Progress {
-        Progress::among(&self.bars, &run.name, run.job.config.steps, 0, self.quiet)
+        Progress::among(&self.bars, &run.name, run.job.config.steps, 0, self.show)
     }
 
-    /// A run ended: `how` in words, and whether it was trained just now rather than found.
-    pub fn ended(&self, run: &StudyRun, how: &str, trained: bool) {
+    /// A run ended: `how` in words.
+    pub fn ended(&self, run: &StudyRun, how: &str, trained: Trained) {
         let mut count = self.count.lock().unwrap_or_else(PoisonError::into_inner);
         let steps = u64::from(run.job.config.steps);
         count.runs += 1;
         count.left = count.left.saturating_sub(steps);
-        count.trained += if trained { steps } else { 0 };
+        count.trained += if trained == Trained::Now { steps } else { 0 };
         let left = time_left(self.started.elapsed(), count.trained, count.left);
         let left = left.map_or_else(String::new, |t| format!("about {} left", words(t)));
         self.study.set_position(count.runs as u64);
         self.study.set_message(left.clone());
-        if !self.quiet && !watched(self.quiet) {
+        if self.show == Show::Progress && !watched(self.show) {
             let left = if left.is_empty() { left } else { format!("; {left}") };
             note(&format!("[{}/{}] {}: {how}{left}", count.runs, self.runs, run.name));
-        } else if !self.quiet {
+        } else if self.show == Show::Progress {
             // Lost only where standard error is closed.
             let _ = self.bars.println(format!("{}: {how}", run.name));
         }

@@ -6,10 +6,12 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::{Condvar, Mutex, PoisonError};
 
+use super::args::Args;
 use super::board::Board;
+use super::lines;
 use super::runs::{done, remember_failure, words};
-use super::study_run::StudyRun;
-use super::{Args, lines, stopped_between};
+use super::study_run::{StudyRun, Trained};
+use super::training::stopped_between;
 use crate::error::{Error, Result};
 use crate::train::stop;
 
@@ -80,17 +82,17 @@ fn ready(runs: &[StudyRun], stages: &[Stage]) -> Option<usize> {
     })
 }
 
-/// Trains one run and says how it ended, and whether it was trained just now.
-fn one(run: &StudyRun, command: &dyn Fn(&StudyRun) -> Command, board: &Board) -> (String, bool) {
+/// Trains one run and says how it ended, and when it was trained.
+fn one(run: &StudyRun, command: &dyn Fn(&StudyRun) -> Command, board: &Board) -> (String, Trained) {
     let found = done(run);
     match watch(run, command(run), board) {
-        Ok(()) => (words(run, None, found), !found),
+        Ok(()) => (words(run, None, found), found),
         // It was asked to stop, as this process was; it left a checkpoint and goes on from there.
-        Err(_) if stop::requested().is_some() => ("stopped".to_owned(), true),
+        Err(_) if stop::requested().is_some() => ("stopped".to_owned(), Trained::Now),
         Err(why) => {
             let kept = remember_failure(run, &why).err();
             let beside = kept.map_or_else(String::new, |e| format!(" (not kept: {e})"));
-            (words(run, Some(&why), found) + &beside, true)
+            (words(run, Some(&why), found) + &beside, Trained::Now)
         }
     }
 }

@@ -3,47 +3,19 @@
 use std::io::Write;
 use std::time::{Duration, Instant};
 
-use serde::{Deserialize, Serialize};
-
-use crate::train::{Event, StepReport};
+use crate::train::Event;
 
 /// Steps are told at most this often.
 const PACE: Duration = Duration::from_millis(200);
 
-/// An event as a line.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "event", rename_all = "lowercase")]
-enum Line {
-    /// A step was done.
-    Step { done: u32, loss: f64, lr: f64, tokens_per_second: f64, spread: Option<[f64; 2]> },
-    /// A validation was done.
-    Eval { done: u32, loss: f64 },
-}
-
-/// The line of an event, without its end.
+/// The line of an event, without its end. Numbers and strings alone always have a JSON form.
 fn encode(event: Event) -> String {
-    let line = match event {
-        Event::Step(s) => Line::Step {
-            done: s.done,
-            loss: s.loss,
-            lr: s.lr,
-            tokens_per_second: s.tokens_per_second,
-            spread: s.spread,
-        },
-        Event::Eval(done, loss) => Line::Eval { done, loss },
-    };
-    // Numbers and strings alone always have a JSON form.
-    serde_json::to_string(&line).unwrap_or_default()
+    serde_json::to_string(&event).unwrap_or_default()
 }
 
 /// The event of a line; none for other text.
 pub fn decode(line: &str) -> Option<Event> {
-    Some(match serde_json::from_str(line).ok()? {
-        Line::Step { done, loss, lr, tokens_per_second, spread } => {
-            Event::Step(StepReport { done, loss, lr, tokens_per_second, spread })
-        }
-        Line::Eval { done, loss } => Event::Eval(done, loss),
-    })
+    serde_json::from_str(line).ok()
 }
 
 /// Prints events on standard output.
@@ -70,6 +42,7 @@ impl Printer {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::train::StepReport;
 
     #[test]
     fn events_survive_the_way() {

@@ -5,13 +5,17 @@ use std::path::Path;
 
 use growthpath_trace::{Run, Status, Table};
 
-use super::super::progress::note;
+use super::super::progress::{Progress, Show, note};
+use super::args::Args;
 use super::board::Board;
-use super::study_run::StudyRun;
-use super::{Args, Loaded, keep_diverged, lines, parse_flags, train_job};
+use super::flags::parse_flags;
+use super::lines;
+use super::study_run::{StudyRun, Trained};
+use super::training::{Loaded, keep_diverged, train_job};
 use crate::error::{Error, Result};
 use crate::study::results::failure_file;
 use crate::study::{Arm, Job, Plan};
+use crate::tables::plural;
 use crate::train::Event;
 
 /// Every run of a plan, seed by seed, so that a study that is stopped has whole seeds.
@@ -53,7 +57,7 @@ pub fn of(plan: &Plan, out: &Path) -> Result<Vec<StudyRun>> {
 /// Train a run; its error is kept in a file for the tables, which a run that does not fail has not.
 fn attempt(run: &mut StudyRun, loaded: &mut Loaded, args: &Args, on: &mut dyn FnMut(Event)) -> Result<()> {
     forget_failure(run)?;
-    let ended = train_job(&mut run.job, loaded, args.device, args.quiet, on);
+    let ended = train_job(&mut run.job, loaded, args.device, Show::unless(args.quiet), on);
     let ended = keep_diverged(&run.name, ended);
     match &ended {
         // A run that was asked to stop has not failed.
@@ -90,26 +94,27 @@ pub fn one_by_one(runs: &mut [StudyRun], args: &Args, board: &Board) -> Result<(
             return Err(e);
         }
         let failed = ended.err().map(|e| e.to_string());
-        board.ended(run, &words(run, failed.as_deref(), found), !found);
+        board.ended(run, &words(run, failed.as_deref(), found), found);
     }
     Ok(())
 }
 
-/// Whether a run has nothing left to train.
-pub fn done(run: &StudyRun) -> bool {
-    Run::open(&run.job.folder).is_ok_and(|r| matches!(r.info().status, Status::Complete | Status::Diverged))
+/// Whether a run has something left to train.
+pub fn done(run: &StudyRun) -> Trained {
+    let over = |r: Run| matches!(r.info().status, Status::Complete | Status::Diverged);
+    if Run::open(&run.job.folder).is_ok_and(over) { Trained::Before } else { Trained::Now }
 }
 
-/// How a run ended, in words; `failed` is its error, `found` whether it was complete before.
-pub fn words(run: &StudyRun, failed: Option<&str>, found: bool) -> String {
+/// How a run ended, in words; `failed` is its error.
+pub fn words(run: &StudyRun, failed: Option<&str>, found: Trained) -> String {
     if let Some(why) = failed {
         return format!("failed: {}", why.lines().next().unwrap_or(""));
     }
-    let before = if found { ", done before" } else { "" };
+    let before = if found == Trained::Before { ", done before" } else { "" };
     let Ok(read) = Run::open(&run.job.folder) else { return format!("done{before}") };
     if read.info().status == Status::Diverged {
         let steps = read.step_span(Table::Steps).map_or(0, |(_, last)| last + 1);
-        return format!("diverged after {steps} steps{before}");
+        return format!("diverged after {}{before}", plural(steps, "step"));
     }
     let loss = read.evals().ok().and_then(|e| e.last().map(|e| e.loss));
     loss.map_or_else(|| format!("done{before}"), |l| format!("validation loss {l:.4}{before}"))
@@ -128,7 +133,7 @@ pub fn only(runs: &mut [StudyRun], name: &str, out: &Path, args: &Args) -> Resul
         let mut printer = lines::Printer::default();
         return attempt(run, &mut loaded, args, &mut |e| printer.on(e));
     }
-    let mut bar = super::Progress::new(name, run.job.config.steps, 0, args.quiet);
+    let mut bar = Progress::new(name, run.job.config.steps, 0, Show::unless(args.quiet));
     let ended = attempt(run, &mut loaded, args, &mut |e| bar.on(e));
     bar.finish();
     if ended.is_ok() && !args.quiet {

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::super::output;
-use super::Args;
+use super::args::Args;
 use super::study_run::StudyRun;
 use crate::error::{Error, Result};
 use crate::study::slurm::{Script, files};

@@ -4,6 +4,15 @@ use std::path::PathBuf;
 
 use crate::study::Job;
 
+/// When a run was trained.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Trained {
+    /// Just now.
+    Now,
+    /// Before: it was found complete.
+    Before,
+}
+
 /// One run of a study.
 #[derive(Debug, Clone)]
 pub struct StudyRun {

@@ -80,12 +80,17 @@ fn halves(s: &Series) -> Option<[f64; 2]> {
     (!newest.is_empty()).then(|| [mean(lower), mean(upper)])
 }
 
+/// What stands before the verdict of a run that goes on.
+fn so_far(v: &View) -> &'static str {
+    if v.info.status == Status::Running { "so far: " } else { "" }
+}
+
 /// One line, for a pipe or a log.
 pub fn line(v: &View) -> String {
     let spread = halves(&v.series).map_or_else(String::new, |[lower, upper]| {
         format!("; spread {} lower, {} upper", number(lower), number(upper))
     });
-    format!("{}; {}{spread}; so far: {}\n", head(v), losses(v), v.verdict)
+    format!("{}; {}{spread}; {}{}\n", head(v), losses(v), so_far(v), v.verdict)
 }
 
 /// The whole screen, at most `width` columns wide.
@@ -97,7 +102,7 @@ pub fn frame(v: &View, width: usize) -> String {
         lines.push(format!("loss      {}", spark(&newest(&v.series.train_loss.values), low, high)));
     }
     lines.extend(layers(&v.series, &newest));
-    lines.extend(wrapped(&format!("so far: {}", v.verdict), width));
+    lines.extend(wrapped(&format!("{}{}", so_far(v), v.verdict), width));
     let cut = |l: String| l.chars().take(width).collect::<String>();
     lines.into_iter().map(|l| cut(l) + "\n").collect()
 }

@@ -41,12 +41,18 @@ pub(super) fn pieces(text: &str, target: usize) -> Vec<&str> {
     all
 }
 
-/// See [`Tokenizer::encode_long`].
-pub(super) fn encode(
-    tokenizer: &Tokenizer,
-    text: &str,
-    progress: &mut dyn FnMut(u64, u64),
-) -> Result<Vec<u32>> {
+impl Tokenizer {
+    /// The ids of a long text: the same as [`Tokenizer::encode`], on all processors where the tokenizer
+    /// allows it. `progress` is called on this thread with (bytes done, bytes in all).
+    ///
+    /// # Errors
+    /// [`crate::data::DataError::Encode`] if the tokenizer refuses the text.
+    pub fn encode_long(&self, text: &str, progress: &mut dyn FnMut(u64, u64)) -> Result<Vec<u32>> {
+        encode(self, text, progress)
+    }
+}
+
+fn encode(tokenizer: &Tokenizer, text: &str, progress: &mut dyn FnMut(u64, u64)) -> Result<Vec<u32>> {
     let total = text.len() as u64;
     progress(0, total);
     let pieces = if tokenizer.cuts_at_lines() { pieces(text, PIECE) } else { vec![text] };

@@ -108,15 +108,6 @@ impl Tokenizer {
         }
     }
 
-    /// The ids of a long text: the same as [`Tokenizer::encode`], on all processors where the tokenizer
-    /// allows it. `progress` is called on this thread with (bytes done, bytes in all).
-    ///
-    /// # Errors
-    /// [`DataError::Encode`] if the tokenizer refuses the text.
-    pub fn encode_long(&self, text: &str, progress: &mut dyn FnMut(u64, u64)) -> Result<Vec<u32>> {
-        chunks::encode(self, text, progress)
-    }
-
     /// May a text be cut before a newline that follows a visible character, without changing any id?
     fn cuts_at_lines(&self) -> bool {
         match self {

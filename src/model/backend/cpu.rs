@@ -379,7 +379,7 @@ impl Backend for Cpu {
                         &update,
                         w,
                         grad,
-                        spec.decays(),
+                        spec.decay(),
                         segments,
                         state,
                         &mut stats.slots,

@@ -16,20 +16,12 @@ use super::params::Params;
 use super::stats::StepStats;
 use crate::error::{Error, Result};
 
+pub use super::index::Affine;
 pub use cpu::Cpu;
 #[cfg(feature = "cuda")]
 pub use cuda::Cuda;
 #[cfg(feature = "cuda")]
 pub use growthpath_kernels::gpu::{Elem, Gpu, KernelUse};
-
-/// Weight and bias of a projection, or gain and bias of a norm: indices of parameters.
-#[derive(Debug, Clone, Copy)]
-pub struct Affine {
-    /// The matrix or the gain.
-    pub weight: usize,
-    /// Its bias, in the arms that have one.
-    pub bias: Option<usize>,
-}
 
 /// A residual stream `[N, d]`, its normalized form `[N, d]`, and the norm's mean and reciprocal root `[2, N]`.
 pub struct Normed<T> {

@@ -2,7 +2,8 @@
 
 use growthpath_analysis::diagnosis::Bracket;
 
-use super::{Table, cells};
+use super::cells;
+use super::table::Table;
 use crate::study::results::{ArmResult, Ended, Results, RunResult};
 use crate::tables::number;
 

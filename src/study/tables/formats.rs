@@ -1,6 +1,6 @@
 //! Table files: Markdown, LaTeX with booktabs, CSV.
 
-use super::Table;
+use super::table::Table;
 
 /// A pipe table with its notes below.
 pub fn markdown(t: &Table) -> String {

@@ -7,6 +7,7 @@ mod formats;
 mod pairs;
 mod reading;
 mod runs;
+mod table;
 mod warnings;
 
 use std::path::{Path, PathBuf};
@@ -15,39 +16,7 @@ use super::results::Results;
 use crate::error::{Error, Result};
 
 pub use reading::sentences;
-
-/// Columns of notes on a terminal.
-const WIDTH: usize = 100;
-
-/// A table for people.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Table {
-    /// Stem of its file names.
-    pub name: &'static str,
-    /// What it shows, a sentence.
-    pub title: String,
-    /// Column heads.
-    pub head: Vec<String>,
-    /// Rows, as wide as the head.
-    pub rows: Vec<Vec<String>>,
-    /// What a reader must know, a sentence each.
-    pub notes: Vec<String>,
-}
-
-impl Table {
-    fn new(name: &'static str, title: impl Into<String>, head: &[&str]) -> Self {
-        let head = head.iter().map(|h| (*h).to_owned()).collect();
-        Self { name, title: title.into(), head, rows: Vec::new(), notes: Vec::new() }
-    }
-
-    /// Aligned for a terminal.
-    pub fn text(&self) -> String {
-        let head: Vec<&str> = self.head.iter().map(String::as_str).collect();
-        let notes = self.notes.iter().flat_map(|n| crate::tables::wrapped(n, WIDTH));
-        let notes: String = notes.map(|line| line + "\n").collect();
-        format!("{}\n{}{notes}", self.title, crate::tables::table(&head, &self.rows))
-    }
-}
+pub use table::Table;
 
 /// Every table of a study, the most asked for first; tables without rows are left out.
 pub fn all(results: &Results) -> Vec<Table> {

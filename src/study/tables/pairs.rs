@@ -3,7 +3,8 @@
 use growthpath_analysis::compare::SeedMetric;
 use growthpath_analysis::statistics::{ConfidenceInterval, SignFlip};
 
-use super::{Table, cells};
+use super::cells;
+use super::table::Table;
 use crate::study::results::{PairResult, Results};
 
 fn name(p: &PairResult) -> String {

@@ -1,6 +1,7 @@
 //! The table of single runs.
 
-use super::{Table, cells};
+use super::cells;
+use super::table::Table;
 use crate::study::results::{Ended, Results};
 use crate::tables::number;
 

@@ -1,6 +1,6 @@
 //! Early warnings of runs that diverged.
 
-use super::Table;
+use super::table::Table;
 use crate::study::results::{Results, Warning};
 
 /// One row a signal of a pair, where a run of the second arm diverged.

@@ -14,14 +14,12 @@ use std::collections::VecDeque;
 use growthpath_trace::HeadRow;
 use serde::{Deserialize, Serialize};
 
+use plan::DELAY;
 pub use plan::Plan;
 use signal::{Seen, Signal};
 
 use super::config::{ProbeTimes, TrainConfig};
 use super::lags::Lags;
-
-/// Boundaries between a step's end and the decision that may rest on its rows, less one.
-const DELAY: u32 = 2;
 
 /// Deviations of a batch that a movement must exceed the threshold by.
 const SIGMAS: f64 = 2.0;
@@ -38,6 +36,9 @@ const SHARPER: f64 = 1.6;
 /// Version of the rule by which times are chosen, recorded in `run.json`: `verify` takes the decisions again from the
 /// recorded rows only where its own rule was followed. To be raised with every change of what is decided.
 pub const RULE: u32 = 1;
+
+/// Key in `extra` of `run.json` under which a run says by which rule it chose its times.
+pub const RULE_KEY: &str = "cadence_rule";
 
 /// What is due at a boundary.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

@@ -6,6 +6,9 @@ use crate::train::config::{ProbeTimes, TrainConfig};
 use crate::train::cost::Costs;
 use crate::train::lags::Lags;
 
+/// Boundaries between a step's end and the decision that may rest on its rows, less one.
+pub(super) const DELAY: u32 = 2;
+
 /// Shares of the budget: probes, reliance of the halves, reliance of heads and layers, captures for maturity.
 pub(super) const SHARES: [f64; 4] = [0.68, 0.16, 0.06, 0.1];
 
@@ -142,7 +145,7 @@ impl Plan {
             let mut times = BTreeSet::from([0]);
             if count > 4 {
                 // The first steps move much, and nothing is known of them in time.
-                times.insert(super::DELAY.min(steps));
+                times.insert(DELAY.min(steps));
             }
             times.extend(spread_times(steps, count.max(2) - times.len()));
             times

@@ -1,7 +1,7 @@
 use super::*;
 use crate::data::Source;
 use crate::model::ModelConfig;
-use crate::train::config::{Optimizer, Precision, ProbeConfig};
+use crate::train::config::{Precision, ProbeConfig};
 use crate::train::schedule::{Schedule, ScheduleShape};
 use proptest::prelude::*;
 
@@ -17,7 +17,7 @@ pub fn config(steps: u32, budget: f64) -> TrainConfig {
         steps,
         seed: 1,
         precision: Precision::F32,
-        optimizer: Optimizer::Sgd { momentum: 0.9 },
+        optimizer: growthpath_kernels::optimizer::Rule::Sgd { momentum: 0.9 },
         schedule: Schedule { shape: ScheduleShape::Constant, lr: 0.1, warmup: 0, final_fraction: 1.0 },
         weight_decay: 0.0,
         clip: 1.0,

@@ -8,7 +8,7 @@ use super::seal::Seal;
 use crate::error::{Error, Result};
 
 /// Checkpoints that stay, the newest first, whether or not anybody asked for them.
-const KEPT: usize = 2;
+pub const KEPT: usize = 2;
 
 /// A checkpoint that nothing speaks against.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -110,13 +110,12 @@ pub fn problems(run: &Run) -> Vec<(String, String)> {
     all(run.dir()).into_iter().rev().filter_map(told).collect()
 }
 
-/// Remove automatic checkpoints that newer ones make superfluous; all of them when the run is `complete`.
+/// Remove automatic checkpoints but the newest `keep`.
 ///
 /// # Errors
 /// When one cannot be removed.
-pub fn prune(run: &Path, complete: bool) -> Result<()> {
-    let kept = if complete { 0 } else { KEPT };
-    for (_, dir) in all(run).into_iter().skip(kept) {
+pub fn prune(run: &Path, keep: usize) -> Result<()> {
+    for (_, dir) in all(run).into_iter().skip(keep) {
         // One whose seal cannot be read is not known to be superfluous.
         if Seal::read(&dir).is_ok_and(|s| s.automatic) {
             disk::remove_tree(&dir)?;

@@ -10,7 +10,7 @@ use candle_core::{DType, Device, Tensor, Var};
 use growthpath_trace::disk;
 use serde::{Deserialize, Serialize};
 
-pub use choose::{Choice, Found, Skipped, newest, problems, prune};
+pub use choose::{Choice, Found, KEPT, Skipped, newest, problems, prune};
 use seal::Seal;
 
 use super::cadence::CadenceState;

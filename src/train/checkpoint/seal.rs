@@ -79,7 +79,7 @@ impl Seal {
             return Err(no("is not the seal of a checkpoint"));
         }
         let text = fs::read_to_string(&path).map_err(|e| no(&format!("cannot be read ({e})")))?;
-        seal::check(&path, text.as_bytes(), true).map_err(|e| match e {
+        seal::check(&path, text.as_bytes(), seal::Hash::Required).map_err(|e| match e {
             growthpath_trace::Error::Corrupt { path, what } => Error::format(path, what),
             e => e.into(),
         })?;

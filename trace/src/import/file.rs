@@ -6,7 +6,7 @@ use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{ArrowReaderOptions, ParquetRecordBatchReaderBuilder};
 use parquet::file::metadata::{PageIndexPolicy, ParquetMetaData};
 
-use super::{OddColumns, cast};
+use super::cast;
 use crate::disk;
 use crate::error::{Error, Result};
 use crate::guard;
@@ -19,6 +19,15 @@ const MAX_BYTES: u64 = 4 << 30;
 const MAX_PAGE_BYTES: i64 = 256 << 20;
 /// Columns that pandas adds for its index.
 const INDEX: &str = "__index_level_";
+
+/// Columns that files and tables do not have in common, as `table.column`.
+#[derive(Default)]
+pub(super) struct OddColumns {
+    /// In a file, but in no table.
+    pub left_out: Vec<String>,
+    /// In a table, but not in some file.
+    pub undefined: Vec<String>,
+}
 
 /// Adds the rows of a file to `rows`, and to `columns` the names of its columns that the table lacks, and of the table's
 /// that it lacks.

@@ -16,9 +16,10 @@ use serde::Serialize;
 use crate::error::{Error, Result};
 use crate::info::{RunInfo, Status};
 use crate::read::{IntegrityReport, Problem, ProblemKind, Run};
-use crate::rows::Row;
-use crate::table::{Table, dispatch};
+use crate::rows::{Row, dispatch};
+use crate::table::Table;
 use crate::write::RunWriter;
+use file::OddColumns;
 
 /// Key of `run.json`'s `extra` that marks an imported run.
 pub const IMPORTED: &str = "imported";
@@ -97,15 +98,6 @@ fn marked(info: &RunInfo, source: &Path, files: usize) -> RunInfo {
     let about = serde_json::json!({"from": source.display().to_string(), "files": files});
     info.extra.insert(IMPORTED.to_owned(), about);
     info
-}
-
-/// Columns that files and tables do not have in common, as `table.column`.
-#[derive(Default)]
-struct OddColumns {
-    /// In a file, but in no table.
-    left_out: Vec<String>,
-    /// In a table, but not in some file.
-    undefined: Vec<String>,
 }
 
 type Done = (Vec<(Table, u64)>, OddColumns);

@@ -2,11 +2,11 @@
 
 use arrow_array::RecordBatch;
 
-use super::{Run, damaged};
-use crate::error::Result;
+use super::Run;
+use crate::error::{Error, Result};
 use crate::range::StepRange;
-use crate::rows::Row;
-use crate::table::{Table, dispatch};
+use crate::rows::{Row, dispatch};
+use crate::table::Table;
 
 impl Run {
     /// All rows of a window as record batches of [`Table::schema`], in key order.
@@ -16,8 +16,7 @@ impl Run {
     /// As the items of [`Run::stream`].
     pub fn read_batches(&self, table: Table, range: impl Into<StepRange>) -> Result<Vec<RecordBatch>> {
         let range = range.into();
-        dispatch!(table, R => {
-            self.stream::<R>(range).map(|rows| R::to_batch(&rows?).map_err(damaged(self.dir()))).collect()
-        })
+        let wrong = |what| Error::corrupt(self.dir(), what);
+        dispatch!(table, R => self.stream::<R>(range).map(|rows| R::to_batch(&rows?).map_err(wrong)).collect())
     }
 }

@@ -9,15 +9,23 @@ use crate::error::Error;
 use crate::info::{RunInfo, Status};
 use crate::manifest::{self, MANIFEST_FILE, PartEntry};
 use crate::part::Part;
-use crate::rows::{Key, Row, show_key};
+use crate::rows::{Key, Row, dispatch, show_key};
 use crate::shown::shown_path;
-use crate::table::{Table, dispatch};
+use crate::table::Table;
 use arrow_array::{Array, RecordBatch};
 
 /// Problems told one by one for each table; further ones are only counted.
 const MOST_TOLD: usize = 50;
 
-pub(super) fn check(run: &Run) -> IntegrityReport {
+impl Run {
+    /// Examines everything: every part's hash, footer and pages, order, duplicates, gaps, completeness of steps,
+    /// undefined numbers where there may be none. Damage is reported, never returned as an error.
+    pub fn check_integrity(&self) -> IntegrityReport {
+        check(self)
+    }
+}
+
+fn check(run: &Run) -> IntegrityReport {
     let mut report = IntegrityReport {
         parts: run.manifest.parts.len(),
         rows: BTreeMap::new(),

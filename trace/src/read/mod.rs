@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 pub use report::{IntegrityReport, Problem, ProblemKind};
 pub use stream::{ColumnStream, Columns, RowStream};
 
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::info::RunInfo;
 use crate::manifest::{Manifest, PartEntry};
 use crate::part::Part;
@@ -84,7 +84,7 @@ impl Run {
     ///
     /// Items are [`Error::Io`] if a part cannot be read, [`Error::Corrupt`] if it is not what the manifest lists.
     pub fn stream<R: Row>(&self, range: impl Into<StepRange>) -> RowStream<R> {
-        RowStream::new(self, range.into())
+        RowStream::new(&self.dir, &self.manifest, range.into())
     }
 
     /// Some columns of a window as float64, in batches; only these columns are decoded.
@@ -97,7 +97,7 @@ impl Run {
         names: &[&str],
         range: impl Into<StepRange>,
     ) -> Result<ColumnStream> {
-        ColumnStream::new(self, R::TABLE, names, range.into())
+        ColumnStream::new(&self.dir, &self.manifest, R::TABLE, names, range.into())
     }
 
     /// All rows of a window at once.
@@ -157,15 +157,4 @@ impl Run {
     pub fn check_parts(&self) -> Result<()> {
         self.manifest.parts.iter().try_for_each(|entry| Part::check_file(&self.dir, entry))
     }
-
-    /// Examines everything: every part's hash, footer and pages, order, duplicates, gaps, completeness of steps,
-    /// undefined numbers where there may be none. Damage is reported, never returned as an error.
-    pub fn check_integrity(&self) -> IntegrityReport {
-        integrity::check(self)
-    }
-}
-
-/// Names the damaged part.
-fn damaged(path: &Path) -> impl Fn(String) -> Error {
-    move |what| Error::corrupt(path, what)
 }

@@ -2,14 +2,13 @@
 
 use std::collections::VecDeque;
 use std::marker::PhantomData;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use arrow_array::RecordBatch;
 
-use super::{Run, damaged};
 use crate::column::{values, values_f64};
 use crate::error::{Error, Result};
-use crate::manifest::PartEntry;
+use crate::manifest::{Manifest, PartEntry};
 use crate::part::Part;
 use crate::range::StepRange;
 use crate::rows::Row;
@@ -25,10 +24,16 @@ struct Batches {
 }
 
 impl Batches {
-    fn new(run: &Run, table: Table, columns: Option<Vec<usize>>, range: StepRange) -> Self {
-        let parts = run.manifest.of(table).filter(|p| range.overlaps(p.first_step, p.last_step));
+    fn new(
+        dir: &Path,
+        manifest: &Manifest,
+        table: Table,
+        columns: Option<Vec<usize>>,
+        range: StepRange,
+    ) -> Self {
+        let parts = manifest.of(table).filter(|p| range.overlaps(p.first_step, p.last_step));
         let waiting = parts.cloned().collect();
-        Self { dir: run.dir.clone(), waiting, columns, range, part: None }
+        Self { dir: dir.to_owned(), waiting, columns, range, part: None }
     }
 
     /// The next batch with rows in the window, mapped; after an error, nothing more.
@@ -51,7 +56,7 @@ impl Batches {
                 },
             };
             let Some(batch) = part.next_batch()? else { continue };
-            let wrong = damaged(part.path());
+            let wrong = |what| Error::corrupt(part.path(), what);
             // The part has checked that steps do not decrease, so the window is one slice.
             let steps = values::<u32>(batch.column(0)).map_err(&wrong)?;
             let start = steps.partition_point(|&s| s < self.range.start);
@@ -59,7 +64,6 @@ impl Batches {
             let slice = (start < end).then(|| map(&batch.slice(start, end - start)).map_err(&wrong));
             // A batch that ends past the window is the part's last one of interest.
             if end == steps.len() {
-                drop(wrong);
                 self.part = Some(part);
             }
             if let Some(slice) = slice {
@@ -69,15 +73,15 @@ impl Batches {
     }
 }
 
-/// Rows of a table in batches; made by [`Run::stream`].
+/// Rows of a table in batches; made by [`crate::Run::stream`].
 pub struct RowStream<R> {
     batches: Batches,
     row: PhantomData<R>,
 }
 
 impl<R: Row> RowStream<R> {
-    pub(super) fn new(run: &Run, range: StepRange) -> Self {
-        Self { batches: Batches::new(run, R::TABLE, None, range), row: PhantomData }
+    pub(super) fn new(dir: &Path, manifest: &Manifest, range: StepRange) -> Self {
+        Self { batches: Batches::new(dir, manifest, R::TABLE, None, range), row: PhantomData }
     }
 }
 
@@ -98,7 +102,7 @@ pub struct Columns {
     pub values: Vec<Vec<f64>>,
 }
 
-/// Columns of a table in batches; made by [`Run::stream_columns`].
+/// Columns of a table in batches; made by [`crate::Run::stream_columns`].
 pub struct ColumnStream {
     batches: Batches,
     /// Position in the decoded batch of each column asked for.
@@ -106,7 +110,13 @@ pub struct ColumnStream {
 }
 
 impl ColumnStream {
-    pub(super) fn new(run: &Run, table: Table, names: &[&str], range: StepRange) -> Result<Self> {
+    pub(super) fn new(
+        dir: &Path,
+        manifest: &Manifest,
+        table: Table,
+        names: &[&str],
+        range: StepRange,
+    ) -> Result<Self> {
         let index = |name: &&str| {
             table.column_index(name).ok_or_else(|| Error::UnknownColumn { table, column: (*name).to_owned() })
         };
@@ -117,7 +127,7 @@ impl ColumnStream {
         decoded.sort_unstable();
         decoded.dedup();
         let places = wanted.iter().map(|w| decoded.partition_point(|d| d < w)).collect();
-        Ok(Self { batches: Batches::new(run, table, Some(decoded), range), places })
+        Ok(Self { batches: Batches::new(dir, manifest, table, Some(decoded), range), places })
     }
 }
 

@@ -5,6 +5,7 @@
 //! defined) or `opt` (NaN where undefined), see [`crate::Role`].
 
 mod probe;
+mod tables;
 mod train;
 
 use arrow_array::RecordBatch;
@@ -12,6 +13,8 @@ use arrow_array::RecordBatch;
 pub use probe::{
     MaturityRow, ProbeLayerRow, ProbeRow, RelianceRow, SettlingRow, ShareRow, WHOLE_LAYER, WRITE_CONSTANT,
 };
+pub use tables::TableVisitor;
+pub(crate) use tables::dispatch;
 pub use train::{EvalLossRow, EvalRow, HeadRow, StepRow, WriteRow};
 
 use crate::column::{Column, Role};

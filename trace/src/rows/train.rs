@@ -77,9 +77,9 @@ growthpath_statistics::logit_statistics! {
             num gd_k: f32 ["nat"] "Inner product of the gradient of W_K and its update.";
             num lr: f32 ["1"] "Effective learning rate of this head's W_Q and W_K.";
         } {
-            opt pressure_q: f32 ["1"] "Normalized sharpening pressure: cosine of W_Q and minus its gradient; NaN where one is zero.";
-            opt pressure_k: f32 ["1"] "Cosine of W_K and minus its gradient; NaN where one is zero.";
-            opt dm_f: f32 ["1"] "Frobenius norm of the first-order increment of M of the step's update; NaN between steps of --spectra-every.";
+            opt pressure_q: f32 ["1"] "Normalized sharpening pressure: cosine of W_Q and minus its gradient; undefined where one is zero.";
+            opt pressure_k: f32 ["1"] "Cosine of W_K and minus its gradient; undefined where one is zero.";
+            opt dm_f: f32 ["1"] "Frobenius norm of the first-order increment of M of the step's update; undefined between steps of --spectra-every.";
             opt dm_top: f32 ["1"] "Largest singular value of that increment, (dQ W_K^T + W_Q dK^T) / sqrt(d_h), biases included.";
             opt dm_entropy: f32 ["1"] "Entropy of its squared singular values over their sum, over ln(2 d_h).";
         }

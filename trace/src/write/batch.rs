@@ -5,8 +5,8 @@ use arrow_array::RecordBatch;
 use super::RunWriter;
 use crate::arrange::arrange;
 use crate::error::{Error, Result};
-use crate::rows::Row;
-use crate::table::{Table, dispatch};
+use crate::rows::{Row, dispatch};
+use crate::table::Table;
 
 impl RunWriter {
     /// Adds rows given as columns, matched by name, in any order. An optional column may be missing: its cells are

@@ -3,14 +3,16 @@
 use std::fs;
 use std::path::Path;
 
-use super::LastKeys;
 use super::worker::{next_number, write_part};
 use crate::disk::remove;
 use crate::error::{Error, Result};
 use crate::manifest::{Manifest, PartEntry, part_number, strays};
 use crate::part::Part;
-use crate::rows::{Key, Row, StepRow};
-use crate::table::{Table, dispatch};
+use crate::rows::{Key, Row, StepRow, dispatch};
+use crate::table::Table;
+
+/// Key of the last row of each table, by `Table as usize`.
+pub(super) type LastKeys = [Option<Key>; Table::ALL.len()];
 
 /// What stays of one table.
 struct Kept<R> {

@@ -19,13 +19,11 @@ use crate::error::{Error, Result};
 use crate::info::{RUN_FILE, RunInfo, SCHEMA_VERSION, Status, fresh_id, unix_now};
 use crate::lock::RunLock;
 use crate::manifest::{MANIFEST_FILE, Manifest, strays};
-use crate::rows::{Key, Row, show_key};
+use crate::rows::{Row, show_key};
 use crate::table::{Keep, Table};
 use buffers::Buffers;
+use cut::LastKeys;
 use worker::Worker;
-
-/// Key of the last row of each table, by `Table as usize`.
-type LastKeys = [Option<Key>; Table::ALL.len()];
 
 /// Records a run. Pushing a row costs a copy into memory; a background thread encodes and writes.
 ///

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use growthpath_trace::{EvalLossRow, EvalRow, Run, RunInfo};
 use serde_json::Value;
 
-use super::Pairing;
+use super::pairing::Pairing;
 use crate::error::Result;
 use crate::statistics::estimate;
 

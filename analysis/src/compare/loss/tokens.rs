@@ -2,7 +2,8 @@
 
 use serde::Serialize;
 
-use super::{Evaluations, Pairing};
+use super::evaluations::Evaluations;
+use super::pairing::Pairing;
 use crate::error::Result;
 use crate::statistics::{CONFIDENCE, ConfidenceInterval, half_sample_error};
 

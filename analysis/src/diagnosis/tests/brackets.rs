@@ -3,11 +3,12 @@
 use proptest::collection::vec;
 use proptest::prelude::*;
 
-use crate::diagnosis::curves::{HalfCurve, RelianceCurve, SharpnessSource};
+use crate::diagnosis::curves::{HalfCurve, RelianceCurve};
 use crate::diagnosis::record::Record;
 use crate::diagnosis::thresholds::Thresholds;
 use crate::diagnosis::times::Times;
 use crate::diagnosis::verdict::Verdict;
+use crate::source::AttentionSource;
 
 const STEPS: usize = 80;
 const LAG: u32 = 2;
@@ -81,7 +82,7 @@ impl Truth {
         }
         Record {
             sharpness: curve(&self.sharpness, sharp, 0),
-            sharpness_source: SharpnessSource::Probe,
+            sharpness_source: AttentionSource::Probe,
             maturity: [(LAG, curve(&self.maturity, mature, LAG as usize))].into(),
             lag: Some(LAG),
             reliance,
@@ -161,7 +162,7 @@ proptest! {
 #[test]
 fn the_telemetry_needs_patience() {
     let mut record =
-        Record { sharpness_source: SharpnessSource::Telemetry, total: 30, last: 30, ..Record::default() };
+        Record { sharpness_source: AttentionSource::Telemetry, total: 30, last: 30, ..Record::default() };
     for step in 0..30 {
         let flicker = if step == 8 || step == 11 { 0.055 } else { 0.01 };
         let value = if step < 20 { flicker } else { 0.06 };

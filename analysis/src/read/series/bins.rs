@@ -1,7 +1,22 @@
 //! Averaging neighbouring recorded steps.
 
+use growthpath_trace::{Row, Run, StepRange};
+
 use super::report::{Curve, EstimateCurve, HalfCurves};
+use crate::error::Result;
 use crate::read::running::Mean;
+
+/// Number of different steps that a table has rows of.
+pub(super) fn distinct_steps<R: Row>(run: &Run, range: StepRange) -> Result<u64> {
+    let (mut count, mut last) = (0, None);
+    for batch in run.stream_columns::<R>(&[], range)? {
+        for step in batch?.steps {
+            count += u64::from(last != Some(step));
+            last = Some(step);
+        }
+    }
+    Ok(count)
+}
 
 /// Means of some curves over at most so many groups of consecutive recorded steps. Groups are even in
 /// the number of recorded steps, not in steps: where records are dense, so are points.

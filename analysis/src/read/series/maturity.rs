@@ -2,8 +2,7 @@
 
 use growthpath_trace::{MaturityRow, Run};
 
-use super::bins::Bins;
-use super::distinct_steps;
+use super::bins::{Bins, distinct_steps};
 use super::report::MaturityCurves;
 use crate::error::Result;
 use crate::maturity::main_lag;

@@ -9,12 +9,12 @@ mod stream;
 
 use std::ops::Range;
 
-use growthpath_trace::{EvalRow, RelianceRow, Row, Run, ShareRow, StepRange, StepRow, Table};
+use growthpath_trace::{EvalRow, RelianceRow, Run, ShareRow, StepRow, Table};
 
 pub use by_head::{Ablations, Estimate, HeadSplit};
 pub use report::{
     Curve, EnergyMatrix, EstimateCurve, FactorCurves, GrowthCurves, HalfCurves, Hold, LayerCurves,
-    LongIntervals, MaturityCurves, Pairs, PredictionPairs, Series, Source, TightnessCurves, WriteCurves,
+    LongIntervals, MaturityCurves, Pairs, PredictionPairs, Series, TightnessCurves, WriteCurves,
 };
 
 use crate::error::{AnalysisError, Result};
@@ -23,7 +23,8 @@ use crate::read::grid::Grid;
 use crate::read::names::WriteSlots;
 use crate::read::running::Mean;
 use crate::read::window::Window;
-use bins::Bins;
+use crate::source::AttentionSource;
+use bins::{Bins, distinct_steps};
 
 /// Everything that the figures of a whole run are drawn from: [`series_in`] without a window.
 ///
@@ -56,8 +57,8 @@ pub fn series_in(run: &Run, window: Option<Range<u32>>, max_points: usize) -> Re
         _ => Some(stream::attention(run, grid, window, points)?),
     };
     let (spread, entropy, sharpness, source) = match attention {
-        Some(a) => (a.spread, a.entropy, a.sharpness.unwrap_or(probes.sharpness), Source::Heads),
-        None => (probes.spread, probes.entropy, probes.sharpness, Source::Probe),
+        Some(a) => (a.spread, a.entropy, a.sharpness.unwrap_or(probes.sharpness), AttentionSource::Telemetry),
+        None => (probes.spread, probes.entropy, probes.sharpness, AttentionSource::Probe),
     };
     Ok(Series {
         label: run.info().label.clone(),
@@ -83,18 +84,6 @@ pub fn series_in(run: &Run, window: Option<Range<u32>>, max_points: usize) -> Re
         tightness: probes.tightness,
         long_intervals: probes.long_intervals,
     })
-}
-
-/// Number of different steps that a table has rows of.
-fn distinct_steps<R: Row>(run: &Run, range: StepRange) -> Result<u64> {
-    let (mut count, mut last) = (0, None);
-    for batch in run.stream_columns::<R>(&[], range)? {
-        for step in batch?.steps {
-            count += u64::from(last != Some(step));
-            last = Some(step);
-        }
-    }
-    Ok(count)
 }
 
 fn train_loss(run: &Run, window: Window, points: usize) -> Result<Curve> {

@@ -2,8 +2,7 @@
 
 use growthpath_trace::{ProbeRow, Run};
 
-use super::bins::Bins;
-use super::distinct_steps;
+use super::bins::{Bins, distinct_steps};
 use super::report::{
     FactorCurves, GrowthCurves, HalfCurves, LayerCurves, LongIntervals, Pairs, PredictionPairs,
     TightnessCurves,

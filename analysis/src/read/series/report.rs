@@ -2,6 +2,8 @@
 
 use serde::Serialize;
 
+use crate::source::AttentionSource;
+
 use super::by_head::{Ablations, HeadSplit};
 use crate::read::window::Window;
 
@@ -23,7 +25,7 @@ pub struct Series {
     /// When the intervention slowed its target; none without one.
     pub hold: Option<Hold>,
     /// Where `spread` and `entropy` come from.
-    pub attention_source: Source,
+    pub attention_source: AttentionSource,
     /// Spread of each layer, mean over heads.
     pub spread: LayerCurves,
     /// Attention entropy over ln(row length) of each half, mean over layers and heads.
@@ -65,16 +67,6 @@ pub struct Hold {
     pub release: u32,
     /// State from which it was 1 again, or the last one recorded.
     pub end: u32,
-}
-
-/// Which table attention was read from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Source {
-    /// Training batches, at every recorded step.
-    Heads,
-    /// The probe batch, at every probe.
-    Probe,
 }
 
 /// One curve.

@@ -2,8 +2,7 @@
 
 use growthpath_trace::{HeadRow, Run, Table, WriteRow};
 
-use super::bins::Bins;
-use super::distinct_steps;
+use super::bins::{Bins, distinct_steps};
 use super::report::{HalfCurves, LayerCurves, WriteCurves};
 use crate::error::Result;
 use crate::read::each_row;

@@ -4,7 +4,8 @@ use growthpath_trace::*;
 
 use super::synthetic::Synthetic;
 use super::{SMALL, assert_close, run_of};
-use crate::read::{Series, Source, analyze, series, series_in};
+use crate::read::{Series, analyze, series, series_in};
+use crate::source::AttentionSource;
 
 fn mean(values: impl IntoIterator<Item = f64>) -> f64 {
     let values: Vec<f64> = values.into_iter().filter(|v| !v.is_nan()).collect();
@@ -22,7 +23,7 @@ fn steps_of<R: Row>(rows: &[R]) -> Vec<u32> {
 fn with_points_enough_every_recorded_step_is_a_point() {
     let (_folder, run) = run_of(SMALL);
     let s = series(&run, 10_000).unwrap();
-    assert_eq!((s.layers, s.heads, s.attention_source), (5, 3, Source::Heads));
+    assert_eq!((s.layers, s.heads, s.attention_source), (5, 3, AttentionSource::Telemetry));
     let steps: Vec<StepRow> = run.read(..).unwrap();
     assert_eq!(s.train_loss.values, steps.iter().map(|r| f64::from(r.loss)).collect::<Vec<_>>());
     let evals: Vec<EvalRow> = run.read(..).unwrap();
@@ -181,7 +182,7 @@ fn fewer_points_are_means_over_neighbouring_steps() {
 fn the_probe_stands_in_for_missing_telemetry_and_missing_probes_leave_empty_curves() {
     let (_folder, run) = run_of(Synthetic { telemetry_every: 0, ..SMALL });
     let s = series(&run, 100).unwrap();
-    assert_eq!((s.attention_source, s.spread.layers.len()), (Source::Probe, 5));
+    assert_eq!((s.attention_source, s.spread.layers.len()), (AttentionSource::Probe, 5));
     assert_eq!(s.spread.steps, s.factors.scale.steps);
     assert!(s.writes.steps.is_empty());
 

@@ -7,15 +7,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use growthpath_emu::Schedule;
 
 use crate::driver::{in_context, schedule};
-use crate::queue::{self, Work};
+use crate::queue::{self, Node};
 use crate::status::{CAPTURE_UNSUPPORTED, INVALID_VALUE, SUCCESS};
-
-/// A piece of a graph.
-pub(crate) struct Node {
-    pub(crate) work: Work,
-    /// Pieces that have to be done before it; all of them come earlier.
-    pub(crate) after: Vec<usize>,
-}
 
 /// Do a graph's work in an order that its edges allow: that of the calls, the latest call that can be done, or by chance.
 /// Work that should wait for other work and does not goes wrong in one of them.

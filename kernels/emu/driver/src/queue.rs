@@ -9,7 +9,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{ThreadId, current};
 use std::time::Instant;
 
-use crate::graph::Node;
 use crate::status::{
     CAPTURE_INVALIDATED, CAPTURE_ISOLATION, CAPTURE_UNJOINED, CAPTURE_UNSUPPORTED, CAPTURE_WRONG_THREAD,
     CAPTURED_EVENT, ILLEGAL_STATE, INVALID_VALUE, LAUNCH_FAILED, SUCCESS,
@@ -17,6 +16,13 @@ use crate::status::{
 
 /// A piece of work. It may be done again and again, when a graph holds it.
 pub(crate) type Work = Arc<dyn Fn() -> Result<(), String> + Send + Sync>;
+
+/// A piece of a graph.
+pub(crate) struct Node {
+    pub(crate) work: Work,
+    /// Pieces that have to be done before it; all of them come earlier.
+    pub(crate) after: Vec<usize>,
+}
 
 /// Where an event stands.
 #[derive(Clone)]

@@ -5,6 +5,7 @@ mod case;
 mod forward;
 #[path = "../support/mod.rs"]
 mod support;
+#[allow(dead_code)] // which products are fastest is not the emulator's to say
 #[path = "../../../src/attention/tiles.rs"]
 mod tiles;
 

@@ -8,6 +8,7 @@ mod operations;
 mod partials;
 mod reading;
 mod recorded;
+mod recordings;
 mod roofline;
 mod stats;
 mod update;
@@ -24,7 +25,7 @@ use growthpath_kernels::optimizer::Rule;
 use growthpath_kernels::optimizer::gpu::{Placed, Table};
 
 use self::partials::Partials;
-use self::recorded::{Recorded, Timed};
+use self::recordings::{Recorded, Timed};
 use self::stats::Layout;
 use self::waiting::Waiting;
 use self::weights::Weights;
@@ -117,7 +118,7 @@ impl Cuda {
             .specs
             .iter()
             .enumerate()
-            .map(|(i, s)| Placed { start: weights.start(i), decay: s.decays(), segments: segments(&c, s) })
+            .map(|(i, s)| Placed { start: weights.start(i), decay: s.decay(), segments: segments(&c, s) })
             .collect();
         let layout = Layout::new(&c);
         let rope = match model.rope() {

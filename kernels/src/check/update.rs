@@ -1,9 +1,9 @@
 //! The optimizer: several steps of both rules, with clipping, groups, decay and statistics.
 
-use super::{Case, vector};
+use super::case::{Case, vector};
 use crate::error::Result;
 use crate::optimizer::gpu::{Arrays, Placed, STATS, Table, slice_stats};
-use crate::optimizer::{self as opt, HeadUpdateStats, OptimizerState, Rule, Segment, Update};
+use crate::optimizer::{self as opt, Decay, HeadUpdateStats, OptimizerState, Rule, Segment, Update};
 use crate::tensor::read;
 
 const STEPS: u32 = 3;
@@ -36,7 +36,13 @@ impl Layout {
         let placed = segments.into_iter().zip(starts).enumerate();
         Self {
             sizes,
-            placed: placed.map(|(i, (segments, start))| Placed { start, decay: i != 1, segments }).collect(),
+            placed: placed
+                .map(|(i, (segments, start))| Placed {
+                    start,
+                    decay: if i != 1 { Decay::Applied } else { Decay::Exempt },
+                    segments,
+                })
+                .collect(),
             total: starts[2] + sizes[2].next_multiple_of(64),
         }
     }

@@ -2,7 +2,7 @@
 
 use rand::Rng;
 
-use super::{Case, matrix, vector, written};
+use super::case::{Case, matrix, vector, written};
 use crate::activation::{self, Activation};
 use crate::embedding::gpu::TokenBatch;
 use crate::error::Result;

@@ -1,8 +1,8 @@
 //! Recorded launches against the same ones launched one by one: the same bits.
 
-use super::{Case, Elem, Slice, reduce};
+use super::case::Case;
 use crate::error::Result;
-use crate::gpu::Matrix;
+use crate::gpu::{Elem, Matrix, Slice, reduce};
 
 /// Buffers of a small piece of work with everything that a training step is recorded with.
 struct Work<'a> {

@@ -2,7 +2,7 @@
 
 use growthpath_statistics::{Scale, Statistic};
 
-use super::{BF16, Case, matrix, written};
+use super::case::{BF16, Case, matrix, written};
 use crate::attention::accumulators::{backward, forward};
 use crate::attention::gpu::{Products, Tables, fastest, partials};
 use crate::attention::{self as att, LogitGradStats, LogitStats, Shape};
