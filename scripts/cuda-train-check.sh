@@ -131,7 +131,7 @@ graphs --preset gpt --precision bf16 --reliance-sequences 3
 schedule=7
 graphs --preset gpt
 schedule=reverse
-graphs --preset llama --set qk_norm=true --telemetry 2 --optimizer sgd --intervene qk --hold 0.5
+graphs --preset llama --set qk_norm=true --telemetry 2 --optimizer sgd --intervene all-qk --hold 0.5
 
 # Stopped and resumed: the same bits as a run that never stopped, on the device too.
 rm -rf "$work/whole" "$work/part"
