@@ -86,13 +86,13 @@ nvidia-smi --query-gpu=name,driver_version,memory.total --format=csv,noheader 2>
 # 535 seconds in all, were every part to reach its limit. The quick part repeats: it is run to see a change.
 rm -f "$out/quick.done"
 part quick 115
-part kernels 40
-part sanitizer 140
-part agreement 40
-part speed 105
+part kernels 45
+part sanitizer 80
+part agreement 30
+part speed 90
 part budgets 5
-part probe 40
-part pytorch 165
+part probe 35
+part pytorch 250
 
 say ""
 say "== summary ($(date -u +%Y-%m-%d))"

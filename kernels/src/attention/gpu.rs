@@ -18,7 +18,11 @@ pub struct Tables<'a> {
 
 /// The fastest products that this device has for these heads.
 pub fn fastest(gpu: &Gpu, elem: Elem, head_dim: usize) -> Products {
-    Products::fastest(elem == Elem::Bf16, head_dim, gpu.capability())
+    match (elem, head_dim, gpu.capability()) {
+        (Elem::Bf16, 64, (9, 0)) => Products::Group,
+        (Elem::Bf16, ..) => Products::Warp,
+        _ => Products::Float,
+    }
 }
 
 /// Partial rows of statistics a head leaves: one for every sequence and tile of queries.

@@ -13,15 +13,6 @@ pub enum Products {
 }
 
 impl Products {
-    /// The fastest for heads of this width on a device of this compute capability; `bf16`: activations are.
-    pub const fn fastest(bf16: bool, head_dim: usize, capability: (i32, i32)) -> Self {
-        match (bf16, head_dim, capability) {
-            (false, ..) => Self::Float,
-            (true, 64, (9, 0)) => Self::Group,
-            (true, ..) => Self::Warp,
-        }
-    }
-
     /// Name of a kernel, `fwd`, `bwd_q` or `bwd_kv`.
     pub fn kernel(self, part: &str, head_dim: usize) -> String {
         let (group, elem) = match self {

@@ -10,7 +10,7 @@ const MAX_WIDTH: usize = 8192;
 /// Widest row that one warp holds in registers, eight columns a lane at a time.
 const MAX_WARP_WIDTH: usize = 1024;
 
-/// Most warps of a block whose warps take a row each.
+/// Warps of a block whose warps take a row each.
 const FORWARD_WARPS: usize = 8;
 const BACKWARD_WARPS: usize = 4;
 
@@ -73,7 +73,7 @@ pub fn forward(kind: Norm, eps: f32, a: &Forward<'_>) -> Result<()> {
         code(kind),
     ];
     // SAFETY: every length was checked against the kernel's documentation.
-    unsafe { gpu.launch(&kernel("fwd", elem, d), grid(n, blocks, d, FORWARD_WARPS, 2 * elem.bytes()), &args) }
+    unsafe { gpu.launch(&kernel("fwd", elem, d), grid(blocks, d, FORWARD_WARPS, 2 * elem.bytes()), &args) }
 }
 
 /// What [`backward`] reads and writes, `[N, d]` unless said otherwise.
@@ -135,9 +135,7 @@ pub fn backward(kind: Norm, a: &Backward<'_>) -> Result<()> {
     let last = [int(OP, n)?.into(), int(OP, d)?.into(), code(kind)];
     let args = [&first[..], if sums_columns(d) { &write } else { &[] }, &last].concat();
     // SAFETY: every length was checked against the kernel's documentation.
-    unsafe {
-        gpu.launch(&kernel("bwd", elem, d), grid(n, blocks, d, BACKWARD_WARPS, 3 * elem.bytes()), &args)
-    }
+    unsafe { gpu.launch(&kernel("bwd", elem, d), grid(blocks, d, BACKWARD_WARPS, 3 * elem.bytes()), &args) }
 }
 
 fn code(kind: Norm) -> Arg {
@@ -164,23 +162,12 @@ fn kernel(direction: &str, elem: Elem, d: usize) -> String {
     format!("add_norm_{direction}_{}", elem.suffix())
 }
 
-/// `most`: warps of a block whose warps take a row each, which hold `held` bytes of a column in shared memory.
-fn grid(rows: usize, blocks: usize, d: usize, most: usize, held: usize) -> Grid {
+/// `warps`: of a block whose warps take a row each, which hold `held` bytes of a column in shared memory.
+fn grid(blocks: usize, d: usize, warps: usize, held: usize) -> Grid {
     if by_warps(d) {
-        let warps = even_warps(rows, blocks, most);
         return Grid::new([blocks, 1, 1], 32 * warps).with_shared(warps * held * d);
     }
     Grid::new([blocks, 1, 1], d.div_ceil(8).next_multiple_of(32))
-}
-
-/// Warps of a block, `most` or up to a quarter fewer, so that the fewest wait while the others take a last row.
-fn even_warps(rows: usize, blocks: usize, most: usize) -> usize {
-    let idle = |warps: &usize| {
-        let turns = rows.div_ceil(blocks * warps);
-        (turns * blocks * warps - rows) as f64 / (turns * blocks * warps) as f64
-    };
-    let few = most - most / 4;
-    (few..=most).rev().min_by(|a, b| idle(a).total_cmp(&idle(b))).unwrap_or(most)
 }
 
 fn sizes(op: &'static str, h: Slice<'_>, gain: Slice<'_>) -> Result<(usize, usize)> {
@@ -197,17 +184,4 @@ fn sizes(op: &'static str, h: Slice<'_>, gain: Slice<'_>) -> Result<(usize, usiz
         return Err(shape_error(op, "h", &[h.len()], format!("[N, {d}]")));
     }
     Ok((h.len() / d, d))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::even_warps;
-
-    #[test]
-    fn warps_come_out_even() {
-        // 32768 rows on 396 blocks: 11 turns of eight warps leave 6 % idle, 12 of seven 1.5 %.
-        assert_eq!(even_warps(32768, 396, 8), 7);
-        assert_eq!(even_warps(8 * 396, 396, 8), 8);
-        assert_eq!(even_warps(1, 1, 4), 3);
-    }
 }
