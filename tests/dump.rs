@@ -75,7 +75,11 @@ fn train(dir: &Path, preset: &str) {
     };
     program.arg("train");
     // A device would have to stop for the weights of spectra.
-    program.args(if on_device() { ["--device", "cuda"] } else { ["--spectra-every", &step] });
+    match on_device() {
+        // Small for the host emulator's sake, too.
+        true => program.args(["--device", "cuda", "--eval-sequences", "2", "--set", "layers=2"]),
+        false => program.args(["--spectra-every", &step]),
+    };
     program
         .args(["--preset", preset, "--size", "nano", "--steps", "9", "--lr", "0.01", "--quiet"])
         .args(["--set", "context=29", "--batch", "5", "--probe-every", "0", "--dump-step", &step])
