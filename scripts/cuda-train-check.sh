@@ -70,6 +70,8 @@ if [ -n "$sanitize" ]; then
     check $f32 f32 --preset gpt
     check $f32 f32 --preset llama --set qk_norm=true
     check $bf16 bf16 --preset gpt+geglu --batch 1
+    # Rotary positions in the probes' kernels.
+    check $f32 f32 --preset llama --batch 1
     echo "cuda-train-check: no access outside an allocation"
     exit
 fi
@@ -129,7 +131,7 @@ graphs --preset gpt --precision bf16 --reliance-sequences 3
 schedule=7
 graphs --preset gpt
 schedule=reverse
-graphs --preset llama --set qk_norm=true --telemetry 2 --optimizer sgd --intervene qk --hold 0.5
+graphs --preset llama --set qk_norm=true --telemetry 2 --optimizer sgd --intervene all-qk --hold 0.5
 
 # Stopped and resumed: the same bits as a run that never stopped, on the device too.
 rm -rf "$work/whole" "$work/part"
@@ -147,8 +149,9 @@ cmp "$work/whole/checkpoints/step-6/model.safetensors" "$work/part/checkpoints/s
 echo "resumed run: the same bits"
 
 # Probes on the device against the host's analysis of the same forward values, and a step's rows recomputed from its dump.
-LD_LIBRARY_PATH="$work/lib" GROWTHPATH_NVCC=none cargo test --release --locked --quiet --features cuda --lib device_probe
-GROWTHPATH_DUMP_ON_DEVICE="$work/growthpath" LD_LIBRARY_PATH="$work/lib" cargo test --release --locked --quiet --features cuda --test dump
+GROWTHPATH_EMU_SCHEDULE=7 LD_LIBRARY_PATH="$work/lib" GROWTHPATH_NVCC=none cargo test --release --locked --quiet --features cuda --lib device_probe
+GROWTHPATH_DUMP_ON_DEVICE="$work/growthpath" LD_LIBRARY_PATH="$work/lib" GROWTHPATH_NVCC=none \
+    cargo test --release --locked --quiet --features cuda --test dump
 echo "probes on the device: the host's numbers; a dump of the device's step: its rows"
 
 # The script for a machine with a GPU, at sizes that the emulator gets through.

@@ -46,6 +46,7 @@ pub mod statistics;
 
 mod corners;
 mod error;
+mod inners;
 mod layer;
 mod linear;
 mod logits;

@@ -22,7 +22,7 @@ use crate::rotation::Rotation;
 use crate::rows::RowStatistics;
 
 pub use crate::drift::DriftWeights;
-pub use crate::prediction::Inners;
+pub use crate::inners::Inners;
 
 /// Weights of positions in sums over causal pairs, for sequences of one length.
 #[derive(Debug, Clone)]

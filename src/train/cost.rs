@@ -9,7 +9,7 @@ use crate::model::ModelConfig;
 
 /// Float32 operations that one float64 operation of the analysis stands for: 2 for the width of the registers, times
 /// 1.75 because its matrices (d_h columns, T rows) are too small for the speed of the training step's products. With it,
-/// [`Costs::probe`] is what `growthpath bench` measures at micro.
+/// [`Costs::probe`] is not below what `growthpath bench` measures at micro.
 pub const FLOAT64: f64 = 2.0 * 1.75;
 
 /// Costs in training steps.

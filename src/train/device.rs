@@ -107,7 +107,14 @@ impl TrainingBackend for crate::model::backend::Cuda {
         if !self.gpu().fast_double() {
             return Ok(Box::new(HostProbes::new(model, batch)));
         }
-        Ok(Box::new(super::device_probe::DeviceProbes::new(self.gpu(), model, batch)?))
+        match super::device_probe::DeviceProbes::new(self.gpu(), model, batch) {
+            Ok(probes) => Ok(Box::new(probes)),
+            Err(e) => {
+                let what =
+                    format!("{e}, --probe-sequences or --probe-length, or probe never (--probe-every 0)");
+                Err(Error::format("probes on the device", what))
+            }
+        }
     }
 
     fn writes(&self, model: &Decoder, batch: &Batch) -> Result<Vec<[Vec<f32>; 2]>> {
