@@ -34,7 +34,7 @@ pub struct Gradients {
     pub loss: f64,
     /// Largest output logit.
     pub max_logit: f32,
-    /// One gradient a parameter, in the order of [`Params`].
+    /// One gradient a parameter, in the order of [`super::params::Params`].
     pub grads: Vec<Tensor>,
     /// Statistics of the logit gradients, per layer, per head.
     pub logit_grads: Vec<Vec<LogitGradStats>>,

@@ -31,8 +31,8 @@ impl Run {
     ///
     /// # Errors
     ///
-    /// [`Error::Missing`], [`Error::NotARun`], [`Error::SchemaVersion`], [`Error::Json`], [`Error::Corrupt`] for a
-    /// manifest that makes no sense, [`Error::Io`].
+    /// [`crate::Error::Missing`], [`crate::Error::NotARun`], [`crate::Error::SchemaVersion`], [`crate::Error::Json`], [`crate::Error::Corrupt`] for a
+    /// manifest that makes no sense, [`crate::Error::Io`].
     pub fn open(dir: impl AsRef<Path>) -> Result<Self> {
         let dir = dir.as_ref();
         Ok(Self { info: RunInfo::read(dir)?, manifest: Manifest::read(dir)?, dir: dir.to_owned() })
@@ -82,7 +82,7 @@ impl Run {
     /// The rows of a window, in key order and in batches; memory stays bounded by one part's file and one batch.
     /// Parts outside the window are not touched. The stream ends after an error.
     ///
-    /// Items are [`Error::Io`] if a part cannot be read, [`Error::Corrupt`] if it is not what the manifest lists.
+    /// Items are [`crate::Error::Io`] if a part cannot be read, [`crate::Error::Corrupt`] if it is not what the manifest lists.
     pub fn stream<R: Row>(&self, range: impl Into<StepRange>) -> RowStream<R> {
         RowStream::new(&self.dir, &self.manifest, range.into())
     }
@@ -91,7 +91,7 @@ impl Run {
     ///
     /// # Errors
     ///
-    /// [`Error::UnknownColumn`]; items as for [`Run::stream`].
+    /// [`crate::Error::UnknownColumn`]; items as for [`Run::stream`].
     pub fn stream_columns<R: Row>(
         &self,
         names: &[&str],
@@ -117,7 +117,7 @@ impl Run {
     ///
     /// # Errors
     ///
-    /// [`Error::UnknownColumn`]; otherwise as the items of [`Run::stream`].
+    /// [`crate::Error::UnknownColumn`]; otherwise as the items of [`Run::stream`].
     pub fn read_columns<R: Row>(&self, names: &[&str], range: impl Into<StepRange>) -> Result<Columns> {
         let mut all = Columns { steps: Vec::new(), values: vec![Vec::new(); names.len()] };
         for batch in self.stream_columns::<R>(names, range)? {
@@ -153,7 +153,7 @@ impl Run {
     ///
     /// # Errors
     ///
-    /// [`Error::Corrupt`] or [`Error::Io`], of the first part that is not what the manifest lists.
+    /// [`crate::Error::Corrupt`] or [`crate::Error::Io`], of the first part that is not what the manifest lists.
     pub fn check_parts(&self) -> Result<()> {
         self.manifest.parts.iter().try_for_each(|entry| Part::check_file(&self.dir, entry))
     }
