@@ -5,8 +5,8 @@ use std::process::ExitCode;
 use growthpath_kernels::memory::Keeping;
 use mimalloc::MiMalloc;
 
-/// Large activations are allocated and freed every step; the system allocator gives them back to the
-/// kernel each time, which costs a third of a step, and mimalloc does every second.
+/// A probe allocates and frees large matrices, a training step works in memory reserved once: without the shelf a step at micro
+/// takes as long, a probe an eighth longer.
 #[global_allocator]
 static ALLOCATOR: Keeping<MiMalloc> = Keeping::new(MiMalloc);
 
