@@ -1,11 +1,11 @@
 //! `growthpath demo`: the main job in one command.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use growthpath_trace::{Run, RunLock, disk, shown_path};
 
-use super::device::DeviceArg;
+use super::device::{self, DeviceArg};
 use super::output;
 use super::progress::{Show, note};
 use super::study::{mended, parse_flags, train_all};
@@ -103,6 +103,12 @@ fn text_flags(args: &Args) -> Result<Vec<String>> {
     let mut flags = Vec::new();
     for (flag, name, text) in [("data", "train.txt", train), ("valid", "valid.txt", valid)] {
         let path = folder.join(name);
+        if std::fs::read(&path).is_ok_and(|old| old != text.as_bytes()) {
+            return Err(Error::format(
+                &path,
+                "is not the demo's text; choose another --out, or name yours with --data",
+            ));
+        }
         std::fs::write(&path, text).map_err(Error::io(&path))?;
         flags.push(format!("--{flag}={}", path.display()));
     }
@@ -119,11 +125,16 @@ pub fn run(args: &Args) -> Result<()> {
             message: "exists already; go on with --resume, remove it or choose another --out".into(),
         });
     }
-    if args.resume && !args.out.exists() {
+    if args.out.exists() && !args.out.is_dir() {
+        return Err(Error::format(&args.out, "is a file; choose another --out"));
+    }
+    if args.resume && !holds_demo(&args.out) {
         return Err(Error::format(&args.out, "no demo to go on with; leave --resume out to begin"));
     }
     // Wrong flags are found before anything is written.
     parse_flags(&flags(args, &[], "gpt", true))?.resolve()?.validate_without_text()?;
+    let first = parse_flags(&flags(args, &[], "gpt", false))?.resolve()?;
+    device::pick(args.device, &first)?;
     let text = text_flags(args)?;
     let mut jobs = Vec::new();
     for (name, preset, slow) in ARMS {
@@ -154,6 +165,12 @@ pub fn run(args: &Args) -> Result<()> {
         shown_path(&figures),
         shown_path(&page)
     ))
+}
+
+/// Whether a demo began in this folder: one of its models' runs is there, or the text that it writes first.
+fn holds_demo(folder: &Path) -> bool {
+    let begun = |(name, ..): &(&str, &str, bool)| folder.join(name).join("run.json").is_file();
+    ARMS.iter().any(begun) || folder.join("text").join("train.txt").is_file()
 }
 
 /// What is about to happen.

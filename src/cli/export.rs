@@ -75,7 +75,9 @@ pub fn run(args: &Args) -> Result<()> {
     }
     // clap drops what an option requires where something else excludes it.
     if args.follow || args.out.is_some() {
-        return Err(Error::usage("--follow and --out go with --to tensorboard or jsonl"));
+        return Err(Error::usage(
+            "--out goes with --to, --follow with --to tensorboard or jsonl; a table is printed: `export RUN --table NAME > FILE`",
+        ));
     }
     let ([run], Some(table)) = (args.runs.as_slice(), args.table) else {
         return Err(Error::usage(
@@ -98,15 +100,23 @@ fn export_to(args: &Args, to: &[String]) -> Result<()> {
         (Some(_), Some(_)) => return Err(Error::usage("a place is given twice: with --to and with --out")),
         (place, out) => place.or_else(|| out.clone()),
     };
+    if let Some(place) = &place {
+        if kind == "jsonl" && place.is_dir() {
+            return Err(Error::format(place, "is a folder; name the file in it"));
+        }
+        if kind != "jsonl" && place.is_file() {
+            return Err(Error::format(place, "is a file; a folder is meant"));
+        }
+    }
     let curves = CurveTarget::from_str(kind, true).ok();
     match (curves, runs.as_slice(), place) {
         (Some(target), [run], place) => {
             curves::run(run, target, place.as_deref(), args.follow.then_some(args.every))
         }
         (Some(_), _, _) => Err(Error::usage(format!("--to {kind}: curves are written of one run at a time"))),
-        (None, ..) if kind != "parquet-dataset" => {
-            Err(Error::usage(format!("--to {kind}: one of parquet-dataset, tensorboard, jsonl is meant")))
-        }
+        (None, ..) if kind != "parquet-dataset" => Err(Error::usage(format!(
+            "--to {kind}: one of parquet-dataset, tensorboard, jsonl is meant; for CSV, `export RUN --table NAME > FILE`"
+        ))),
         (None, ..) if args.follow => Err(Error::usage("--follow goes with --to tensorboard or jsonl")),
         (None, [], _) => Err(Error::usage("--to parquet-dataset DIR: name the runs before it")),
         (None, runs, Some(dir)) => dataset(runs, &dir),

@@ -39,9 +39,10 @@ pub fn verdict(run: &RunMaterial) -> String {
     if run.diverged.is_some() {
         return "diverged".into();
     }
+    let short = if run.diagnosis.as_ref().is_some_and(|d| d.short) { " (too few steps to say)" } else { "" };
     match run.diagnosis.as_ref().map(|d| d.verdict) {
-        Some(Verdict::Premature) => "premature".into(),
-        Some(Verdict::NotPremature) => "not premature".into(),
+        Some(Verdict::Premature) => format!("premature{short}"),
+        Some(Verdict::NotPremature) => format!("not premature{short}"),
         Some(Verdict::Undecided) => "undecided".into(),
         None if qk_norm(run) => "no verdict (queries and keys are normalized)".into(),
         None => "no verdict (not probed)".into(),
@@ -60,7 +61,8 @@ pub fn lines(run: &RunMaterial) -> Vec<String> {
         if let Some(first) = sentence.get(..1).map(str::to_uppercase) {
             sentence.replace_range(..1, &first);
         }
-        lines.push(sentence + "." + &robustness(d));
+        let short = if d.short { " So few steps are too few to say." } else { "" };
+        lines.push(sentence + "." + short + &robustness(d));
     } else if qk_norm(run) {
         lines.push("Its logits are not bilinear in W_Q and W_K: no probes are taken.".into());
     }

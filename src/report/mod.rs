@@ -72,10 +72,19 @@ pub fn write(m: &Material, path: &Path) -> Result<()> {
     if path.is_dir() {
         return Err(Error::format(path, "is a folder; name the HTML file in it"));
     }
+    if std::fs::read(path).is_ok_and(|old| !old.is_empty() && !is_report(&old)) {
+        return Err(Error::format(path, "exists and is no report; choose another --out, or remove it"));
+    }
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |d| d.as_secs());
     let text = html::page(m, now)?;
     if let Some(dir) = path.parent().filter(|d| !d.as_os_str().is_empty()) {
         std::fs::create_dir_all(dir).map_err(Error::io(dir))?;
     }
     Ok(growthpath_trace::disk::write_output(path, text.as_bytes())?)
+}
+
+/// Whether a file begins as the reports that this program writes.
+fn is_report(text: &[u8]) -> bool {
+    let start = String::from_utf8_lossy(&text[..text.len().min(400)]);
+    start.starts_with("<!doctype html>") && start.contains("<title>growthpath")
 }

@@ -93,6 +93,9 @@ pub struct Diagnosis {
     pub settling: Option<Settling>,
     /// What would have held the upper half back; none where it was not premature.
     pub recommendation: Option<Recommendation>,
+    /// Whether the record is too short for the verdict to say much.
+    #[serde(skip)]
+    pub short: bool,
     /// What to keep in mind.
     pub notes: Vec<String>,
     /// The same under thresholds halved and doubled, for the lag and its half and double as far as they were recorded:
@@ -145,6 +148,7 @@ pub fn diagnosis(run: &Run, thresholds: &Thresholds) -> Result<Diagnosis> {
         mend,
         settling: settling::settling(&record, thresholds.maturity),
         recommendation,
+        short: record.last < FEW,
         notes,
         sensitivity,
         curves: record.curves(),
