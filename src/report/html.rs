@@ -164,6 +164,9 @@ pub fn summary(m: &Material) -> String {
         .collect();
     let head = ["run", "valid. loss", "verdict", "commits at", "settles at", "ln growth"];
     let mut out = table(&head, &rows) + "\n";
+    if m.runs.iter().any(|r| r.diagnosis.as_ref().is_some_and(|d| d.short)) {
+        out += &wrap("", "So few steps are too few for a verdict to say much: train longer.", 2);
+    }
     for line in gaps(m).into_iter().chain(answer::looking_back(m)) {
         out += &wrap("", &line, 2);
     }
