@@ -88,11 +88,11 @@ rm -f "$out/quick.done"
 part quick 115
 part kernels 45
 part sanitizer 80
-part agreement 30
+part agreement 60
 part speed 90
 part budgets 5
 part probe 35
-part pytorch 250
+part pytorch 220
 
 say ""
 say "== summary ($(date -u +%Y-%m-%d))"

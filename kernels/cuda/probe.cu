@@ -287,16 +287,19 @@ extern "C" __global__ void __launch_bounds__(256) probe_inners(const double* __r
     for (int e = threadIdx.x; e < dh * dh; e += blockDim.x) {
         const int i = e / dh, j = e % dh;
         double l[4], r[4];
+#pragma unroll
         for (int k = 0; k < 4; k++) {
             const size_t place = at(k / 2 * dh + i, pitch, k % 2 * dh + j);
             l[k] = a[place], r[k] = b[place];
         }
+#pragma unroll
         for (int k = 0; k < 16; k++) v[k] += l[k / 4] * r[k % 4];
         if (i == j) v[16] += l[0], v[17] += l[3], v[18] += r[0], v[19] += r[3];
     }
     block_sum(v, scratch);
     if (threadIdx.x < 20) {
         double own = 0.0;
+#pragma unroll
         for (int k = 0; k < 20; k++) own = k == static_cast<int>(threadIdx.x) ? v[k] : own;
         out[at(x, H, h) * 20 + threadIdx.x] = own;
     }
