@@ -86,7 +86,7 @@ impl Replay<'_> {
         self.tables.entry(table).or_default().insert(key, rows);
     }
 
-    /// Probes, maturity, settling and reliance, as the session takes them at every boundary up to `last`.
+    /// Probes, maturity, settling and reliance, as training takes them at every boundary up to `last`.
     fn measurements(&mut self, run: &Run, last: u32) -> Option<()> {
         let c = self.config;
         let mut cadence = Cadence::new(c);
