@@ -40,6 +40,7 @@ def main(out: str, kind: str) -> None:
     loop(model, optimizer, [b[rank::world] for b in batches])
     rec.close()
     if kind != "single":
+        dist.barrier()  # rank 0 closes the record while the others are done: none takes the group down before it
         dist.destroy_process_group()
 
 

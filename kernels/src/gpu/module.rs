@@ -18,42 +18,11 @@ struct Source {
 
 include!(concat!(env!("OUT_DIR"), "/sources.rs"));
 
-/// File that defines a kernel: the first family that begins the kernel's name; tensor-core kernels by their type.
-fn file_of(kernel: &str) -> &'static str {
-    const FAMILIES: [(&str, &str); 18] = [
-        ("activation", "activation"),
-        ("add_norm_fwd_w", "add_norm_warp"),
-        ("add_norm_bwd_w", "add_norm_warp"),
-        ("add_norm", "add_norm"),
-        ("attention_fwd", "attention_fwd"),
-        ("attention_uniform", "attention_uniform"),
-        ("attention", "attention_bwd"),
-        ("cross_entropy", "cross_entropy"),
-        ("embedding", "embedding"),
-        ("position", "embedding"),
-        ("qk_norm", "qk_norm"),
-        ("reduce", "reduce"),
-        ("column", "reduce"),
-        ("bias", "reduce"),
-        ("round", "reduce"),
-        ("grad_norm", "optimizer"),
-        ("slice", "optimizer"),
-        ("probe", "probe"),
-    ];
-    if kernel.ends_with("_bf16") {
-        for (family, file) in [
-            ("attention_fwd_group", "attention_fwd_group"),
-            ("attention_bwd_q_group", "attention_bwd_group"),
-            ("attention_bwd_kv_group", "attention_bwd_group"),
-            ("attention_fwd", "attention_fwd_tensor"),
-            ("attention_bwd", "attention_bwd_tensor"),
-        ] {
-            if kernel.starts_with(family) {
-                return file;
-            }
-        }
-    }
-    FAMILIES.iter().find(|f| kernel.starts_with(f.0)).map_or("optimizer", |f| f.1)
+/// The file that defines a kernel: written out there, or made by a macro's line.
+fn source_of(kernel: &str) -> Result<&'static Source> {
+    let (written, made) = (format!(" {kernel}("), format!("({kernel},"));
+    let defines = |s: &&Source| s.text.contains(&written) || s.text.contains(&made);
+    SOURCES.iter().find(defines).ok_or_else(|| failed("looking a kernel up", format!("there is no {kernel}")))
 }
 
 /// Modules and functions of one device, compiled when first asked for.
@@ -100,21 +69,17 @@ impl Kernels {
     }
 
     fn look_up(&mut self, kernel: &str) -> Result<sys::CUfunction> {
-        let module = self.module(file_of(kernel))?;
+        let module = self.module(source_of(kernel)?)?;
         let name = CString::new(kernel).map_err(|e| failed("looking a kernel up", e))?;
         // SAFETY: the module is loaded.
         unsafe { driver::module::get_function(module, name) }
             .map_err(|e| failed(format!("looking up the kernel {kernel}"), e))
     }
 
-    fn module(&mut self, file: &'static str) -> Result<sys::CUmodule> {
-        if let Some(m) = self.modules.get(file) {
+    fn module(&mut self, source: &'static Source) -> Result<sys::CUmodule> {
+        if let Some(m) = self.modules.get(source.name) {
             return Ok(*m);
         }
-        let source = SOURCES
-            .iter()
-            .find(|s| s.name == file)
-            .ok_or_else(|| failed("compiling a kernel", format!("there is no {file}.cu")))?;
         let image = if source.ptx.is_empty() {
             compile(source, self.capability)?
         } else {
@@ -124,8 +89,8 @@ impl Kernels {
         };
         // SAFETY: PTX text with its NUL, or a cubin from NVRTC; both outlive the call.
         let module = unsafe { driver::module::load_data(image.as_ptr().cast::<c_void>()) }
-            .map_err(|e| failed(format!("loading {file}.cu for this device"), e))?;
-        self.modules.insert(file, module);
+            .map_err(|e| failed(format!("loading {}.cu for this device", source.name), e))?;
+        self.modules.insert(source.name, module);
         Ok(module)
     }
 

@@ -1,4 +1,4 @@
-//! What a probe needs on a device beside matrix products, in float64: see `cuda/probe.cu` for the layouts.
+//! What a probe needs on a device beside matrix products, in float64: see `cuda/probe.cuh` for the layouts.
 //!
 //! Launchers check the length and type of every array, so that no kernel can leave its buffers; what is worked out of them,
 //! and in which order, is the caller's. Nothing is waited for.

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Mapping
+from typing import Any, Mapping
 
 import torch
 
 from .. import _native
-
-if TYPE_CHECKING:
-    from .recorder import Recorder
+from .state import State
 
 
-def info(recorder: "Recorder", label: str, config: Mapping[str, Any], tokens: torch.Tensor | None, seed: int | None) -> dict[str, Any]:
+def info(recorder: State, label: str, config: Mapping[str, Any], tokens: torch.Tensor | None, seed: int | None) -> dict[str, Any]:
     """`run.json` at the start."""
     first = recorder.layers[0]
     parameter = next(recorder.model.parameters())
@@ -53,7 +51,7 @@ def info(recorder: "Recorder", label: str, config: Mapping[str, Any], tokens: to
     return about
 
 
-def coverage(recorder: "Recorder") -> dict[str, Any]:
+def coverage(recorder: State) -> dict[str, Any]:
     """What was seen and what was not."""
     recorded = recorder.counts["steps recorded"]
     return {
@@ -71,7 +69,7 @@ def coverage(recorder: "Recorder") -> dict[str, Any]:
     }
 
 
-def ending(recorder: "Recorder") -> dict[str, Any]:
+def ending(recorder: State) -> dict[str, Any]:
     """What `run.json` learns at the end."""
     learnt: dict[str, Any] = {"extra": {"coverage": coverage(recorder)}}
     if not recorder.schedule.steps:

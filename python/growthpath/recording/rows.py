@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 
 from . import streams
-
-if TYPE_CHECKING:
-    from .recorder import Recorder
+from .state import State
 
 
-def step_row(recorder: "Recorder", loss: float, seconds: float) -> None:
+def step_row(recorder: State, loss: float, seconds: float) -> None:
     """The row of `steps`."""
     top = max(recorder.rates)
     one = lambda v, t=np.float32: np.array([v], t)
@@ -31,7 +27,7 @@ def step_row(recorder: "Recorder", loss: float, seconds: float) -> None:
     )
 
 
-def head_rows(recorder: "Recorder", columns: dict[str, np.ndarray]) -> None:
+def head_rows(recorder: State, columns: dict[str, np.ndarray]) -> None:
     """Rows of `heads`; columns ``[layers, heads]``."""
     count, heads = len(recorder.layers), recorder.structure.heads
     n = count * heads
@@ -43,7 +39,7 @@ def head_rows(recorder: "Recorder", columns: dict[str, np.ndarray]) -> None:
     recorder.writer.append("heads", rows)
 
 
-def write_rows(recorder: "Recorder", totals: dict[str, np.ndarray]) -> None:
+def write_rows(recorder: State, totals: dict[str, np.ndarray]) -> None:
     """Rows of `writes`, from the totals of every block."""
     layers = range(len(recorder.layers))
     if any(f"block.{l}" not in totals for l in layers):

@@ -165,6 +165,27 @@ unsafe extern "C" fn cublasGemmEx(
     if !(a.fits(m, k) && b.fits(k, n) && c.fits(m, n)) {
         return INVALID_VALUE;
     }
+    let fits = move || a.fits(m, k) && b.fits(k, n) && c.fits(m, n);
+    submit(handle, fits, move || {
+        for j in 0..n {
+            for i in 0..m {
+                // SAFETY: all three were checked to lie inside blocks.
+                unsafe {
+                    let sum = (0..k).map(|p| a.get(i, p) * b.get(p, j)).sum::<f32>();
+                    let old = if beta == 0.0 { 0.0 } else { beta * c.get(i, j) };
+                    c.set(i, j, alpha * sum + old);
+                }
+            }
+        }
+    })
+}
+
+/// Queue a product, whose matrices have to lie inside blocks when its turn comes.
+fn submit(
+    handle: usize,
+    fits: impl Fn() -> bool + Send + Sync + 'static,
+    multiply: impl Fn() + Send + Sync + 'static,
+) -> c_int {
     let Some(Handle { stream, workspace }) = handles(|all| all.get(&handle).copied()) else {
         return INVALID_VALUE;
     };
@@ -172,26 +193,14 @@ unsafe extern "C" fn cublasGemmEx(
         queue::refuse_captured("a product without cublasSetWorkspace");
         return EXECUTION_FAILED;
     }
-    let code = queue::push(
-        stream,
-        Arc::new(move || {
-            if !(a.fits(m, k) && b.fits(k, n) && c.fits(m, n)) {
-                return Err("a product: its memory was freed".to_owned());
-            }
-            for j in 0..n {
-                for i in 0..m {
-                    // SAFETY: all three were checked to lie inside blocks.
-                    unsafe {
-                        let sum = (0..k).map(|p| a.get(i, p) * b.get(p, j)).sum::<f32>();
-                        let old = if beta == 0.0 { 0.0 } else { beta * c.get(i, j) };
-                        c.set(i, j, alpha * sum + old);
-                    }
-                }
-            }
-            Ok(())
-        }),
-    );
-    if code == 0 { SUCCESS } else { EXECUTION_FAILED }
+    let work = move || {
+        if !fits() {
+            return Err("a product: its memory was freed".to_owned());
+        }
+        multiply();
+        Ok(())
+    };
+    if queue::push(stream, Arc::new(work)) == 0 { SUCCESS } else { EXECUTION_FAILED }
 }
 
 /// Column-major float64 matrices in device memory, `stride` elements apart.
@@ -256,34 +265,20 @@ unsafe extern "C" fn cublasDgemmStridedBatched(
     if !(a.fit(m, k, count) && b.fit(k, n, count) && c.fit(m, n, count)) {
         return INVALID_VALUE;
     }
-    let Some(Handle { stream, workspace }) = handles(|all| all.get(&handle).copied()) else {
-        return INVALID_VALUE;
-    };
-    if queue::is_captured(stream) && workspace == 0 {
-        queue::refuse_captured("a product without cublasSetWorkspace");
-        return EXECUTION_FAILED;
-    }
-    let code = queue::push(
-        stream,
-        Arc::new(move || {
-            if !(a.fit(m, k, count) && b.fit(k, n, count) && c.fit(m, n, count)) {
-                return Err("a product: its memory was freed".to_owned());
-            }
-            for z in 0..count {
-                for j in 0..n {
-                    for i in 0..m {
-                        // SAFETY: all three were checked to lie inside blocks, and are there still.
-                        unsafe {
-                            let sum = (0..k).map(|p| *a.element(z, i, p) * *b.element(z, p, j)).sum::<f64>();
-                            let to = c.element(z, i, j);
-                            let old = if beta == 0.0 { 0.0 } else { beta * *to };
-                            *to = alpha * sum + old;
-                        }
+    let fits = move || a.fit(m, k, count) && b.fit(k, n, count) && c.fit(m, n, count);
+    submit(handle, fits, move || {
+        for z in 0..count {
+            for j in 0..n {
+                for i in 0..m {
+                    // SAFETY: all three were checked to lie inside blocks, and are there still.
+                    unsafe {
+                        let sum = (0..k).map(|p| *a.element(z, i, p) * *b.element(z, p, j)).sum::<f64>();
+                        let to = c.element(z, i, j);
+                        let old = if beta == 0.0 { 0.0 } else { beta * *to };
+                        *to = alpha * sum + old;
                     }
                 }
             }
-            Ok(())
-        }),
-    );
-    if code == 0 { SUCCESS } else { EXECUTION_FAILED }
+        }
+    })
 }
