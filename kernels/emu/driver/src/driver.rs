@@ -259,8 +259,11 @@ pub(crate) extern "C" fn cuMemcpyDtoDAsync_v2(to: u64, from: u64, bytes: usize, 
     copy(stream, to, from, bytes, &[to, from])
 }
 
+/// Modules loaded so far.
+static MODULES: AtomicUsize = AtomicUsize::new(1);
+
 #[unsafe(no_mangle)]
-unsafe extern "C" fn cuModuleLoadData(module: *mut usize, image: *const c_void) -> c_int {
+pub(crate) unsafe extern "C" fn cuModuleLoadData(module: *mut usize, image: *const c_void) -> c_int {
     // The kernels were compiled into this library; the image only has to be there.
     // SAFETY: not null, and the interface asks for an image of at least a byte.
     if image.is_null() || unsafe { *image.cast::<u8>() } == 0 {
@@ -270,7 +273,7 @@ unsafe extern "C" fn cuModuleLoadData(module: *mut usize, image: *const c_void) 
         return code;
     }
     // SAFETY: the interface asks for a place to write the answer to.
-    unsafe { *module = HANDLE };
+    unsafe { *module = MODULES.fetch_add(1, Ordering::Relaxed) };
     SUCCESS
 }
 
@@ -279,16 +282,25 @@ extern "C" fn cuModuleUnload(_module: usize) -> c_int {
     SUCCESS
 }
 
-/// Names of the kernels; a function handle is a place in it, plus one.
 fn names() -> &'static [String] {
     static NAMES: OnceLock<Vec<String>> = OnceLock::new();
     NAMES.get_or_init(kernels)
 }
 
+/// The handle of the `i`-th kernel in a module: each module has functions of its own, with grants of their own.
+fn function_of(module: usize, i: usize) -> usize {
+    module * names().len() + i + 1
+}
+
+/// The kernel of a function.
+fn name_of_function(function: usize) -> Option<&'static str> {
+    function.checked_sub(1).map(|f| names()[f % names().len()].as_str())
+}
+
 #[unsafe(no_mangle)]
 pub(crate) unsafe extern "C" fn cuModuleGetFunction(
     function: *mut usize,
-    _module: usize,
+    module: usize,
     name: *const c_char,
 ) -> c_int {
     // SAFETY: the interface asks for a string with its end.
@@ -296,7 +308,7 @@ pub(crate) unsafe extern "C" fn cuModuleGetFunction(
     match names().iter().position(|n| *n == name) {
         Some(i) => {
             // SAFETY: the interface asks for a place to write the answer to.
-            unsafe { *function = i + 1 };
+            unsafe { *function = function_of(module, i) };
             SUCCESS
         }
         None => NOT_FOUND,
@@ -312,10 +324,12 @@ const ATTRIBUTE_DYNAMIC_SHARED: c_uint = 8;
 static GRANTED: Mutex<Option<HashMap<usize, c_int>>> = Mutex::new(None);
 
 #[unsafe(no_mangle)]
-extern "C" fn cuFuncSetAttribute(function: usize, attribute: c_uint, value: c_int) -> c_int {
+pub(crate) extern "C" fn cuFuncSetAttribute(function: usize, attribute: c_uint, value: c_int) -> c_int {
     in_context(|| {
-        let known = function.checked_sub(1).is_some_and(|i| i < names().len());
-        if !known || attribute != ATTRIBUTE_DYNAMIC_SHARED || !(0..=SHARED_MOST).contains(&value) {
+        if name_of_function(function).is_none()
+            || attribute != ATTRIBUTE_DYNAMIC_SHARED
+            || !(0..=SHARED_MOST).contains(&value)
+        {
             return INVALID_VALUE;
         }
         let mut granted = GRANTED.lock().unwrap_or_else(PoisonError::into_inner);
@@ -354,7 +368,7 @@ pub(crate) unsafe extern "C" fn cuLaunchKernel(
     extra: *mut *mut c_void,
 ) -> c_int {
     on_stream(stream, || {
-        let Some(name) = function.checked_sub(1).and_then(|i| names().get(i)) else { return INVALID_VALUE };
+        let Some(name) = name_of_function(function) else { return INVALID_VALUE };
         let Some(sizes) = argument_sizes(name) else { return INVALID_VALUE };
         if shared as usize > allowed_shared(function) || !extra.is_null() {
             return INVALID_VALUE;

@@ -4,9 +4,10 @@ use std::ffi::{c_int, c_void};
 use std::sync::{Mutex, PoisonError};
 
 use super::driver::{
-    HANDLE, cuCtxSetCurrent, cuEventCreate, cuEventRecord, cuEventSynchronize, cuLaunchKernel, cuMemAlloc_v2,
-    cuMemFree_v2, cuMemHostAlloc, cuMemcpyDtoDAsync_v2, cuMemcpyDtoHAsync_v2, cuMemcpyHtoDAsync_v2,
-    cuMemsetD8Async, cuModuleGetFunction, cuStreamSynchronize, cuStreamWaitEvent,
+    HANDLE, cuCtxSetCurrent, cuEventCreate, cuEventRecord, cuEventSynchronize, cuFuncSetAttribute,
+    cuLaunchKernel, cuMemAlloc_v2, cuMemFree_v2, cuMemHostAlloc, cuMemcpyDtoDAsync_v2, cuMemcpyDtoHAsync_v2,
+    cuMemcpyHtoDAsync_v2, cuMemsetD8Async, cuModuleGetFunction, cuModuleLoadData, cuStreamSynchronize,
+    cuStreamWaitEvent,
 };
 use super::graph::{
     cuGraphDestroy, cuGraphExecDestroy, cuGraphInstantiateWithFlags, cuGraphLaunch, cuStreamBeginCapture_v2,
@@ -251,4 +252,48 @@ fn a_stream_that_is_not_joined_again_makes_no_graph() {
     assert_eq!(cuStreamBeginCapture_v2(HANDLE, 1), SUCCESS);
     assert_eq!(cuStreamWaitEvent(HANDLE, event, 0), CAPTURE_ISOLATION);
     assert_eq!(end().0, CAPTURE_INVALIDATED);
+}
+
+/// Two users of one device load their own modules: what one is granted, the other's smaller wish does not take away.
+#[test]
+fn each_module_has_functions_of_its_own() {
+    let _one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
+    cuCtxSetCurrent(HANDLE);
+    let function = || {
+        let (mut module, mut function) = (0, 0);
+        // SAFETY: places to write the answers to, an image of a byte, a string with its end.
+        unsafe {
+            assert_eq!(cuModuleLoadData(&raw mut module, c"x".as_ptr().cast()), SUCCESS);
+            assert_eq!(cuModuleGetFunction(&raw mut function, module, c"round_bf16".as_ptr()), SUCCESS);
+        }
+        function
+    };
+    let (mine, other) = (function(), function());
+    assert_eq!(cuFuncSetAttribute(mine, 8, 2048), SUCCESS);
+    assert_eq!(cuFuncSetAttribute(other, 8, 1024), SUCCESS);
+    let launch = |function, shared| {
+        let (from, to) = (device(16), device(16));
+        let n = 4u64;
+        let mut arguments =
+            [&raw const from, &raw const to, &raw const n].map(|p| p.cast_mut().cast::<c_void>());
+        // SAFETY: three arguments of eight bytes, as the kernel declares.
+        unsafe {
+            cuLaunchKernel(
+                function,
+                1,
+                1,
+                1,
+                256,
+                1,
+                1,
+                shared,
+                HANDLE,
+                arguments.as_mut_ptr(),
+                std::ptr::null_mut(),
+            )
+        }
+    };
+    assert_eq!(launch(mine, 2048), SUCCESS);
+    assert_eq!(launch(other, 2048), INVALID_VALUE);
+    assert_eq!(cuStreamSynchronize(HANDLE), SUCCESS);
 }
