@@ -229,3 +229,42 @@ fn values_that_cannot_be_used_are_named() {
     assert!(code == 1 && err.contains("nowhere"), "{err}");
     assert!(!Path::new(&d.path("never-made")).exists());
 }
+
+/// Captures follow each run's own budget: what they leave open of one trajectory may differ, and must not contradict.
+#[test]
+fn one_trajectory_captured_twice_settles_in_brackets_that_overlap() {
+    let dir = tempfile::tempdir().unwrap();
+    let ok = |args: &[&str]| {
+        let o = assert_cmd::Command::cargo_bin("growthpath").unwrap().current_dir(&dir).args(args).output();
+        let o = o.unwrap();
+        assert!(o.status.success(), "{args:?}: {}", String::from_utf8_lossy(&o.stderr));
+        String::from_utf8(o.stdout).unwrap()
+    };
+    let nano = ["train", "--quiet", "--size=nano", "--steps=20", "--set=context=32", "--out"];
+    for (out, more) in [
+        ("every", &["--probe-every=1"][..]),
+        ("fifth", &["--probe-every=5"]),
+        ("poor", &["--probe-like=fifth", "--probe-budget=0.05"]),
+        ("rich", &["--probe-like=fifth", "--probe-budget=1"]),
+    ] {
+        ok(&[&nano[..], &[out], more].concat());
+    }
+    let found: Vec<serde_json::Value> = ["every", "fifth", "poor", "rich"]
+        .iter()
+        .map(|r| serde_json::from_str(&ok(&["analyze", r, "--json"])).unwrap())
+        .collect();
+    let loss = |a: &serde_json::Value| a["train_loss_last"].as_f64().unwrap().to_bits();
+    assert!(found.iter().all(|a| loss(a) == loss(&found[0])), "one trajectory");
+    for what in ["maturity", "settling"] {
+        let brackets: Vec<(u64, u64)> = found
+            .iter()
+            .map(|a| &a["diagnosis"][what])
+            .filter_map(|b| Some((b["low"].as_u64()?, b["high"].as_u64()?)))
+            .collect();
+        assert!(brackets.len() >= 2, "{what}: {found:?}");
+        let apart = |(a, b): (&(u64, u64), &(u64, u64))| a.1 <= b.0 || b.1 <= a.0;
+        for pair in brackets.iter().flat_map(|a| brackets.iter().map(move |b| (a, b))) {
+            assert!(!apart(pair), "{what}: {brackets:?}");
+        }
+    }
+}

@@ -48,7 +48,7 @@ const VERDICT_TERMS: [Term; 4] = [
         "commits",
         "the upper half is sharp and the loss relies on it; settles: the lower half's maturity stays high (8)",
     ),
-    ("A..B", "known only to lie after step A and at step B at the latest"),
+    ("A..B", "known only to lie after step A and at step B at the latest, as far as was measured"),
     ("undecided", "brackets that overlap: which came first was not measured finely enough"),
     ("premature", "the upper half commits before the lower half settles"),
 ];

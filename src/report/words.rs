@@ -15,7 +15,7 @@ pub const WORDS: &[(&str, &str)] = &[
         "The same from weights and second moments alone, without any logit (4.2). A prediction, shown beside the measurement and never in its place.",
     ),
     ("commits", "The upper half is sharp and the loss relies on its attention."),
-    ("settles", "The lower half’s maturity is above its threshold and stays there."),
+    ("settles", "The lower half’s maturity is above its threshold and stays there, wherever it is measured."),
     ("premature", "The upper half commits before the lower half settles."),
     ("upper half", "Layers from L/2 (rounded down) on."),
     ("reliance", "Loss with a part’s attention replaced by the uniform causal average, minus loss with it."),

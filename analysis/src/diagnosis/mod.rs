@@ -79,7 +79,8 @@ pub struct Diagnosis {
     pub sharpness_step: Option<u32>,
     /// t_c: the upper half is sharp and relied upon.
     pub commitment: Option<Bracket>,
-    /// t_m: from here on the lower half's mean maturity is above its threshold to the end of the record.
+    /// t_m: from here on the lower half's mean maturity is above its threshold to the end of the record, as far as it was
+    /// measured.
     pub maturity: Option<Bracket>,
     /// `(t_m - t_c) / total_steps`; positive when premature, none where neither time came.
     pub prematurity: Option<Interval>,
@@ -119,6 +120,7 @@ pub fn diagnosis(run: &Run, thresholds: &Thresholds) -> Result<Diagnosis> {
     let record = Record::read(run)?;
     let times = Times::new(&record, thresholds, record.lag);
     let mut notes = notes(run, &record);
+    notes.extend(unseen(&record, &times));
     let recommendation = recommend::recommend(&record, &times, thresholds).unwrap_or_else(|reason| {
         notes.push(reason);
         None
@@ -194,6 +196,19 @@ fn notes(run: &Run, record: &Record) -> Vec<String> {
         notes.push(format!("this run was itself slowed (intervention: {target})"));
     }
     notes
+}
+
+/// A note where the lower half might have been unsettled again without being seen: a value over a lag tells of that lag.
+fn unseen(record: &Record, times: &Times) -> Option<String> {
+    let (lag, high) = (record.lag?, times.maturity.high?);
+    let steps = &record.maturity.get(&lag)?.steps;
+    let after: Vec<u32> = steps.iter().copied().filter(|s| *s >= high).chain([record.last]).collect();
+    let widest = after.windows(2).map(|w| w[1].saturating_sub(w[0])).max()?;
+    (widest > lag).then(|| {
+        format!(
+            "from step {high} on the lower half's maturity was measured up to {widest} steps apart, over {lag} each: what it did in between was not seen"
+        )
+    })
 }
 
 /// A note where neighbouring thresholds or lags give another verdict.

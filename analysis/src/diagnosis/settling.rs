@@ -11,7 +11,7 @@ use super::record::Record;
 pub struct Settling {
     /// The cosine that counts: the maturity threshold.
     pub threshold: f64,
-    /// First kept step from which the cosine stays above it; the last step of training where no kept one is.
+    /// First kept step from which the cosine is above it at every kept one; the last step of training where none is.
     pub step: u32,
     /// The kept steps between which that happened.
     #[serde(flatten)]
@@ -31,10 +31,13 @@ pub(super) fn settling(record: &Record, threshold: f64) -> Option<Settling> {
     let bracket = Bracket { low, high: step };
     let sentence = match below {
         None => format!(
-            "in hindsight the lower half's key moments resemble their final ones (cosine above {threshold}) from step {earliest} on, the first that was kept"
+            "in hindsight the lower half's key moments resemble their final ones (cosine above {threshold}) at every kept step from {earliest} on, the first"
+        ),
+        Some(_) if first == curve.steps.len() => format!(
+            "in hindsight the lower half's key moments do not yet resemble their final ones (cosine above {threshold}) at step {low}, the last that was kept"
         ),
         Some(_) => format!(
-            "in hindsight the lower half's key moments resemble their final ones (cosine above {threshold}) from step {step} on, not yet at step {low}"
+            "in hindsight the lower half's key moments resemble their final ones (cosine above {threshold}) at every kept step from {step} on, not yet at step {low}"
         ),
     };
     Some(Settling { threshold, step, bracket, sentence })

@@ -68,7 +68,7 @@ impl Times {
         let sharp = Sharp::new(&record.sharpness, thresholds.sharpness, patience);
         let curve = lag.and_then(|lag| Some((lag, record.maturity.get(&lag)?)));
         let never = Time { low: 0, high: None };
-        let maturity = curve.map_or(never, |(lag, c)| settled(c, lag, thresholds.maturity, record.total));
+        let maturity = curve.map_or(never, |(lag, c)| settled(c, lag, thresholds.maturity, record));
         Self {
             sharp: sharp.time(),
             commitment: sharp.commitment(&record.reliance, thresholds.confidence),
@@ -146,9 +146,9 @@ impl<'a> Sharp<'a> {
     }
 }
 
-/// The first time from which the lower half's values stay above the threshold to the end of the record. Values are
-/// defined from step `lag` on.
-fn settled(curve: &HalfCurve, lag: u32, threshold: f64, total: u32) -> Time {
+/// The first time from which the lower half's values stay above the threshold to the end of the record, as far as they
+/// were measured. Values are defined from step `lag` on.
+fn settled(curve: &HalfCurve, lag: u32, threshold: f64, record: &Record) -> Time {
     let (steps, values) = (&curve.steps[..], &curve.lower[..]);
     // Comparisons with NaN are false: an undefined value is not settled.
     let unsettled = values.iter().rposition(|v| v.is_nan() || *v <= threshold);
@@ -156,15 +156,19 @@ fn settled(curve: &HalfCurve, lag: u32, threshold: f64, total: u32) -> Time {
     let since = unsettled.map_or(0, |i| i + 1);
     let quarter = 1.0 - (1.0 - MARGIN) * (1.0 - threshold);
     let clear = quarter.max(threshold + deepest_dip(steps, &values[since..], since));
-    // From here on every measurement is clear of the threshold and close enough to the next one to speak for the steps
-    // between: training slows down on its own clock, so a gap may be twice as long as what came before it, and a lag more.
+    // From here on every measurement is clear of the threshold and close enough to the next one, or to the end of the
+    // record, to speak for the steps between: training slows down on its own clock, so a gap may be twice as long as what
+    // came before it, and a lag more. Not where nothing unsettled was seen yet: in the warm-up features stand still, and a
+    // value over a lag says of what follows no more than that lag.
+    let slower = if unsettled.is_some() { 3 } else { 1 };
     let far = |i: usize| {
-        steps.get(i + 1).is_some_and(|next| *next > steps[i].saturating_mul(3).saturating_add(lag))
+        let next = steps.get(i + 1).copied().unwrap_or(record.last);
+        next > steps[i].saturating_mul(slower).saturating_add(lag)
     };
     let wavering = (0..values.len()).rposition(|i| values[i].is_nan() || values[i] < clear || far(i));
     let sure = Some(wavering.map_or(since, |i| since.max(i + 1))).filter(|i| *i < values.len());
     // Nothing can come after the last step.
-    let last = values.len().checked_sub(1).filter(|i| *i >= since && steps[*i] >= total);
+    let last = values.len().checked_sub(1).filter(|i| *i >= since && steps[*i] >= record.total);
     let high = sure.or(last).map(|mut i| {
         // Steps measured one after another speak for themselves.
         while i > since && steps[i - 1] + 1 == steps[i] {

@@ -108,10 +108,16 @@ fn commits(record: &Record, times: &Times, thresholds: &Thresholds) -> String {
 }
 
 fn settles(record: &Record, times: &Times) -> String {
-    match times.maturity.bracket() {
-        Some(bracket) => format!("lower half settles {}", when(bracket)),
-        None if record.maturity.is_empty() => "lower half's maturity was not measured".to_owned(),
-        None => "lower half never settles for good".to_owned(),
+    let measured = record.lag.and_then(|lag| record.maturity.get(&lag));
+    let last = measured.and_then(|c| c.steps.last().copied());
+    match (times.maturity.bracket(), last) {
+        (Some(bracket), _) => format!("lower half settles {}", when(bracket)),
+        (None, None) => "lower half's maturity was not measured".to_owned(),
+        (None, Some(step)) if step < record.total => format!(
+            "lower half is not seen to settle for good (its maturity was last measured at step {step} of {})",
+            record.total
+        ),
+        (None, Some(_)) => "lower half never settles for good".to_owned(),
     }
 }
 

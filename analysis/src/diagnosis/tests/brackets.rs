@@ -52,16 +52,18 @@ fn truth() -> impl Strategy<Value = Truth> {
     )
 }
 
-/// Which steps a record measures; the last one always.
+/// Which steps a record measures; the last one always, but for maturity: a run whose budget is spent captures no more.
 fn measured() -> impl Strategy<Value = [Vec<bool>; 3]> {
-    let one = || {
-        (vec(any::<bool>(), STEPS + 1), vec(any::<bool>(), STEPS + 1), 0..4_u8).prop_map(|(a, b, dense)| {
-            // Every step, half of them or a quarter of them.
-            let take = |i: usize| i == STEPS || dense == 0 || (a[i] && (dense < 3 || b[i]));
-            (0..=STEPS).map(take).collect::<Vec<bool>>()
-        })
+    let one = |last: bool| {
+        (vec(any::<bool>(), STEPS + 1), vec(any::<bool>(), STEPS + 1), 0..4_u8).prop_map(
+            move |(a, b, dense)| {
+                // Every step, half of them or a quarter of them.
+                let take = |i: usize| (last && i == STEPS) || dense == 0 || (a[i] && (dense < 3 || b[i]));
+                (0..=STEPS).map(take).collect::<Vec<bool>>()
+            },
+        )
     };
-    (one(), one(), one()).prop_map(|(a, b, c)| [a, b, c])
+    (one(true), one(false), one(true)).prop_map(|(a, b, c)| [a, b, c])
 }
 
 impl Truth {
@@ -170,4 +172,26 @@ fn the_telemetry_needs_patience() {
     }
     let times = Times::new(&record, &Thresholds::default(), None);
     assert_eq!(times.sharp.bracket().map(|b| (b.low, b.high)), Some((19, 20)));
+}
+
+/// Captures that end long before the record does, as where a budget is spent, leave open what followed.
+#[test]
+fn captures_that_end_early_say_nothing_of_the_end() {
+    let settled = |values: &[(u32, f64)]| {
+        let mut curve = HalfCurve::default();
+        values.iter().for_each(|(step, v)| curve.push(*step, *v, *v));
+        let record = Record {
+            maturity: [(LAG, curve)].into(),
+            lag: Some(LAG),
+            total: 60,
+            last: 60,
+            ..Record::default()
+        };
+        Times::new(&record, &Thresholds::default(), Some(LAG)).maturity.bracket().map(|b| (b.low, b.high))
+    };
+    assert_eq!(settled(&[(2, 0.99)]), None);
+    assert_eq!(settled(&[(2, 0.99), (60, 0.99)]), Some((1, 60)));
+    assert_eq!(settled(&[(2, 0.5), (4, 0.99), (12, 0.99)]), None);
+    // Three times twelve and a lag are 38, three times twenty and a lag 62.
+    assert_eq!(settled(&[(2, 0.5), (4, 0.99), (12, 0.99), (20, 0.99)]), Some((2, 4)));
 }
