@@ -6,6 +6,7 @@
 
 pub mod cli;
 pub mod data;
+mod destination;
 mod error;
 mod hint;
 mod input;

@@ -190,6 +190,51 @@ fn a_killed_run_is_said_to_be_cut_off() {
     assert!(!verified.contains("all checks hold"), "{verified}");
 }
 
+/// A process that hangs, or a file system without locks: nobody knows that the run ended, and its followers go on.
+#[test]
+fn a_run_that_has_fallen_silent_is_said_to_have() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    ok(dir, &[&["train", "--out", "r"], FLAGS].concat());
+    growthpath_trace::RunInfo::rewrite(&dir.join("r"), |i| i["status"] = "running".into()).unwrap();
+    let _lock = growthpath_trace::RunLock::take(&dir.join("r")).unwrap();
+    assert!(!ok(dir, &["watch", "r", "--once"]).contains("stopped"), "it was written a moment ago");
+    let long_ago = std::time::SystemTime::now() - std::time::Duration::from_secs(14 * 60 + 10);
+    for file in ["run.json", "manifest.json"] {
+        let file = std::fs::File::options().write(true).open(dir.join("r").join(file)).unwrap();
+        file.set_modified(long_ago).unwrap();
+    }
+    let says = "seems to have stopped: last written 14 min ago; its steps take";
+    let seen = ok(dir, &["watch", "r", "--once"]);
+    let words = seen.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(words.contains(says) && words.contains("a process holds it still"), "{seen}");
+    assert!(!seen.contains(" left") && !seen.contains("cut off"), "{seen}");
+    for args in [
+        &["watch", "r", "--every", "0.05"][..],
+        &["export", "r", "--to", "jsonl", "--follow", "--every", "0.05"],
+    ] {
+        let bin = assert_cmd::cargo::cargo_bin("growthpath");
+        let (out, err) = (dir.join("out"), dir.join("err"));
+        let to = |path: &Path| Stdio::from(std::fs::File::create(path).unwrap());
+        let mut follow =
+            Process::new(bin).current_dir(dir).args(args).stdout(to(&out)).stderr(to(&err)).spawn().unwrap();
+        let said = || [&out, &err].map(|p| std::fs::read_to_string(p).unwrap()).concat();
+        for _ in 0..600 {
+            if said().contains(says) {
+                break;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(50));
+        }
+        std::thread::sleep(std::time::Duration::from_millis(300));
+        assert!(follow.try_wait().unwrap().is_none(), "it follows still: {}", said());
+        follow.kill().unwrap();
+        follow.wait().unwrap();
+        // `watch` shows it with the first look, and again when it is noticed that nothing comes; never at every look.
+        let times = said().matches(says).count();
+        assert!((1..=2).contains(&times), "{}", said());
+    }
+}
+
 #[test]
 fn mistakes_are_named() {
     let dir = tempfile::tempdir().unwrap();

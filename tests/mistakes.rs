@@ -102,6 +102,10 @@ const MISTAKES: &[&str] = &[
     "plot a b --pair 1:1",
     "plot a b --pair 1:3",
     "plot a --width poster",
+    #[cfg(not(feature = "cuda"))]
+    "train --out x --device cuda",
+    #[cfg(not(feature = "cuda"))]
+    "check-device",
     // Files and folders.
     "train",
     "train --out a",
@@ -116,6 +120,11 @@ const MISTAKES: &[&str] = &[
     "analyze",
     "analyze nowhere",
     "analyze folder",
+    "analyze .",
+    "analyze a/run.json",
+    "verify a/checkpoints/step-12",
+    #[cfg(target_os = "linux")]
+    "report a --out /dev/full",
     "verify folder",
     "report nowhere",
     "plot --figure loss",
@@ -126,6 +135,11 @@ const MISTAKES: &[&str] = &[
     "demo --resume --out nowhere",
     "demo --data nowhere.txt",
     "demo --steps 0",
+    "demo --quiet --data short.txt --out x",
+    "plot a --figure loss --out a/heads",
+    "plot a --figure loss --out a/checkpoints/step-12/figures",
+    "report a --out a/steps/report.html",
+    "export a --to jsonl --out a/probe/curves.jsonl",
     "export a --to jsonl --out short.txt",
     // Runs that do not belong together, or cannot answer.
     "compare a",
@@ -201,6 +215,35 @@ fn mistakes_are_answered_in_words() {
     }
     assert!(!runs.path().join("x").exists(), "nothing was created for a run that never began");
     insta::assert_snapshot!("mistakes", answers.join("\n"));
+}
+
+#[test]
+fn a_run_named_twice_is_said() {
+    let runs = Runs::new();
+    for args in [
+        &["plot", "a", "b", "./a", "--figure", "loss"][..],
+        &["report", "a", "b", "./a", "--out", "page.html"],
+    ] {
+        let text = program(&runs.path(), args);
+        assert!(text.ends_with("[0]\n"), "{text}");
+        let says =
+            "note: ./a, number 3 of the runs, is the same run as a, number 1: every gap between them is zero";
+        assert!(text.contains(says), "{text}");
+    }
+    let text = program(&runs.path(), &["compare", "a", "a"]);
+    assert!(text.contains("A and B are the same run") && !text.contains("-0.0"), "{text}");
+    assert!(!program(&runs.path(), &["report", "a", "b", "--out", "page.html"]).contains("same run"));
+}
+
+#[test]
+fn too_few_steps_are_said_wherever_the_verdict_is() {
+    let runs = Runs::new();
+    let words = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let watched = program(&runs.path(), &["watch", "a", "--once"]);
+    assert!(words(&watched).contains("(too few steps to say)"), "{watched}");
+    program(&runs.path(), &["plot", "a", "--figure", "diagnosis", "--format", "svg", "--out", "figures"]);
+    let svg = std::fs::read_to_string(runs.path().join("figures/diagnosis.svg")).unwrap();
+    assert!(svg.contains("few") && svg.contains("say)"), "{}", &svg[..svg.len().min(3000)]);
 }
 
 #[test]

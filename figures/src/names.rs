@@ -139,6 +139,8 @@ fn settings(config: &Value) -> BTreeMap<String, String> {
 fn words(key: &str, value: Option<&str>) -> String {
     let Some(value) = value else { return String::new() };
     match SAID.iter().find(|s| s.0 == key) {
+        // `1 step`.
+        Some((_, text)) if value == "1" => text.strip_suffix('s').unwrap_or(text).replace("{}", value),
         Some((_, text)) => text.replace("{}", value),
         None => format!("{} {value}", key.rsplit('.').next().unwrap_or(key)),
     }
@@ -149,6 +151,13 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn one_step_is_no_steps() {
+        let steps = |n: u32| json!({"steps": n, "model": {"layers": n}});
+        let got = named(&[("gpt", steps(1), "a"), ("gpt", steps(2), "b")]);
+        assert_eq!(got, ["gpt (1 step)", "gpt (2 steps)"]);
+    }
 
     fn named(runs: &[(&str, Value, &str)]) -> Vec<String> {
         let runs: Vec<Unnamed<'_>> = (runs.iter())

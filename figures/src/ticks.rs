@@ -206,8 +206,7 @@ fn linear_labels(values: &[f64], step: f64) -> Vec<String> {
 }
 
 fn fixed(v: f64, decimals: usize) -> String {
-    let text = format!("{:.*}", decimals, v.abs());
-    if v < 0.0 && text.bytes().any(|b| (b'1'..=b'9').contains(&b)) { format!("−{text}") } else { text }
+    growthpath_trace::fixed(v, decimals).replace('-', "−")
 }
 
 /// A number for prose: three significant digits, powers of ten outside [0.001, 10,000).

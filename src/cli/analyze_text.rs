@@ -3,6 +3,7 @@
 
 use growthpath_analysis::diagnosis::Diagnosis;
 use growthpath_analysis::read::{Analysis, LONG_INTERVAL};
+use growthpath_trace::fixed;
 
 use super::output::{number, table};
 use super::words::{glossary, wrap};
@@ -171,9 +172,12 @@ impl Shown<'_> {
         }
         let (q, k, f) = (mean(|l| l.query), mean(|l| l.key), mean(|l| l.features));
         let text = format!(
-            "the upper half's attention grew x{} (ln {growth:+.2}): query weights {q:+.2}, key weights {k:+.2}, \
-             features {f:+.2}{}.",
+            "the upper half's attention grew x{} (ln {}): query weights {}, key weights {}, features {}{}.",
             number(growth.exp()),
+            signed(growth),
+            signed(q),
+            signed(k),
+            signed(f),
             self.supplier()
                 .map_or(String::new(), |s| format!("; the energy that it grew on came mostly from {s}")),
         );
@@ -236,7 +240,7 @@ impl Shown<'_> {
                 let top = share.and_then(|s| {
                     s.shares.0.iter().filter(|v| v.1.is_finite()).max_by(|x, y| x.1.total_cmp(&y.1)).cloned()
                 });
-                let top = top.map_or("-".into(), |(name, v)| format!("{name} {:.0} %", 100.0 * v));
+                let top = top.map_or("-".into(), |(name, v)| format!("{name} {}", percent(v)));
                 vec![l.layer.to_string(), short(l.maturity), short(l.distinct), top]
             })
             .collect();
@@ -256,7 +260,7 @@ impl Shown<'_> {
                     let r = part.correlation;
                     vec![
                         (*name).to_owned(),
-                        if r.is_finite() { format!("{r:.5}") } else { "-".to_owned() },
+                        if r.is_finite() { fixed(r, 5) } else { "-".to_owned() },
                         number(part.worst_cumulative),
                         part.worst_layer.map_or("-".into(), |l| l.to_string()),
                     ]
@@ -287,7 +291,7 @@ impl Shown<'_> {
 
 /// Two decimals and a sign, for columns that are added.
 fn signed(v: f64) -> String {
-    if v.is_finite() { format!("{v:+.2}") } else { "-".to_owned() }
+    if v.is_finite() { growthpath_trace::signed(v, 2) } else { "-".to_owned() }
 }
 
 /// Three figures at most, in at most seven characters.
@@ -304,5 +308,5 @@ fn short(v: f64) -> String {
 }
 
 fn percent(share: f64) -> String {
-    if share.is_finite() { format!("{:.0} %", 100.0 * share) } else { "-".to_owned() }
+    if share.is_finite() { format!("{} %", fixed(100.0 * share, 0)) } else { "-".to_owned() }
 }

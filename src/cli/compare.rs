@@ -4,13 +4,13 @@ use std::ops::Range;
 use std::path::PathBuf;
 
 use growthpath_analysis::compare::{Comparison, GroupComparison, Layers, compare};
-use growthpath_trace::Run;
+use growthpath_trace::fixed;
 
 use super::losses;
 use super::output::{self, number, table};
 use super::plot::whole_run;
 use super::values::window;
-use super::words::{WIDTH, glossary, told_apart, wrap};
+use super::words::{WIDTH, glossary, same_run, told_apart, wrap};
 use crate::error::Result;
 use crate::report::than;
 use crate::tables::plural;
@@ -49,22 +49,12 @@ pub fn run(args: &Args) -> Result<()> {
     output::print(&(same + &text(&c, &names)))
 }
 
-/// Whether both are one record: of one folder, or copies of it.
-fn same_run(a: &Run, b: &Run) -> bool {
-    let id = &a.info().id;
-    (!id.is_empty() && *id == b.info().id) || a.dir().canonicalize().ok() == b.dir().canonicalize().ok()
-}
-
 /// What is printed of a group of layers.
 type Cells = fn(&GroupComparison, bool) -> Vec<String>;
 
 /// Two decimals and a sign, for columns that are added; what is below rounding is nothing.
 fn signed(v: f64) -> String {
-    match v {
-        v if !v.is_finite() => "-".to_owned(),
-        v if v.abs() < 0.005 => "0.00".to_owned(),
-        v => format!("{v:+.2}"),
-    }
+    if v.is_finite() { growthpath_trace::signed(v, 2) } else { "-".to_owned() }
 }
 
 fn measured(g: &GroupComparison, _: bool) -> Vec<String> {
@@ -134,9 +124,9 @@ fn answer(c: &Comparison, (a, b): (&str, &str)) -> String {
         }
     };
     let text = format!(
-        "{b}'s {layers} grew {size} {a}'s: ln {:.2} against {:.2}, measured gap {}{why}.",
-        g.measured_b.growth,
-        g.measured_a.growth,
+        "{b}'s {layers} grew {size} {a}'s: ln {} against {}, measured gap {}{why}.",
+        fixed(g.measured_b.growth, 2),
+        fixed(g.measured_a.growth, 2),
         signed(gap)
     );
     wrap("", &text, 2)

@@ -9,6 +9,7 @@ use growthpath_trace::shown_path;
 use serde_json::{Map, Value};
 
 use super::progress::note;
+use crate::destination::outside_tables;
 use crate::error::{Error, Result};
 use crate::live::{EventFile, Growth, Sample, Scalars, Tail, cut_off_words};
 
@@ -83,6 +84,10 @@ pub fn run(folder: &Path, to: CurveTarget, out: Option<&Path>, follow: Option<f6
                 note(&format!("{}: {}", shown_path(folder), cut_off_words(&run)));
                 break;
             }
+            Growth::Silent(_, silence) => {
+                note(&format!("{}: {}", shown_path(folder), silence.words()));
+                tail.wait();
+            }
             Growth::Same => tail.wait(),
         }
         if follow.is_none() {
@@ -99,9 +104,11 @@ fn open(run: &growthpath_trace::Run, folder: &Path, to: CurveTarget, out: Option
     Ok(match (to, out) {
         (CurveTarget::Tensorboard, out) => {
             let folder = out.map_or_else(|| folder.join("tensorboard"), Path::to_owned);
+            outside_tables(&folder)?;
             Sink::Events(EventFile::create(&folder, run.info().created_unix)?)
         }
         (CurveTarget::Jsonl, Some(path)) => {
+            outside_tables(path)?;
             if std::fs::metadata(path).is_ok_and(|m| m.is_file() && m.len() > 0) {
                 return Err(Error::format(path, "exists already: remove it, or choose another --out"));
             }

@@ -135,6 +135,13 @@ pub fn run(args: &Args) -> Result<()> {
     parse_flags(&flags(args, &[], "gpt", true))?.resolve()?.validate_without_text()?;
     let first = parse_flags(&flags(args, &[], "gpt", false))?.resolve()?;
     device::pick(args.device, &first)?;
+    let created = disk::create_dirs(&args.out)?;
+    // What fails before the first step leaves nothing behind.
+    done(args, started).inspect_err(|_| disk::remove_empty(&created))
+}
+
+/// Train, draw, report, in the demo's folder.
+fn done(args: &Args, started: Instant) -> Result<()> {
     let text = text_flags(args)?;
     let mut jobs = Vec::new();
     for (name, preset, slow) in ARMS {
@@ -145,7 +152,6 @@ pub fn run(args: &Args) -> Result<()> {
     if !args.quiet {
         note(&wrap("", &about(args), 0));
     }
-    disk::create_dirs(&args.out)?;
     let _lock = RunLock::take(&args.out)?;
     train_all(&mut jobs, args.device, Show::unless(args.quiet))
         .map_err(|e| mended(e, "the same command and --resume"))?;

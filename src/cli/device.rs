@@ -2,7 +2,7 @@
 
 use clap::ValueEnum;
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::train::{Device, TrainConfig, sizes};
 
 /// Devices on the command line.
@@ -34,7 +34,8 @@ impl DeviceArg {
 pub fn pick(arg: DeviceArg, config: &TrainConfig) -> Result<Device> {
     let device = match arg {
         DeviceArg::Cpu => Device::Cpu,
-        DeviceArg::Cuda => Device::cuda()?,
+        DeviceArg::Cuda => Device::cuda()
+            .map_err(|e| Error::usage(format!("--device cuda: {e}; or use --device cpu or auto")))?,
         DeviceArg::Auto => match Device::cuda() {
             Ok(gpu) if gpu.check(config).is_ok() => gpu,
             _ => Device::Cpu,

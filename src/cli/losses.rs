@@ -2,6 +2,7 @@
 
 use growthpath_analysis::compare::{Comparison, LossGap, TokenEfficiency};
 use growthpath_analysis::statistics::{ConfidenceInterval, Sign};
+use growthpath_trace::signed;
 
 use super::output::number;
 
@@ -41,8 +42,12 @@ fn loss(l: &LossGap) -> String {
         )
     };
     format!(
-        "validation loss at step {}: A {:.4}, B {:.4}: B - A = {:+.4} ({claim}), perplexity {:+.3}\n",
-        l.step, l.val_loss_a, l.val_loss_b, l.difference, l.perplexity_gap
+        "validation loss at step {}: A {:.4}, B {:.4}: B - A = {} ({claim}), perplexity {}\n",
+        l.step,
+        l.val_loss_a,
+        l.val_loss_b,
+        signed(l.difference, 4),
+        signed(l.perplexity_gap, 3)
     )
 }
 

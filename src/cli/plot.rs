@@ -9,6 +9,7 @@ use growthpath_trace::{Run, shown_path};
 use super::output;
 use super::progress::note;
 use super::values::{choice, pair, window};
+use super::words::same_run;
 use crate::error::{Error, Result};
 use crate::hint::unknown;
 use crate::live::with_rows;
@@ -72,6 +73,20 @@ pub fn open(paths: &[PathBuf], asked: &[(usize, usize)]) -> Result<(Vec<Run>, Pa
     Ok((runs, pairs))
 }
 
+/// Say which runs are there twice: they are no two seeds, and their gaps are zero.
+pub fn say_twice(runs: &[Run]) {
+    for (i, b) in runs.iter().enumerate() {
+        if let Some(a) = runs[..i].iter().position(|a| same_run(a, b)) {
+            let (first, second) = (shown_path(runs[a].dir()), shown_path(b.dir()));
+            note(&format!(
+                "note: {second}, number {} of the runs, is the same run as {first}, number {}: every gap between them is zero",
+                i + 1,
+                a + 1
+            ));
+        }
+    }
+}
+
 /// What to say of more than two runs where nobody asked which to compare.
 pub fn say_pairs(paths: &[PathBuf], asked: &[(usize, usize)]) {
     if asked.is_empty() && paths.len() > 2 {
@@ -107,6 +122,7 @@ pub fn run(args: &Args) -> Result<()> {
         )));
     }
     let (runs, pairs) = open(&args.runs, &args.pair)?;
+    say_twice(&runs);
     let material = read(&runs, &pairs, args.window.clone())?;
     if wanted.iter().any(|f| f.name == COMPARING) {
         say_pairs(&args.runs, &args.pair);
@@ -114,7 +130,10 @@ pub fn run(args: &Args) -> Result<()> {
     let (drawn, missing): (Vec<&Figure>, Vec<&Figure>) =
         wanted.iter().partition(|f| !f.drawings(&material).is_empty());
     if !drawn.is_empty() {
-        let paths = save(&pictures(&material, drawn), &args.out, &args.format, args.width)?;
+        let given = &args.format;
+        let new = |(i, f): (usize, &Format)| (!given[..i].contains(f)).then_some(*f);
+        let formats: Vec<Format> = given.iter().enumerate().filter_map(new).collect();
+        let paths = save(&pictures(&material, drawn), &args.out, &formats, args.width)?;
         let list: Vec<String> = paths.iter().map(|p| format!("{}\n", shown_path(p))).collect();
         output::print(&list.concat())?;
     }

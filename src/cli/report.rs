@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::output;
-use super::plot::{open, say_pairs};
+use super::plot::{open, say_pairs, say_twice};
 use super::values::pair;
 use crate::error::Result;
 use crate::report;
@@ -25,6 +25,7 @@ pub struct Args {
 /// Run the verb.
 pub fn run(args: &Args) -> Result<()> {
     let (runs, pairs) = open(&args.runs, &args.pair)?;
+    say_twice(&runs);
     say_pairs(&args.runs, &args.pair);
     report::write(&report::read(&runs, &pairs, None)?, &args.out)?;
     output::print(&format!("{}\n", growthpath_trace::shown_path(&args.out)))

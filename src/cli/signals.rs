@@ -38,6 +38,6 @@ pub fn text(leads: &[Lead]) -> String {
 }
 
 fn cell(r: &RankCorrelation) -> String {
-    let show = |v: f64| if v.is_nan() { "-".to_owned() } else { format!("{v:+.2}") };
+    let show = |v: f64| if v.is_nan() { "-".to_owned() } else { growthpath_trace::signed(v, 2) };
     format!("{} ({})", show(r.plain), show(r.given_past))
 }

@@ -11,6 +11,8 @@ mod slurm;
 mod study_run;
 mod training;
 
+use std::path::Path;
+
 use growthpath_trace::{RunLock, disk, shown_path};
 
 pub use self::args::Args;
@@ -39,10 +41,12 @@ pub fn run(args: &Args) -> Result<()> {
     let Some(path) = args.plan.as_ref().filter(|_| !args.example) else {
         return output::print(plan::EXAMPLE);
     };
-    let mut plan = Plan::read(path)?;
+    let file = Plan::read(path)?;
+    let mut plan = file.clone();
     plan.flags.extend(args.flags.iter().cloned());
     let out = args.out.clone().unwrap_or_else(|| path.with_extension(""));
-    let mut runs = runs::of(&plan, &out)?;
+    let blamed = |e| blamed(e, path, &file, &out);
+    let mut runs = runs::of(&plan, &out).map_err(blamed)?;
     if args.collect {
         return collect::run(&plan, &out, args.json);
     }
@@ -60,7 +64,7 @@ pub fn run(args: &Args) -> Result<()> {
     if out.exists() && !kept && out.read_dir().is_ok_and(|mut d| d.next().is_some()) {
         return Err(Error::format(&out, "exists already; go on with --resume or choose another --out"));
     }
-    runs.iter().try_for_each(|r| r.job.check())?;
+    runs.iter().try_for_each(|r| r.job.check()).map_err(blamed)?;
     runs.iter().try_for_each(|r| r.job.agrees_with_its_folder())?;
     disk::create_dirs(&out)?;
     let _lock = RunLock::take(&out)?;
@@ -78,4 +82,11 @@ pub fn run(args: &Args) -> Result<()> {
     board.close();
     ended.map_err(|e| mended(e, &format!("{again} --resume")))?;
     collect::run(&plan, &out, args.json)
+}
+
+/// What is wrong with a plan's flags stands in its file, not on the command line, unless the plan alone is in order.
+fn blamed(e: Error, path: &Path, file: &Plan, out: &Path) -> Error {
+    let Error::Usage(message) = &e else { return e };
+    let alone = runs::of(file, out).and_then(|runs| runs.iter().try_for_each(|r| r.job.check()));
+    if matches!(alone, Err(Error::Usage(_))) { Error::format(path, message) } else { e }
 }

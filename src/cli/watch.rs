@@ -13,7 +13,7 @@ use growthpath_trace::{Run, Status, StepRow, Table};
 use self::screen::View;
 use super::output;
 use crate::error::{Error, Result};
-use crate::live::{Growth, Tail, cut_off, cut_off_words, no_rows_words};
+use crate::live::{Growth, Tail, cut_off, cut_off_words, no_rows_words, silence};
 
 /// Arguments of `growthpath watch`.
 #[derive(Debug, Clone, clap::Args)]
@@ -68,6 +68,11 @@ pub fn run(args: &Args) -> Result<()> {
                 }
                 return output::print(&(cut_off_words(&run) + "\n"));
             }
+            Growth::Silent(run, _) => {
+                if let Some(view) = view(&run)? {
+                    shown.show(&view, width(&term))?;
+                }
+            }
             Growth::Same => {}
         }
         std::thread::sleep(started.elapsed() * SHARE);
@@ -111,7 +116,7 @@ fn view(run: &Run) -> Result<Option<View>> {
     let Some(newest) = recent.last().copied() else { return Ok(None) };
     let seconds: f64 = recent.iter().map(|r| f64::from(r.step_ms) / 1e3).sum();
     let verdict = match diagnosis(run, &Thresholds::default()) {
-        Ok(d) => d.sentence,
+        Ok(d) => d.headline(),
         Err(e) => format!("none: {e}"),
     };
     Ok(Some(View {
@@ -120,6 +125,7 @@ fn view(run: &Run) -> Result<Option<View>> {
         step_seconds: seconds / recent.len() as f64,
         evaluation: run.evals()?.last().copied(),
         cut_off: cut_off(run)?.is_some(),
+        silence: silence(run)?,
         series: series(run, POINTS)?,
         verdict,
     }))

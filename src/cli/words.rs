@@ -29,6 +29,12 @@ pub fn told_apart(a: &Run, b: &Run) -> (String, String) {
     (names.next().unwrap_or_default(), names.next().unwrap_or_default())
 }
 
+/// Whether both are one record: of one folder, or copies of it.
+pub fn same_run(a: &Run, b: &Run) -> bool {
+    let id = &a.info().id;
+    (!id.is_empty() && *id == b.info().id) || a.dir().canonicalize().ok() == b.dir().canonicalize().ok()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -2,6 +2,7 @@
 
 use growthpath_trace::{Run, RunLock, Status, Table, shown_path};
 
+use super::silence::silence;
 use crate::error::{Error, Result};
 use crate::train::TrainConfig;
 
@@ -37,7 +38,10 @@ pub fn with_rows(run: Run) -> Result<Run> {
 pub fn no_rows_words(run: &Run) -> Result<String> {
     Ok(match (cut_off(run)?, run.info().status) {
         (Some(last), _) => format!("no rows: {}", cut_off_words(&last)),
-        (None, Status::Running) => "no rows yet: a run writes its first within 20 seconds".to_owned(),
+        (None, Status::Running) => {
+            let silent = silence(run)?.map_or_else(String::new, |s| format!("; it {}", s.words()));
+            format!("no rows yet: a run writes its first within 20 seconds{silent}")
+        }
         (None, _) => "no rows: the run ended without any".to_owned(),
     })
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use growthpath_trace::{Run, Status};
 
 use super::cut_off::cut_off;
+use super::silence::{Silence, silence};
 use crate::error::Result;
 
 /// Readings in a row that may fail while a run is being written: one that is resumed has its tables cut, and a reader can
@@ -19,6 +20,8 @@ pub struct Tail {
     every: Duration,
     parts: Option<usize>,
     failed: u32,
+    /// How long it had been silent when that was told last.
+    told: Option<Duration>,
 }
 
 /// What a look at a run found.
@@ -28,6 +31,8 @@ pub enum Growth {
     Grown(Run),
     /// Nothing new.
     Same,
+    /// Nothing new for so long that the run seems to have stopped: told when it is noticed, and whenever that has doubled.
+    Silent(Run, Silence),
     /// Nothing new, and nothing will come: the run says that it has ended.
     Ended(Run),
     /// Nothing new, and nothing will come: the run says that it is being trained, and no process writes it.
@@ -37,7 +42,7 @@ pub enum Growth {
 impl Tail {
     /// Look at `folder` every so often.
     pub fn new(folder: &Path, every: Duration) -> Self {
-        Self { folder: folder.to_owned(), every, parts: None, failed: 0 }
+        Self { folder: folder.to_owned(), every, parts: None, failed: 0, told: None }
     }
 
     /// Looks once, without waiting.
@@ -52,7 +57,7 @@ impl Tail {
         self.failed = 0;
         let parts = run.parts().len();
         if self.parts != Some(parts) {
-            self.parts = Some(parts);
+            (self.parts, self.told) = (Some(parts), None);
             return Ok(Growth::Grown(run));
         }
         if run.info().status != Status::Running {
@@ -61,7 +66,19 @@ impl Tail {
         match cut_off(&run) {
             Ok(Some(last)) if last.parts().len() != parts => Ok(Growth::Same),
             Ok(Some(last)) => Ok(Growth::CutOff(last)),
-            Ok(None) => Ok(Growth::Same),
+            Ok(None) => self.quiet(run),
+            Err(e) => self.later(e),
+        }
+    }
+
+    /// Nothing new of a run that goes on, as far as can be known.
+    fn quiet(&mut self, run: Run) -> Result<Growth> {
+        match silence(&run) {
+            Ok(Some(s)) if self.told.is_none_or(|told| s.since >= 2 * told) => {
+                self.told = Some(s.since);
+                Ok(Growth::Silent(run, s))
+            }
+            Ok(_) => Ok(Growth::Same),
             Err(e) => self.later(e),
         }
     }

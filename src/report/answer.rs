@@ -12,8 +12,7 @@ use crate::tables::{number, plural};
 pub fn signed(v: f64) -> String {
     match v {
         v if !v.is_finite() => "undefined".to_owned(),
-        v if v.abs() < 0.005 => "0.00".to_owned(),
-        v => format!("{v:+.2}").replace('-', "−"),
+        v => growthpath_trace::signed(v, 2).replace('-', "−"),
     }
 }
 
@@ -135,7 +134,7 @@ pub fn gap(from: &str, to: &str, c: &Comparison) -> String {
     };
     if let Some(l) = &c.final_loss {
         let i = &l.difference_interval;
-        let shown = |v: f64| format!("{v:.4}").replacen('-', "−", 1);
+        let shown = |v: f64| growthpath_trace::fixed(v, 4).replacen('-', "−", 1);
         let interval =
             |low: f64, high: f64| format!("95 % interval {} to {} over sequences", shown(low), shown(high));
         out += &if !l.difference_stderr.is_finite() {
@@ -157,7 +156,7 @@ pub fn gap(from: &str, to: &str, c: &Comparison) -> String {
 }
 
 fn loss_difference(v: f64) -> String {
-    format!("{v:+.4}").replacen('-', "−", 1)
+    growthpath_trace::signed(v, 4).replacen('-', "−", 1)
 }
 
 fn levers(g: &GroupComparison, trusted: bool) -> String {

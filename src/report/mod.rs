@@ -7,6 +7,7 @@ mod picture;
 mod setup;
 mod words;
 
+use std::io::Read;
 use std::ops::Range;
 use std::path::Path;
 
@@ -14,6 +15,7 @@ use growthpath_figures::{FIGURES, Format, Material, Width};
 use growthpath_trace::Run;
 
 use crate::data::corpus::entropy_rate;
+use crate::destination::outside_tables;
 use crate::error::{Error, Result};
 
 pub use answer::than;
@@ -72,7 +74,8 @@ pub fn write(m: &Material, path: &Path) -> Result<()> {
     if path.is_dir() {
         return Err(Error::format(path, "is a folder; name the HTML file in it"));
     }
-    if std::fs::read(path).is_ok_and(|old| !old.is_empty() && !is_report(&old)) {
+    outside_tables(path)?;
+    if beginning(path).is_ok_and(|old| !old.is_empty() && !is_report(&old)) {
         return Err(Error::format(path, "exists and is no report; choose another --out, or remove it"));
     }
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |d| d.as_secs());
@@ -83,8 +86,17 @@ pub fn write(m: &Material, path: &Path) -> Result<()> {
     Ok(growthpath_trace::disk::write_output(path, text.as_bytes())?)
 }
 
+/// The first bytes of a file; none of what is no file, such as `/dev/stdout`: a device may have bytes without end.
+fn beginning(path: &Path) -> std::io::Result<Vec<u8>> {
+    let mut start = Vec::new();
+    if std::fs::metadata(path)?.is_file() {
+        std::fs::File::open(path)?.take(400).read_to_end(&mut start)?;
+    }
+    Ok(start)
+}
+
 /// Whether a file begins as the reports that this program writes.
-fn is_report(text: &[u8]) -> bool {
-    let start = String::from_utf8_lossy(&text[..text.len().min(400)]);
+fn is_report(start: &[u8]) -> bool {
+    let start = String::from_utf8_lossy(start);
     start.starts_with("<!doctype html>") && start.contains("<title>growthpath")
 }

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use growthpath_figures::{Drawing, Figure, Format, Material, Width};
 
+use crate::destination::outside_tables;
 use crate::error::{Error, Result};
 
 /// A drawing with the stem of its file names.
@@ -36,6 +37,7 @@ pub fn save(pictures: &[Picture], dir: &Path, formats: &[Format], width: Width) 
     if dir.exists() && !dir.is_dir() {
         return Err(Error::format(dir, "is a file; figures go into a folder"));
     }
+    outside_tables(dir)?;
     std::fs::create_dir_all(dir).map_err(Error::io(dir))?;
     let mut paths = Vec::new();
     for p in pictures {

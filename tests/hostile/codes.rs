@@ -57,3 +57,43 @@ fn a_damaged_checkpoint_is_1() {
     let said = String::from_utf8_lossy(&o.stderr);
     assert!(o.status.code() != Some(2) && said.contains("model.safetensors"), "{said}");
 }
+
+/// A plan is a file: what is wrong in it is 1, what is added to it on the command line 2.
+#[test]
+fn a_plan_is_a_file() {
+    let d = Dir::new();
+    let plan = |name: &str, flags: &str, seeds: &str| {
+        let text = format!("flags = [\"--size=nano\"{flags}]\nseeds = [{seeds}]\n[[arms]]\nname = \"a\"\n");
+        std::fs::write(d.path(name), text).unwrap();
+    };
+    for (name, flags, seeds, says) in [
+        ("none.toml", "", "", "one seed"),
+        ("below.toml", "", "-1", "seeds"),
+        ("rate.toml", ", \"--lr=-1\"", "1", "--lr must be a positive number"),
+        ("own.toml", ", \"--seed=1\"", "1", "--seed=1 is no flag of a plan"),
+    ] {
+        plan(name, flags, seeds);
+        d.fails(1, &[name, says], &["study", name]);
+    }
+    plan("good.toml", "", "1");
+    d.fails(2, &["--lr must be a positive number"], &["study", "good.toml", "--", "--lr=-1"]);
+    // Both are wrong: the file is mended first.
+    d.fails(1, &["rate.toml"], &["study", "rate.toml", "--", "--lr=-2"]);
+}
+
+/// A flag that contradicts what is there is one of the command line.
+#[test]
+fn another_configuration_is_2_for_every_verb() {
+    let d = Dir::new();
+    d.ok(&train("run", "3", &[]));
+    d.forget_its_end("run");
+    d.fails(2, &["--steps asks for 30", "has 3"], &["train", "--resume", "--out", "run", "--steps", "30"]);
+    let demo = ["demo", "--quiet", "--language", "--size", "nano", "--out", "demo"];
+    d.ok(&[&demo[..], &["--steps", "4"]].concat());
+    d.fails(2, &["gpt", "another configuration"], &[&demo[..], &["--resume", "--steps", "5"]].concat());
+    let plan = "flags = [\"--size=nano\", \"--steps=3\"]\nseeds = [1]\n[[arms]]\nname = \"a\"\n";
+    std::fs::write(d.path("plan.toml"), plan).unwrap();
+    d.ok(&["study", "plan.toml", "--quiet"]);
+    let again = ["study", "plan.toml", "--resume", "--", "--batch=3"];
+    d.fails(2, &["another configuration"], &again);
+}

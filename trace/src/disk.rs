@@ -127,6 +127,10 @@ pub fn create_dirs(path: &Path) -> Result<Vec<PathBuf>> {
     if path.as_os_str().is_empty() || path.is_dir() {
         return Ok(missing);
     }
+    if path.symlink_metadata().is_ok_and(|m| m.is_symlink()) && !path.exists() {
+        let nowhere = "it is a link to what is not there";
+        return Err(Error::io("create", path)(std::io::Error::new(ErrorKind::NotADirectory, nowhere)));
+    }
     Err(Error::io("create", path)(ErrorKind::NotADirectory.into()))
 }
 

@@ -2,11 +2,24 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::info::RUN_FILE;
 use crate::shown::shown_path;
 use crate::table::Table;
 
 /// Shorthand for results of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// The run around a path that is none, or one within it: what was meant, as a rule.
+fn run_nearby(path: &Path) -> String {
+    let is_run = |p: &Path| p.join(RUN_FILE).is_file();
+    if let Some(around) = path.ancestors().skip(1).find(|a| is_run(a)) {
+        let around = if around.as_os_str().is_empty() { Path::new(".") } else { around };
+        return format!("; it belongs to the run {}: give that", shown_path(around));
+    }
+    let inside = std::fs::read_dir(path).into_iter().flatten().flatten().map(|e| e.path());
+    let first = inside.filter(|p| is_run(p)).min();
+    first.map_or_else(String::new, |p| format!("; it holds runs: give them, such as {}", shown_path(&p)))
+}
 
 /// What can go wrong while a run directory is written or read. Messages name the file and the way out.
 #[derive(Debug, thiserror::Error)]
@@ -29,7 +42,7 @@ pub enum Error {
         path: PathBuf,
     },
     /// The directory exists but holds no `run.json`.
-    #[error("{} is not a run directory: it has no run.json", shown_path(path))]
+    #[error("{} is not a run directory: it has no run.json{}", shown_path(path), run_nearby(path))]
     NotARun {
         /// The path given.
         path: PathBuf,

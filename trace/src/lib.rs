@@ -70,6 +70,6 @@ pub use rows::{
     EvalLossRow, EvalRow, HeadRow, MaturityRow, ProbeLayerRow, ProbeRow, RelianceRow, Row, SettlingRow,
     ShareRow, StepRow, TableVisitor, WHOLE_LAYER, WRITE_CONSTANT, WriteRow,
 };
-pub use shown::{LONGEST_LABEL, shown, shown_label, shown_lines, shown_path};
+pub use shown::{LONGEST_LABEL, fixed, shown, shown_label, shown_lines, shown_path, signed};
 pub use table::{Keep, Table};
 pub use write::{RunWriter, WriterOptions, is_unborn};

@@ -34,6 +34,21 @@ pub fn shown_label(text: &str) -> String {
     }
 }
 
+/// A number with so many decimals; one that rounds to zero has no sign.
+pub fn fixed(v: f64, decimals: usize) -> String {
+    let text = format!("{v:.decimals$}");
+    match text.strip_prefix('-') {
+        Some(zero) if zero.bytes().all(|b| matches!(b, b'0' | b'.')) => zero.to_owned(),
+        _ => text,
+    }
+}
+
+/// [`fixed`] with a sign before it, as numbers that are added have; one that rounds to zero has none.
+pub fn signed(v: f64, decimals: usize) -> String {
+    let text = fixed(v, decimals);
+    if v > 0.0 && text.bytes().any(|b| matches!(b, b'1'..=b'9')) { format!("+{text}") } else { text }
+}
+
 fn escaped(text: &str, odd: impl Fn(char) -> bool) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
@@ -45,6 +60,23 @@ fn escaped(text: &str, odd: impl Fn(char) -> bool) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_rounds_to_zero_has_no_sign() {
+        for (v, plain, with_sign) in [
+            (-0.0, "0.00", "0.00"),
+            (-0.0049, "0.00", "0.00"),
+            (0.0049, "0.00", "0.00"),
+            (-0.006, "-0.01", "-0.01"),
+            (0.006, "0.01", "+0.01"),
+            (-10.0, "-10.00", "-10.00"),
+            (f64::NAN, "NaN", "NaN"),
+            (f64::NEG_INFINITY, "-inf", "-inf"),
+        ] {
+            assert_eq!((&*fixed(v, 2), &*signed(v, 2)), (plain, with_sign));
+        }
+        assert_eq!((fixed(-0.3, 0), signed(-0.7, 0)), ("0".to_owned(), "-1".to_owned()));
+    }
 
     #[test]
     fn nothing_that_is_shown_steers() {

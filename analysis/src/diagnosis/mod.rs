@@ -106,6 +106,14 @@ pub struct Diagnosis {
     pub curves: Curves,
 }
 
+impl Diagnosis {
+    /// The finding in plain words, with the warning that a short record carries.
+    pub fn headline(&self) -> String {
+        let short = if self.short { " (too few steps to say)" } else { "" };
+        format!("{}{short}", self.sentence)
+    }
+}
+
 /// Dates the upper half's commitment and the lower half's maturity (section 8).
 ///
 /// Sharpness is known at every recorded step (from the telemetry; where there is none, at probes), maturity at the

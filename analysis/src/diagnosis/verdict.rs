@@ -1,5 +1,6 @@
 //! Which came first, in a word and in a sentence.
 
+use growthpath_trace::fixed;
 use serde::{Deserialize, Serialize};
 
 use super::bracket::{Interval, prematurity};
@@ -138,8 +139,8 @@ pub(super) fn percent(fraction: f64) -> String {
     let value = 100.0 * fraction;
     let tenths = (10.0 * value).round();
     if value == 0.0 || (value >= 0.95 && (value < 90.0 || tenths % 10.0 == 0.0)) {
-        format!("{value:.0} %")
+        format!("{} %", fixed(value, 0))
     } else {
-        format!("{value:.1} %")
+        format!("{} %", fixed(value, 1))
     }
 }

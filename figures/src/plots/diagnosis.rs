@@ -33,7 +33,7 @@ pub fn draw(m: &Material) -> Vec<Drawing> {
 }
 
 fn one(m: &Material, run: &RunMaterial, style: ArmStyle, d: &Diagnosis) -> Drawing {
-    let mut drawing = Drawing::new(format!("{}: {}", run.name, d.sentence));
+    let mut drawing = Drawing::new(format!("{}: {}", run.name, d.headline()));
     drawing.subtitle = "Verdict over the whole run. Sharpness: mean over the upper half’s heads; reliance: loss without the upper half’s attention minus loss with it, ± 1 standard error; maturity: mean over the lower half’s layers.".into();
     drawing.share_x = true;
     drawing.panel_height = 74.0;

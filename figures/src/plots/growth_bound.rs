@@ -55,7 +55,7 @@ fn share(weights: &HalfCurves, bound: &HalfCurves, upper: bool) -> f64 {
 }
 
 fn percent(share: f64) -> String {
-    format!("{:.0} %", 100.0 * share).replace('-', "−")
+    format!("{} %", growthpath_trace::fixed(100.0 * share, 0)).replace('-', "−")
 }
 
 /// How coherent the upper half's growth was.

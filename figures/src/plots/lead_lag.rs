@@ -96,7 +96,7 @@ fn sentence(name: &str, leads: &[Lead]) -> String {
         .max_by(|a, b| a.over_time.given_past.abs().total_cmp(&b.over_time.given_past.abs()));
     match best {
         Some(l) => {
-            let r = format!("{:+.2}", l.over_time.given_past).replace('-', "−");
+            let r = growthpath_trace::signed(l.over_time.given_past, 2).replace('-', "−");
             format!("{name}: of the early signals {} says most ({} steps ahead, {r})", human(l.signal), l.lag)
         }
         None => format!("{name}: early signals and the growth that follows"),

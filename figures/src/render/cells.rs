@@ -119,8 +119,7 @@ fn printed(value: f64, decimals: usize) -> String {
     if value.abs() >= 1e4 {
         return ticks::number(value);
     }
-    let rounded = if value.abs() < 0.5 * 10f64.powi(-(decimals as i32)) { 0.0 } else { value };
-    let text = format!("{rounded:.decimals$}").replace('-', "−");
+    let text = growthpath_trace::fixed(value, decimals).replace('-', "−");
     match text.trim_start_matches('−').strip_prefix("0.") {
         Some(_) => text.replacen("0.", ".", 1),
         None => text,

@@ -8,7 +8,7 @@ mod graphs;
 use std::path::Path;
 
 use growthpath_analysis::statistics::{median, quantile};
-use growthpath_trace::{HeadRow, Row, Run, RunWriter, Table};
+use growthpath_trace::{HeadRow, Row, Run, RunWriter, Table, signed};
 use serde::Serialize;
 
 use super::device::{DeviceArg, pick};
@@ -214,10 +214,10 @@ pub fn run(args: &Args) -> Result<()> {
 fn text(r: &Report) -> String {
     let percent = |x: Ratio| {
         format!(
-            "{:+.2} %  (quartiles {:+.2} .. {:+.2})",
-            100.0 * (x.median - 1.0),
-            100.0 * (x.low - 1.0),
-            100.0 * (x.high - 1.0)
+            "{} %  (quartiles {} .. {})",
+            signed(100.0 * (x.median - 1.0), 2),
+            signed(100.0 * (x.low - 1.0), 2),
+            signed(100.0 * (x.high - 1.0), 2)
         )
     };
     let probe = match r.probe_ms.is_nan() {

@@ -3,6 +3,7 @@
 use growthpath_analysis::read::Series;
 use growthpath_trace::{EvalRow, RunInfo, Status, StepRow};
 
+use crate::live::Silence;
 use crate::tables::{number, wrapped};
 
 /// A run at one moment.
@@ -11,6 +12,8 @@ pub struct View {
     pub info: RunInfo,
     /// Whether it says that it is being trained, and nobody does.
     pub cut_off: bool,
+    /// How long it has not been written, where that is unusual.
+    pub silence: Option<Silence>,
     /// Its newest step.
     pub newest: StepRow,
     /// Mean time of the last steps.
@@ -56,7 +59,7 @@ fn head(v: &View) -> String {
     let percent = 100.0 * f64::from(done) / f64::from(planned.max(1));
     let left = f64::from(planned.saturating_sub(done)) * v.step_seconds;
     let left = match v.info.status {
-        _ if v.cut_off => String::new(),
+        _ if v.cut_off || v.silence.is_some() => String::new(),
         Status::Running if left > 90.0 => format!(", about {:.0} min left", left / 60.0),
         Status::Running => format!(", about {left:.0} s left"),
         _ => String::new(),
@@ -85,17 +88,25 @@ fn so_far(v: &View) -> &'static str {
     if v.info.status == Status::Running { "so far: " } else { "" }
 }
 
+/// That it has fallen silent.
+fn silent(v: &View) -> Option<String> {
+    v.silence.filter(|_| !v.cut_off).map(|s| format!("it {}", s.words()))
+}
+
 /// One line, for a pipe or a log.
 pub fn line(v: &View) -> String {
     let spread = halves(&v.series).map_or_else(String::new, |[lower, upper]| {
         format!("; spread {} lower, {} upper", number(lower), number(upper))
     });
-    format!("{}; {}{spread}; {}{}\n", head(v), losses(v), so_far(v), v.verdict)
+    let silent = silent(v).map_or_else(String::new, |s| format!("; {s}"));
+    format!("{}{silent}; {}{spread}; {}{}\n", head(v), losses(v), so_far(v), v.verdict)
 }
 
 /// The whole screen, at most `width` columns wide.
 pub fn frame(v: &View, width: usize) -> String {
-    let mut lines = vec![head(v), losses(v)];
+    let mut lines = vec![head(v)];
+    lines.extend(silent(v).into_iter().flat_map(|s| wrapped(&s, width)));
+    lines.push(losses(v));
     let room = width.saturating_sub(20).max(8);
     let newest = |curve: &[f64]| curve[curve.len().saturating_sub(room)..].to_vec();
     if let Some((low, high)) = range(&v.series.train_loss.values) {

@@ -4,6 +4,7 @@ use growthpath_analysis::arms::{ArmMetric, Unit};
 use growthpath_analysis::compare::{SeedMetric, SeedSummary};
 use growthpath_analysis::diagnosis::{Bracket, Interval};
 use growthpath_analysis::statistics::{ConfidenceInterval, Sign};
+use growthpath_trace::fixed;
 
 use crate::tables::number;
 
@@ -15,13 +16,7 @@ pub fn estimate(mean: f64, interval: &ConfidenceInterval) -> String {
         format!("{} [{}, {}]", number(mean), number(interval.low), number(interval.high))
     } else if interval.low.is_finite() && interval.high.is_finite() {
         let digits = needed(mean, interval).max(1) as usize;
-        let show = |v: f64| match format!("{v:.digits$}") {
-            // Rounded to nothing, a sign says nothing.
-            zero if zero.starts_with('-') && !zero.contains(|c: char| ('1'..='9').contains(&c)) => {
-                zero[1..].to_owned()
-            }
-            text => text,
-        };
+        let show = |v: f64| fixed(v, digits);
         format!("{} [{}, {}]", show(mean), show(interval.low), show(interval.high))
     } else {
         number(mean)
@@ -139,7 +134,7 @@ pub fn bracket(b: Option<Bracket>) -> String {
 /// A fraction of training between two ends as percent: `4..9 %`, `>= 20 %`, `<= -3 %`.
 pub fn share(i: Option<Interval>) -> String {
     let Some(i) = i else { return "-".to_owned() };
-    let percent = |v: f64| format!("{:.1}", 100.0 * v);
+    let percent = |v: f64| fixed(100.0 * v, 1);
     match (i.low.is_finite(), i.high.is_finite()) {
         (true, true) if percent(i.low) == percent(i.high) => format!("{} %", percent(i.low)),
         (true, true) => format!("{}..{} %", percent(i.low), percent(i.high)),
