@@ -69,6 +69,9 @@ impl Runs {
 const MISTAKES: &[&str] = &[
     // Names.
     "trian --out x",
+    "report a --out -",
+    "plot a --figure loss --out -",
+    "export a --to jsonl --out -",
     "train --out x --preset gptt",
     "train --out x --preset lama",
     "train --out x --preset bert",
@@ -204,8 +207,9 @@ const MISTAKES: &[&str] = &[
 #[test]
 fn mistakes_are_answered_in_words() {
     let runs = Runs::new();
-    let answers: Vec<String> =
+    let mut answers: Vec<String> =
         MISTAKES.iter().map(|line| program(&runs.path(), &line.split(' ').collect::<Vec<_>>())).collect();
+    answers.push(program(&runs.path(), &[]));
     for answer in &answers {
         assert!(!answer.ends_with("[0]\n"), "{answer}");
         // One sentence: the command, what is wrong with the mend, the exit code; a figure that was drawn has its line.

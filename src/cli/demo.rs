@@ -10,6 +10,7 @@ use super::output;
 use super::progress::{Show, note};
 use super::study::{mended, parse_flags, train_all};
 use super::train::set_threads;
+use super::values::place;
 use super::words::{shell, wrap};
 use crate::data::corpus::entropy_rate;
 use crate::data::{bundled, read_text};
@@ -27,7 +28,7 @@ pub struct Args {
     #[arg(long)]
     language: bool,
     /// Directory for runs, figures and report
-    #[arg(long, default_value = "growthpath-demo")]
+    #[arg(long, value_parser = place(), default_value = "growthpath-demo")]
     out: PathBuf,
     /// Optimizer steps of each arm
     #[arg(long, default_value_t = 800)]

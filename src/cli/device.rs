@@ -34,8 +34,9 @@ impl DeviceArg {
 pub fn pick(arg: DeviceArg, config: &TrainConfig) -> Result<Device> {
     let device = match arg {
         DeviceArg::Cpu => Device::Cpu,
-        DeviceArg::Cuda => Device::cuda()
-            .map_err(|e| Error::usage(format!("--device cuda: {e}; or use --device cpu or auto")))?,
+        DeviceArg::Cuda => Device::cuda().map_err(|e| {
+            Error::format("--device cuda", format!("no GPU ({e}); give it one, or use --device cpu or auto"))
+        })?,
         DeviceArg::Auto => match Device::cuda() {
             Ok(gpu) if gpu.check(config).is_ok() => gpu,
             _ => Device::Cpu,

@@ -9,9 +9,10 @@ use clap::ValueEnum;
 use growthpath_trace::{CellType, Partition, Row, Run, Table, TableVisitor, add_to_dataset};
 
 use super::curves::{self, CurveTarget};
-use super::values::{choice, window};
+use super::values::{choice, place, window};
 use crate::error::{Error, Result};
 use crate::live::with_rows;
+use crate::tables::plural;
 
 /// Tables by name.
 const TABLES: [(&str, &str, Table); Table::ALL.len()] = [
@@ -52,7 +53,7 @@ pub struct Args {
     to: Option<Vec<String>>,
     /// With --to tensorboard: folder of the event file [default: RUN/tensorboard]; with --to jsonl: the file
     /// [default: standard output]; with --to parquet-dataset: its folder
-    #[arg(long, value_name = "PATH", requires = "to")]
+    #[arg(long, value_parser = place(), value_name = "PATH", requires = "to")]
     out: Option<PathBuf>,
     /// With --to tensorboard or jsonl: go on until the run ends
     #[arg(long, requires = "to")]
@@ -157,9 +158,10 @@ fn dataset(runs: &[PathBuf], dir: &Path) -> Result<()> {
     }
     let dir = dir.display();
     super::output::print(&format!(
-        "{} runs, {files} files in {dir}\nnext: duckdb -c \"SELECT arm, seed, max(loss) FROM read_parquet('{dir}/steps/**/*.parquet', \
+        "{}, {} in {dir}\nnext: duckdb -c \"SELECT arm, seed, max(loss) FROM read_parquet('{dir}/steps/**/*.parquet', \
          hive_partitioning = true) GROUP BY ALL\"\n",
-        opened.len()
+        plural(opened.len() as u64, "run"),
+        plural(files as u64, "file")
     ))
 }
 

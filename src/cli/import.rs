@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use growthpath_trace::import;
 
 use super::output;
+use super::values::place;
 use crate::error::{Error, Result};
 use crate::tables::plural;
 
@@ -15,7 +16,7 @@ pub struct Args {
     /// TABLE.parquet
     source: PathBuf,
     /// Directory of the run to write; must be new or empty
-    #[arg(long, value_name = "RUN")]
+    #[arg(long, value_parser = place(), value_name = "RUN")]
     out: PathBuf,
     /// Print JSON
     #[arg(long)]
@@ -29,7 +30,7 @@ pub fn run(args: &Args) -> Result<()> {
         output::json(&done)?;
     } else {
         let rows: Vec<String> = done.rows.iter().map(|(t, n)| format!("{t} {n}")).collect();
-        let mut text = format!("{} files read; rows: {}\n", done.files, rows.join(", "));
+        let mut text = format!("{} read; rows: {}\n", plural(done.files as u64, "file"), rows.join(", "));
         if !done.left_out.is_empty() {
             text += &format!("note: left out, for no table has them: {}\n", done.left_out.join(", "));
         }

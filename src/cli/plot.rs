@@ -8,7 +8,7 @@ use growthpath_trace::{Run, shown_path};
 
 use super::output;
 use super::progress::note;
-use super::values::{choice, pair, window};
+use super::values::{choice, pair, place, window};
 use super::words::same_run;
 use crate::error::{Error, Result};
 use crate::hint::unknown;
@@ -38,7 +38,7 @@ pub struct Args {
     #[arg(long, value_name = "NAME", value_delimiter = ',', default_value = "all")]
     figure: Vec<String>,
     /// Directory for the files
-    #[arg(long, default_value = "figures")]
+    #[arg(long, value_parser = place(), default_value = "figures")]
     out: PathBuf,
     /// Printed width; text is never smaller than 7 points
     #[arg(long, value_parser = choice(WIDTHS), default_value = "page")]

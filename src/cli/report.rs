@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use super::output;
 use super::plot::{open, say_pairs, say_twice};
-use super::values::pair;
+use super::values::{pair, place};
 use crate::error::Result;
 use crate::report;
 
@@ -18,7 +18,7 @@ pub struct Args {
     #[arg(long, value_name = "A:B", value_parser = pair)]
     pair: Vec<(usize, usize)>,
     /// The HTML file
-    #[arg(long, default_value = "report.html")]
+    #[arg(long, value_parser = place(), default_value = "report.html")]
     out: PathBuf,
 }
 

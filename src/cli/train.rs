@@ -9,6 +9,7 @@ use indicatif::HumanCount;
 use super::device::{DeviceArg, pick};
 use super::progress::{Progress, Show, note};
 use super::train_args::{TrainArgs, tokenizer};
+use super::values::place;
 use super::words::shell;
 use super::{given, output};
 use crate::data::{Dataset, Stage};
@@ -26,7 +27,7 @@ pub struct Args {
     #[command(flatten)]
     train: TrainArgs,
     /// Directory of the run; must not hold one yet, unless --resume
-    #[arg(long, value_name = "RUN")]
+    #[arg(long, value_parser = place(), value_name = "RUN")]
     out: PathBuf,
     /// Go on from the newest checkpoint in --out, with the configuration stored there
     #[arg(long)]

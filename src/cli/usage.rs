@@ -31,9 +31,10 @@ pub fn sentence(e: &clap::Error, help: &str) -> String {
             let name = first(ContextKind::InvalidSubcommand).unwrap_or_default();
             unknown("verb", &name, verbs())
         }
-        ErrorKind::MissingSubcommand => {
-            format!("a verb is missing: one of {}", verbs().collect::<Vec<_>>().join(", "))
-        }
+        ErrorKind::MissingSubcommand | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => format!(
+            "a verb is missing: one of {}; {help} says what each does",
+            verbs().collect::<Vec<_>>().join(", ")
+        ),
         ErrorKind::MissingRequiredArgument => {
             format!("missing: {}; {help} shows examples", all(ContextKind::InvalidArg).join(", "))
         }

@@ -1,6 +1,8 @@
 //! Values of flags that several verbs take.
 
-use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
+use std::path::{Path, PathBuf};
+
+use clap::builder::{PathBufValueParser, PossibleValue, PossibleValuesParser, TypedValueParser};
 
 /// A flag's value by name: (name, what help says of it, value), so that a type of another crate needs no twin here.
 pub fn choice<T, const N: usize>(
@@ -16,6 +18,17 @@ where
         found.map(|(.., value)| value.clone()).ok_or("unknown")
     };
     PossibleValuesParser::new(names).try_map(find)
+}
+
+/// Where something is to be written. `-` is a habit of other programs, and would become a file of that name.
+pub fn place() -> impl TypedValueParser<Value = PathBuf> {
+    let named = |path: PathBuf| match path == Path::new("-") {
+        true => Err(
+            "`-` is no place: name a file or a folder (./- for one of that name, /dev/stdout for standard output)",
+        ),
+        false => Ok(path),
+    };
+    PathBufValueParser::new().try_map(named)
 }
 
 /// Two run numbers, `A:B`.

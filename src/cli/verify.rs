@@ -137,7 +137,8 @@ fn place(at: Option<Place>) -> String {
 fn text(v: &Verification, complete: &Completeness) -> String {
     let mut out = String::new();
     let parts: Vec<String> = v.integrity.rows.iter().map(|(t, n)| format!("{t} {n}")).collect();
-    out += &format!("integrity: {} parts; rows: {}\n", v.integrity.parts, parts.join(", "));
+    let count = plural(v.integrity.parts as u64, "part");
+    out += &format!("integrity: {count}; rows: {}\n", parts.join(", "));
     let asked: Vec<String> = complete.measurements.iter().map(|(t, n)| format!("{t} {n}")).collect();
     if !asked.is_empty() {
         out += &format!("asked for by the configuration: {}\n", asked.join(", "));

@@ -56,7 +56,7 @@ pub(super) fn sentence(
     thresholds: &Thresholds,
     mend: Option<&str>,
 ) -> String {
-    let (commits, settles) = (commits(record, times, thresholds), settles(record, times));
+    let (commits, settles) = (commits(record, times, thresholds), settles(record, times, thresholds));
     let gap = prematurity(&times.commitment, &times.maturity, record.total);
     match times.verdict() {
         Verdict::Premature => {
@@ -108,16 +108,20 @@ fn commits(record: &Record, times: &Times, thresholds: &Thresholds) -> String {
     )
 }
 
-fn settles(record: &Record, times: &Times) -> String {
+fn settles(record: &Record, times: &Times, thresholds: &Thresholds) -> String {
     let measured = record.lag.and_then(|lag| record.maturity.get(&lag));
-    let last = measured.and_then(|c| c.steps.last().copied());
+    let last = measured.and_then(|c| Some((*c.steps.last()?, *c.lower.last()?)));
     match (times.maturity.bracket(), last) {
         (Some(bracket), _) => format!("lower half settles {}", when(bracket)),
         (None, None) => "lower half's maturity was not measured".to_owned(),
-        (None, Some(step)) if step < record.total => format!(
+        // Comparisons with NaN are false: an undefined value is not settled.
+        (None, Some((step, value))) if step < record.total && value > thresholds.maturity => format!(
             "lower half is not seen to settle for good (its maturity was last measured at step {step} of {})",
             record.total
         ),
+        (None, Some((step, _))) if step < record.total => {
+            format!("lower half is not settled at step {step}, where its maturity was last measured")
+        }
         (None, Some(_)) => "lower half never settles for good".to_owned(),
     }
 }

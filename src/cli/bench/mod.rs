@@ -17,6 +17,7 @@ use super::progress::{Show, note};
 use super::train::{load_data, set_threads};
 use super::train_args::TrainArgs;
 use crate::error::{Error, Result};
+use crate::tables::plural;
 use crate::train::bench::{Bench, Telemetry, bench};
 use crate::train::cost::Costs;
 use crate::train::run_info::describe;
@@ -207,7 +208,8 @@ pub fn run(args: &Args) -> Result<()> {
     if args.json {
         return output::json(&report);
     }
-    note(&format!("{} rounds of {} steps a mode, in rotated order", args.rounds, args.block));
+    let (rounds, steps) = (plural(args.rounds as u64, "round"), plural(args.block as u64, "step"));
+    note(&format!("{rounds} of {steps} a mode, in rotated order"));
     output::print(&text(&report))
 }
 

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::ValueEnum;
 
 use crate::cli::device::DeviceArg;
+use crate::cli::values::place;
 
 /// What trains a study's runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -22,7 +23,7 @@ pub struct Args {
     #[arg(required_unless_present = "example")]
     pub plan: Option<PathBuf>,
     /// Directory for the runs, tables, figures and the report [default: the plan's name without .toml]
-    #[arg(long)]
+    #[arg(long, value_parser = place())]
     pub out: Option<PathBuf>,
     /// Go on with a study that was stopped; finished runs are kept
     #[arg(long)]
