@@ -19,7 +19,7 @@ pub struct Tables<'a> {
 /// The fastest products that this device has for these heads.
 pub fn fastest(gpu: &Gpu, elem: Elem, head_dim: usize) -> Products {
     match (elem, head_dim, gpu.capability()) {
-        (Elem::Bf16, 64, (9, 0)) => Products::Group,
+        (Elem::Bf16, 32 | 64 | 128, (9, 0)) => Products::Group,
         (Elem::Bf16, ..) => Products::Warp,
         _ => Products::Float,
     }

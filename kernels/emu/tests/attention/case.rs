@@ -55,8 +55,8 @@ pub const CASES: &[Case] = &[
 /// What multiplies heads of this width: on tensor cores, single warps and, where there is a kernel, warpgroups.
 pub fn products<S: Storage>(dh: usize) -> &'static [Products] {
     match (S::NAME, dh) {
-        ("bf16", 64) => &[Products::Warp, Products::Group],
-        ("bf16", _) => &[Products::Warp],
+        ("bf16", 16) => &[Products::Warp],
+        ("bf16", _) => &[Products::Warp, Products::Group],
         _ => &[Products::Float],
     }
 }
