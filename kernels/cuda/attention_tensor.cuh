@@ -19,7 +19,7 @@ template <int DH, bool GROUP>
 struct BackwardTiles {
     static constexpr int tiles = GROUP || DH == 128 ? 1 : 2, threads = 128 / tiles;
     static constexpr int staged = DH == 128 && !GROUP ? 32 : 64, part = GROUP ? 64 : 32;
-    static constexpr int query_blocks = DH == 128 ? 2 : 4, key_blocks = GROUP && DH < 128 ? 3 : query_blocks; // on a multiprocessor
+    static constexpr int query_blocks = DH == 128 ? 2 : 4, key_blocks = GROUP && DH == 64 ? 3 : query_blocks; // on a multiprocessor
 };
 
 // Rows lie in shared memory without padding; their eights of columns (sixteen bytes) are permuted so that eight

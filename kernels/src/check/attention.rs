@@ -15,13 +15,14 @@ use crate::tensor::read;
 fn shapes(quick: bool) -> Vec<Shape> {
     let shape = |batch, seq_len, heads, head_dim| Shape { batch, seq_len, heads, head_dim };
     if quick {
-        return vec![shape(1, 70, 2, 32), shape(2, 33, 1, 64), shape(1, 40, 1, 128), shape(1, 20, 2, 16)];
+        return vec![shape(1, 70, 2, 32), shape(2, 33, 1, 64), shape(1, 130, 1, 128), shape(1, 20, 2, 16)];
     }
     vec![
         shape(2, 77, 3, 32),
         shape(2, 300, 4, 64),
         shape(1, 1024, 2, 64),
         shape(2, 130, 2, 128),
+        shape(1, 500, 2, 128),
         shape(2, 150, 3, 16),
     ]
 }

@@ -50,6 +50,9 @@ pub const CASES: &[Case] = &[
     case(1, 1, 133, 16, false, 2.0, 0.0),
     case(1, 1, 260, 64, true, 1.5, 0.0),
     case(1, 1, 135, 128, true, 1.0, 0.0),
+    case(2, 1, 193, 128, false, 1.5, 2.0),
+    case(1, 2, 64, 128, true, 1.0, 0.0),
+    case(1, 1, 257, 32, true, 1.5, 0.0),
 ];
 
 /// What multiplies heads of this width: on tensor cores, single warps and, where there is a kernel, warpgroups.
