@@ -111,7 +111,7 @@ __device__ __forceinline__ void attention_bwd_q_tensor(const bf16* __restrict__ 
     __syncthreads();
 
     const typename Products::template Held<DH, MT> left_q(q, own);
-    const typename Products::template Left<DH, MT> left_do(d_o, own);
+    const typename Products::template HeldToo<DH, MT> left_do(d_o, own);
     float dq[MT][DH / 8][4], sums[BACKWARD_SUMS] = {};
     QueryRows<MT> rows;
 #pragma unroll

@@ -4,8 +4,8 @@
 #include "attention_tensor.cuh"
 
 // A tile in shared memory, as the tensor cores are told of it: its first byte, the bytes from a row's first columns to its
-// others (LEADING) and from eight rows to the next eight (STRIDE), and how sixteens of bytes are permuted. What is added
-// moves the first byte by sixteens. The emulator reads the same 64 bits.
+// others (leading; only of tiles whose columns become the result's) and from eight rows to the next eight (stride), and how
+// sixteens of bytes are permuted. What is added moves the first byte by sixteens. The emulator reads the same 64 bits.
 typedef u64 Described;
 
 __device__ __forceinline__ u64 shared_address(const bf16* at) {
@@ -20,14 +20,15 @@ __device__ __forceinline__ u64 shared_address(const bf16* at) {
 template <int DH>
 struct Tile {
     static constexpr int SPAN = DH < 64 ? 2 * DH : 128; // bytes of a row that lie together, and are permuted
-    static constexpr int STRIDE = 16 * DH, LEADING = DH == 128 ? 8 * SPAN : 16;
+    static constexpr int STRIDE = 16 * DH, OTHERS = 8 * SPAN; // bytes to the next eight rows, to the same rows' others
     static constexpr u64 PERMUTED = SPAN == 128 ? 1 : SPAN == 64 ? 2 : 3;
 
-    static __device__ __forceinline__ Described describe(const bf16* tile) {
-        return (shared_address(tile) >> 4 & 0x3fff) | static_cast<u64>(LEADING / 16) << 16 | static_cast<u64>(STRIDE / 16) << 32 | PERMUTED << 62;
+    static __device__ __forceinline__ Described describe(const bf16* tile, int leading = 16) {
+        return (shared_address(tile) >> 4 & 0x3fff) | static_cast<u64>(leading / 16) << 16 | static_cast<u64>(STRIDE / 16) << 32 | PERMUTED << 62;
     }
+    static __device__ __forceinline__ Described describe_transposed(const bf16* tile) { return describe(tile, DH == 128 ? OTHERS : 16); }
     // To the k-th sixteen columns, and the k-th sixteen rows.
-    static __device__ __forceinline__ constexpr int columns(int k) { return 32 * k / SPAN * (LEADING / 16) + 32 * k % SPAN / 16; }
+    static __device__ __forceinline__ constexpr int columns(int k) { return 32 * k / SPAN * (OTHERS / 16) + 32 * k % SPAN / 16; }
     static __device__ __forceinline__ constexpr int rows(int k) { return 2 * STRIDE / 16 * k; }
 };
 
@@ -71,6 +72,20 @@ __device__ __forceinline__ void group_mma(float (&c)[8][4], Described a, Describ
     }
 #endif
 }
+// The same, a in registers.
+template <bool FIRST>
+__device__ __forceinline__ void group_mma(float (&c)[8][4], const u32 (&a)[4], Described b, Flag<FIRST>) {
+#ifdef GROWTHPATH_EMULATION
+    if (FIRST) clear(c);
+    emu::group_mma<false>(c, a, b);
+#else
+    if constexpr (FIRST) {
+        asm volatile("{ .reg .pred p; setp.ne.b32 p, 0, 0; " GROUP_N("64") "{" NAMES_32 "}, {%32, %33, %34, %35}, %36, p, 1, 1, 0; }" : FRAGMENT_64("=f", c, 0) : WEIGHTS(a), "l"(b));
+    } else {
+        asm volatile(GROUP_N("64") "{" NAMES_32 "}, {%32, %33, %34, %35}, %36, 1, 1, 1, 0;" : FRAGMENT_64("+f", c, 0) : WEIGHTS(a), "l"(b));
+    }
+#endif
+}
 // c [64 x 8 NT] += a b: a [64 x 16] in registers, b [16 x 8 NT].
 template <int NT>
 __device__ __forceinline__ void group_mma(float (&c)[NT][4], const u32 (&a)[4], Described b) {
@@ -88,10 +103,45 @@ __device__ __forceinline__ void group_mma(float (&c)[NT][4], const u32 (&a)[4], 
 #endif
 }
 
+// A tile's 64 rows as the left side of a product.
+template <int DH, int MT>
+struct GroupRows {
+    static_assert(MT == 1, "a warpgroup has 64 rows");
+    const bf16* tile;
+    __device__ __forceinline__ GroupRows(const bf16* tile, int) : tile(tile) {}
+};
+// The same in registers, a warp's rows from `first` on: of wide heads, where reading both sides from shared memory would keep it
+// busy all the time that the product takes.
+template <int DH, int MT>
+struct GroupHeld {
+    static_assert(MT == 1, "a warpgroup has 64 rows");
+    u32 a[DH / 16][4];
+    __device__ __forceinline__ GroupHeld(const bf16* tile, int first) {
+        const int lane = threadIdx.x & 31;
+#pragma unroll
+        for (int k = 0; k < DH / 16; k++) ldmatrix(a[k], tile + first * DH + swizzled<DH, true>(lane & 15, 2 * k + (lane >> 4)));
+    }
+};
+template <int DH, int MT>
+struct HeldIfWide {
+    using type = GroupRows<DH, MT>;
+};
+template <int MT>
+struct HeldIfWide<128, MT> {
+    using type = GroupHeld<128, MT>;
+};
+
 // Starts c = a b^T of two tiles of 64 rows.
 template <int DH>
-__device__ __forceinline__ void group_rows_times_rows(float (&c)[8][4], const bf16* a, const bf16* b) {
-    const Described left = Tile<DH>::describe(a), right = Tile<DH>::describe(b);
+__device__ __forceinline__ void group_rows_times_rows(float (&c)[8][4], const GroupHeld<DH, 1>& a, const bf16* b) {
+    const Described right = Tile<DH>::describe(b);
+    group_mma(c, a.a[0], right, Flag<true>());
+#pragma unroll
+    for (int k = 1; k < DH / 16; k++) group_mma(c, a.a[k], right + Tile<DH>::columns(k), Flag<false>());
+}
+template <int DH>
+__device__ __forceinline__ void group_rows_times_rows(float (&c)[8][4], const GroupRows<DH, 1>& a, const bf16* b) {
+    const Described left = Tile<DH>::describe(a.tile), right = Tile<DH>::describe(b);
     group_mma<true>(c, left, right);
 #pragma unroll
     for (int k = 1; k < DH / 16; k++) group_mma<false>(c, left + Tile<DH>::columns(k), right + Tile<DH>::columns(k));
@@ -111,25 +161,19 @@ struct GroupWeights {
 // Starts c += p b, b a tile of 64 rows.
 template <int DH>
 __device__ __forceinline__ void group_weights_times_rows(float (&c)[DH / 8][4], const GroupWeights& p, const bf16* b) {
-    const Described right = Tile<DH>::describe(b);
+    const Described right = Tile<DH>::describe_transposed(b);
 #pragma unroll
     for (int k = 0; k < 4; k++) group_mma(c, p.a[k], right + Tile<DH>::rows(k));
 }
-
-// A tile's 64 rows as the left side of a product.
-template <int DH, int MT>
-struct GroupRows {
-    static_assert(MT == 1, "a warpgroup has 64 rows");
-    const bf16* tile;
-    __device__ __forceinline__ GroupRows(const bf16* tile, int) : tile(tile) {}
-};
 
 // How an attention kernel multiplies: four warps together (warp_products.cuh has the same for single warps). All of a block
 // come to each product.
 struct GroupProducts {
     static constexpr bool group = true;
     template <int DH, int MT>
-    using Held = GroupRows<DH, MT>;
+    using Held = typename HeldIfWide<DH, MT>::type;
+    template <int DH, int MT>
+    using HeldToo = Held<DH, MT>;
     template <int DH, int MT>
     using Left = GroupRows<DH, MT>;
 
@@ -142,14 +186,14 @@ struct GroupProducts {
     template <int DH>
     static __device__ __forceinline__ void rows(float (&c)[1][8][4], const GroupRows<DH, 1>& a, const bf16* b) {
         group_fence();
-        group_rows_times_rows<DH>(c[0], a.tile, b);
+        group_rows_times_rows<DH>(c[0], a, b);
         group_wait();
     }
-    template <int DH>
-    static __device__ __forceinline__ void rows(float (&c)[1][8][4], const GroupRows<DH, 1>& a, const bf16* b, float (&d)[1][8][4], const GroupRows<DH, 1>& e, const bf16* f) {
+    template <int DH, class A>
+    static __device__ __forceinline__ void rows(float (&c)[1][8][4], const A& a, const bf16* b, float (&d)[1][8][4], const A& e, const bf16* f) {
         group_fence();
-        group_rows_times_rows<DH>(c[0], a.tile, b);
-        group_rows_times_rows<DH>(d[0], e.tile, f);
+        group_rows_times_rows<DH>(c[0], a, b);
+        group_rows_times_rows<DH>(d[0], e, f);
         group_wait();
     }
     template <int DH>

@@ -175,9 +175,10 @@ proptest! {
     #[test]
     fn statistics_keep_their_bounds(c in any_case()) {
         let x = inputs::<Bf16>(&c, 4);
-        let f = forward(products::<Bf16>(c.dh)[0], &c, &x, Schedule::Forward);
         let tiles = count::<Bf16>(&c);
-        let stats = reduce(&f.stats, c.heads * c.batch, tiles, row::COUNT, row::MAXIMA);
+        let by = products::<Bf16>(c.dh).iter().map(|p| forward(*p, &c, &x, Schedule::Forward));
+        let stats = by.flat_map(|f| reduce(&f.stats, c.heads * c.batch, tiles, row::COUNT, row::MAXIMA));
+        let stats: Vec<_> = stats.collect();
         let uniform: f64 = (1..=c.seq).map(|len| 1.0 / len as f64).sum();
         let rows = c.seq as f64;
         for s in stats.chunks(row::COUNT).map(f64s) {
