@@ -4,11 +4,12 @@
 //! which faer's x86-64 vector kernels cut at fixed depths whatever the size of the output; elsewhere the order follows
 //! from the size of the task, and tasks are cut alike on any number of threads. So the result never depends on it.
 
+pub use faer::Accum;
 use faer::linalg::matmul::matmul;
 use faer::prelude::ReborrowMut;
 use faer::traits::RealField;
 use faer::traits::math_utils::one;
-use faer::{Accum, MatMut, MatRef, Par};
+use faer::{MatMut, MatRef, Par};
 
 /// Work below this many multiply-adds stays on one thread: handing it over would cost more than it saves.
 const MIN_TASK: usize = 1 << 20;
