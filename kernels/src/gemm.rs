@@ -63,12 +63,6 @@ fn fixed_depth() -> bool {
     false
 }
 
-/// The same on the calling thread (inside a parallel region).
-#[inline]
-pub fn gemm_seq(c: MatMut<'_, f32>, accum: Accum, a: MatRef<'_, f32>, b: MatRef<'_, f32>) {
-    matmul(c, accum, a, b, 1.0, Par::Seq);
-}
-
 /// What a task does with its block of `c`, the rows and columns behind it, and the block's first column.
 type Task<'a, T> = dyn Fn(MatMut<'_, T>, MatRef<'_, T>, MatRef<'_, T>, usize) + Sync + 'a;
 
