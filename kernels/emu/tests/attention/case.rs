@@ -19,6 +19,7 @@ pub struct Case {
     pub offset: f64,
 }
 
+#[expect(clippy::too_many_arguments, reason = "a row of the table below")]
 pub const fn case(
     batch: usize,
     heads: usize,
