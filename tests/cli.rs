@@ -234,16 +234,22 @@ fn a_closed_pipe_is_quiet() {
     let d = Dir::new();
     train(&d, "a", &[]);
     let bin = assert_cmd::cargo::cargo_bin("growthpath");
-    let mut child = Process::new(bin)
-        .current_dir(d.0.path())
-        .args(["export", "a", "--table", "heads", "--format", "jsonl"])
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    drop(child.stdout.take());
-    let out = child.wait_with_output().unwrap();
-    assert!(out.status.success() && out.stderr.is_empty(), "{}", String::from_utf8_lossy(&out.stderr));
+    for args in [
+        &["export", "a", "--table", "heads", "--format", "jsonl"][..],
+        #[cfg(target_os = "linux")]
+        &["report", "a", "--out", "/dev/stdout"],
+    ] {
+        let mut child = Process::new(&bin)
+            .current_dir(d.0.path())
+            .args(args)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        drop(child.stdout.take());
+        let out = child.wait_with_output().unwrap();
+        assert!(out.status.success() && out.stderr.is_empty(), "{}", String::from_utf8_lossy(&out.stderr));
+    }
 }
 
 #[test]

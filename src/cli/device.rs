@@ -35,7 +35,8 @@ pub fn pick(arg: DeviceArg, config: &TrainConfig) -> Result<Device> {
     let device = match arg {
         DeviceArg::Cpu => Device::Cpu,
         DeviceArg::Cuda => Device::cuda().map_err(|e| {
-            Error::format("--device cuda", format!("no GPU ({e}); give it one, or use --device cpu or auto"))
+            let why = if let Error::Format { message, .. } = e { message } else { e.to_string() };
+            Error::format("--device cuda", format!("{why}, or use --device cpu or auto"))
         })?,
         DeviceArg::Auto => match Device::cuda() {
             Ok(gpu) if gpu.check(config).is_ok() => gpu,

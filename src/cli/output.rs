@@ -42,5 +42,11 @@ pub fn json(value: &impl serde::Serialize) -> Result<()> {
 
 /// Whether an error is only that the reader went away.
 pub fn is_broken_pipe(e: &Error) -> bool {
-    matches!(e, Error::Io { source, .. } if source.kind() == ErrorKind::BrokenPipe)
+    match e {
+        // A file may be a pipe, as /dev/stdout is.
+        Error::Io { source, .. } | Error::Trace(growthpath_trace::Error::Io { source, .. }) => {
+            source.kind() == ErrorKind::BrokenPipe
+        }
+        _ => false,
+    }
 }

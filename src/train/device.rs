@@ -45,7 +45,7 @@ impl Device {
         #[cfg(feature = "cuda")]
         return Ok(Self::Cuda(crate::model::backend::Gpu::open(0)?));
         #[cfg(not(feature = "cuda"))]
-        Err(Error::format("CUDA", "this program was built without it: build it with `--features cuda`"))
+        Err(Error::format("GPU", "this program was built without CUDA: build it with `--features cuda`"))
     }
 
     /// For people and for `run.json`.
