@@ -182,8 +182,8 @@ fn notes(run: &Run, record: &Record) -> Vec<String> {
     let mut notes = Vec::new();
     if record.last < FEW {
         notes.push(format!(
-            "{} steps are too few to say: at fewer than {FEW} a time is a handful of steps wide, and most of the growth is still to come",
-            record.last
+            "{} too few to say: at fewer than {FEW} a time is a handful of steps wide, and most of the growth is still to come",
+            if record.last == 1 { "one step is".to_owned() } else { format!("{} steps are", record.last) }
         ));
     }
     if !record.is_complete() {

@@ -57,7 +57,10 @@ fn one(m: &Material, run: &RunMaterial, style: ArmStyle, d: &Diagnosis) -> Drawi
         },
         line(points(&r.steps, &r.values), ink),
     ];
-    let over = s.maturity.lag.map_or(String::new(), |lag| format!(" over {lag} steps"));
+    let over = s.maturity.lag.map_or(String::new(), |lag| match lag {
+        1 => " over one step".to_owned(),
+        lag => format!(" over {lag} steps"),
+    });
     let title = format!("lower half: maturity{over}");
     drawing.panels = vec![
         panel(

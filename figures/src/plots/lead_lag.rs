@@ -97,7 +97,12 @@ fn sentence(name: &str, leads: &[Lead]) -> String {
     match best {
         Some(l) => {
             let r = growthpath_trace::signed(l.over_time.given_past, 2).replace('-', "−");
-            format!("{name}: of the early signals {} says most ({} steps ahead, {r})", human(l.signal), l.lag)
+            let ahead = if l.lag == 1 { "step" } else { "steps" };
+            format!(
+                "{name}: of the early signals {} says most ({} {ahead} ahead, {r})",
+                human(l.signal),
+                l.lag
+            )
         }
         None => format!("{name}: early signals and the growth that follows"),
     }
