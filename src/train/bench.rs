@@ -9,6 +9,7 @@ use super::config::TrainConfig;
 use super::device::{Device, TrainingBackend, on_device};
 pub use super::in_flight::Telemetry;
 use super::optimizer::Optimizer;
+use super::probe::Measurement;
 use super::trainer::Trainer;
 use crate::data::Dataset;
 use crate::error::Result;
@@ -25,7 +26,7 @@ pub trait Bench {
     /// When a step cannot be computed or recorded.
     fn block(&mut self, steps: usize, telemetry: &dyn Fn(usize) -> Telemetry) -> Result<f64>;
 
-    /// One probe; returns its seconds, none where this configuration takes no probes.
+    /// One probe, waited for; returns its seconds, none where this configuration takes no probes.
     ///
     /// # Errors
     /// When the model cannot be probed.
@@ -95,7 +96,8 @@ impl<B: TrainingBackend> Bench for Timed<'_, B> {
             let started = Instant::now();
             t.catch_up((host, false), &mut |_| {})?;
             if let (Some(prober), Some(probes)) = (&mut t.prober, &mut t.probes) {
-                probes.probe(t.network.backend(), &t.model, self.at, prober.eta())?;
+                let what = Measurement::Probe { step: self.at, eta: prober.eta().to_vec() };
+                probes.measure_now(t.network.backend(), &t.model, what)?;
                 prober.taken(self.at);
             }
             if *timed {

@@ -3,6 +3,8 @@
 pub mod ablation;
 mod activations;
 pub mod bench;
+#[cfg(any(test, feature = "cuda"))]
+mod beside;
 pub mod cadence;
 pub mod checkpoint;
 pub mod config;

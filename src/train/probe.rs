@@ -42,27 +42,105 @@ pub struct ProbeRows {
     pub shares: Vec<ShareRow>,
 }
 
-/// Where probes are worked out: they read what is trained on a backend and remember the last one.
+/// What is to be worked out of the model as it is after `step` updates.
+#[derive(Debug, Clone)]
+pub(super) enum Measurement {
+    /// A probe; the step sizes since the last one add up to `eta` a layer.
+    Probe {
+        step: u32,
+        eta: Vec<f64>,
+    },
+    /// The key moments alone.
+    Moments { step: u32 },
+}
+
+/// What came of a [`Measurement`].
+pub(super) struct Measured {
+    /// None of the moments alone.
+    pub(super) rows: Option<ProbeRows>,
+    pub(super) moments: KeyMoments,
+    /// Seconds that it was worked on while training went on.
+    pub(super) seconds_beside: f64,
+}
+
+/// Where probes are worked out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum ProbesOn {
+    /// On the host that trains, which waits for them.
+    Host,
+    /// On the device that trains, which waits for them.
+    #[cfg(feature = "cuda")]
+    Device,
+    /// On the host while a device trains on.
+    #[cfg(any(test, feature = "cuda"))]
+    Beside,
+    /// The same, for lack of memory on the device.
+    #[cfg(feature = "cuda")]
+    BesideForLackOfMemory,
+}
+
+impl ProbesOn {
+    /// For `run.json`.
+    pub(super) fn describe(self) -> &'static str {
+        match self {
+            Self::Host => "host",
+            #[cfg(feature = "cuda")]
+            Self::Device => "device",
+            #[cfg(any(test, feature = "cuda"))]
+            Self::Beside => "host, beside training",
+            #[cfg(feature = "cuda")]
+            Self::BesideForLackOfMemory => "host, beside training, for lack of device memory",
+        }
+    }
+
+    /// Whether a device would have worked them out if it had room.
+    pub(super) fn lacks_memory(self) -> bool {
+        #[cfg(feature = "cuda")]
+        return self == Self::BesideForLackOfMemory;
+        #[cfg(not(feature = "cuda"))]
+        false
+    }
+}
+
+/// Works out probes: reads what is trained on a backend and remembers the last one.
 pub(super) trait Probes<B: Backend> {
-    /// Whether they read the host's parameters, which have to be up to date then.
+    /// Where.
+    fn on(&self) -> ProbesOn;
+
+    /// Whether they read the host's parameters, which have to be up to date when a measurement begins.
     fn reads_host(&self) -> bool;
 
-    /// Probe the model after `step` updates, whose step sizes add up to `eta` a layer since the last probe.
+    /// Measure the model as it is now: what came of it, or nothing where it is worked out while training goes on and waits
+    /// for [`Probes::collect`]. One may be under way.
     ///
     /// # Errors
     /// When the model's state is not finite or a decomposition fails.
-    fn probe(&mut self, from: &B, host: &Decoder, step: u32, eta: &[f64]) -> Result<(ProbeRows, KeyMoments)>;
+    fn begin(&mut self, from: &B, host: &Decoder, what: Measurement) -> Result<Option<Measured>>;
 
-    /// The key moments alone.
+    /// What came of the measurement under way; nothing where there is none, or, unless `wait`, where it is not done.
     ///
     /// # Errors
-    /// As [`Probes::probe`].
-    fn capture(&mut self, from: &B, host: &Decoder, step: u32) -> Result<KeyMoments>;
+    /// As [`Probes::begin`].
+    fn collect(&mut self, wait: bool) -> Result<Option<Measured>> {
+        let _ = wait;
+        Ok(None)
+    }
+
+    /// [`Probes::begin`] and [`Probes::collect`], waiting.
+    ///
+    /// # Errors
+    /// As [`Probes::begin`].
+    fn measure_now(&mut self, from: &B, host: &Decoder, what: Measurement) -> Result<Option<Measured>> {
+        match self.begin(from, host, what)? {
+            Some(measured) => Ok(Some(measured)),
+            None => self.collect(true),
+        }
+    }
 
     /// After a resume: become the state that a probe of `probed` at `step` left, without its rows.
     ///
     /// # Errors
-    /// As [`Probes::probe`].
+    /// As [`Probes::begin`].
     fn restore(&mut self, probed: &Decoder, step: u32) -> Result<()>;
 
     /// Copies of the parameters that were probed last, in the model's order: a checkpoint before the next probe needs them.
@@ -118,7 +196,7 @@ pub(super) struct HostProbes {
     batch: Batch,
     geometry: Geometry,
     last: Option<Taken>,
-    /// Parameters at the last probe.
+    /// Copies of the parameters at the last probe.
     probed: Vec<Tensor>,
 }
 
@@ -160,12 +238,23 @@ impl HostProbes {
     }
 }
 
-impl<B: Backend> Probes<B> for HostProbes {
-    fn reads_host(&self) -> bool {
-        true
+impl HostProbes {
+    /// Measure `model`; what is kept of its parameters is the caller's affair.
+    ///
+    /// # Errors
+    /// As [`Probes::begin`].
+    pub(super) fn measure(&mut self, model: &Decoder, what: &Measurement) -> Result<Measured> {
+        let (rows, moments) = match what {
+            Measurement::Probe { step, eta } => {
+                let (rows, moments) = self.probe(model, *step, eta)?;
+                (Some(rows), moments)
+            }
+            Measurement::Moments { step } => (None, self.capture(model, *step)?),
+        };
+        Ok(Measured { rows, moments, seconds_beside: 0.0 })
     }
 
-    fn probe(&mut self, _: &B, model: &Decoder, step: u32, eta: &[f64]) -> Result<(ProbeRows, KeyMoments)> {
+    fn probe(&mut self, model: &Decoder, step: u32, eta: &[f64]) -> Result<(ProbeRows, KeyMoments)> {
         let now = self.take(model, step)?;
         let mut rows = ProbeRows::default();
         match &self.last {
@@ -187,11 +276,10 @@ impl<B: Backend> Probes<B> for HostProbes {
         rows.layers = layers.collect::<growthpath_analysis::Result<_>>()?;
         let moments = KeyMoments::pack(step, now.layers.iter().map(|p| &p.moments().sk));
         self.last = Some(now);
-        self.probed = copies(model)?;
         Ok((rows, moments))
     }
 
-    fn capture(&mut self, _: &B, model: &Decoder, step: u32) -> Result<KeyMoments> {
+    fn capture(&self, model: &Decoder, step: u32) -> Result<KeyMoments> {
         let forward = model.forward(&self.batch.inputs, self.batch.context, &Options::default())?;
         let moments = (0..model.config.layers)
             .into_par_iter()
@@ -200,8 +288,35 @@ impl<B: Backend> Probes<B> for HostProbes {
         Ok(KeyMoments::pack(step, moments.iter()))
     }
 
+    /// Become the state that a probe of `model` at `step` leaves.
+    ///
+    /// # Errors
+    /// As [`Probes::begin`].
+    pub(super) fn remember(&mut self, model: &Decoder, step: u32) -> Result<()> {
+        self.last = Some(self.take(model, step)?);
+        Ok(())
+    }
+}
+
+impl<B: Backend> Probes<B> for HostProbes {
+    fn on(&self) -> ProbesOn {
+        ProbesOn::Host
+    }
+
+    fn reads_host(&self) -> bool {
+        true
+    }
+
+    fn begin(&mut self, _: &B, model: &Decoder, what: Measurement) -> Result<Option<Measured>> {
+        let measured = self.measure(model, &what)?;
+        if matches!(what, Measurement::Probe { .. }) {
+            self.probed = copies(model)?;
+        }
+        Ok(Some(measured))
+    }
+
     fn restore(&mut self, probed: &Decoder, step: u32) -> Result<()> {
-        self.last = Some(self.take(probed, step)?);
+        self.remember(probed, step)?;
         self.probed = copies(probed)?;
         Ok(())
     }

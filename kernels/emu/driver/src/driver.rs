@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use growthpath_emu::{Launch, Schedule, argument_sizes, kernels};
 
-use crate::memory::{self, Side, TOTAL};
+use crate::memory::{self, Side};
 use crate::queue;
 use crate::status::{
     CAPTURE_IMPLICIT, CAPTURE_INVALIDATED, CAPTURE_ISOLATION, CAPTURE_UNJOINED, CAPTURE_UNSUPPORTED,
@@ -86,8 +86,8 @@ unsafe extern "C" fn cuDeviceGetAttribute(value: *mut c_int, attribute: c_uint, 
         ATTRIBUTE_MAJOR => CAPABILITY.0,
         ATTRIBUTE_MINOR => CAPABILITY.1,
         ATTRIBUTE_SHARED_MOST => SHARED_MOST,
-        // As on the devices for data centres: float64 at half the rate.
-        ATTRIBUTE_FLOAT_TO_DOUBLE => 2,
+        // Unless told otherwise as on the devices for data centres: float64 at half the rate.
+        ATTRIBUTE_FLOAT_TO_DOUBLE => setting("GROWTHPATH_EMU_DOUBLE_RATIO").unwrap_or(2),
         _ => return INVALID_VALUE,
     };
     // SAFETY: the interface asks for a place to write the answer to.
@@ -139,7 +139,7 @@ extern "C" fn cuStreamDestroy_v2(_stream: usize) -> c_int {
 unsafe extern "C" fn cuMemGetInfo_v2(free: *mut usize, total: *mut usize) -> c_int {
     in_context(|| {
         // SAFETY: the interface asks for a place to write the answer to.
-        unsafe { (*free, *total) = (memory::free_bytes(), TOTAL) };
+        unsafe { (*free, *total) = (memory::free_bytes(), memory::total_bytes()) };
         SUCCESS
     })
 }
@@ -343,6 +343,16 @@ fn allowed_shared(function: usize) -> usize {
     let granted = GRANTED.lock().unwrap_or_else(PoisonError::into_inner);
     let most = granted.as_ref().and_then(|g| g.get(&function).copied()).unwrap_or(SHARED_UNASKED);
     most.max(0) as usize
+}
+
+/// A number that the environment sets; a value that is none says so and is not obeyed.
+pub(crate) fn setting<T: std::str::FromStr>(name: &str) -> Option<T> {
+    let value = std::env::var(name).ok()?;
+    let number = value.parse().ok();
+    if number.is_none() {
+        eprintln!("host emulator: {name}={value} is not a number and is passed over");
+    }
+    number
 }
 
 pub(crate) fn schedule() -> Schedule {
