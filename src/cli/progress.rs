@@ -94,7 +94,9 @@ impl Progress {
                 let _ = writeln!(std::io::stderr(), "{label}: step {done}/{steps}  valid {valid:.4}{train}");
             }
             Event::Eval(..) => {}
-            Event::NoDeviceMemoryForProbes => self.bar.suspend(|| note(&format!("{}: {NO_MEMORY}", self.label))),
+            Event::NoDeviceMemoryForProbes => {
+                self.bar.suspend(|| note(&format!("{}: {NO_MEMORY}", self.label)))
+            }
         }
     }
 

@@ -330,9 +330,9 @@ fn probing(c: &TrainConfig, o: &Outcome) -> String {
     let seconds = o.probe_seconds;
     let took = match o.beside_seconds {
         0.0 => format!("{seconds:.1} s{share}"),
-        beside => format!(
-            "training waited {seconds:.1} s{share}, and went on for {beside:.1} s while the host worked on them"
-        ),
+        beside => {
+            format!("training waited {seconds:.1} s{share} ({beside:.1} s of work on the host beside it)")
+        }
     };
     let mut text = format!(
         "probes, maturity and reliance: {took}; counted from the shapes, {:.1} % of the training's arithmetic",

@@ -1,8 +1,8 @@
 //! Where a run trains, and the network that it trains there.
 
-use super::config::{Precision, TrainConfig};
 #[cfg(feature = "cuda")]
 use super::beside::ProbesBeside;
+use super::config::{Precision, TrainConfig};
 #[cfg(feature = "cuda")]
 use super::device_probe::DeviceProbes;
 #[cfg(feature = "cuda")]
@@ -112,6 +112,10 @@ impl TrainingBackend for Cpu {
     }
 }
 
+/// Device memory that probes leave free, bytes: a step's graph and the code of kernels not yet used take theirs later.
+#[cfg(feature = "cuda")]
+const SPARE: usize = 64 << 20;
+
 #[cfg(feature = "cuda")]
 impl TrainingBackend for crate::model::backend::Cuda {
     fn probes(&self, model: &Decoder, batch: Batch) -> Result<Box<dyn Probes<Self>>> {
@@ -122,8 +126,8 @@ impl TrainingBackend for crate::model::backend::Cuda {
             return beside(batch, ProbesOn::Beside);
         }
         match DeviceProbes::new(self.gpu(), model, batch.clone()) {
-            Ok(probes) => Ok(Box::new(probes)),
-            Err(Error::Kernel(growthpath_kernels::Error::DeviceMemory { .. })) => {
+            Ok(probes) if self.gpu().memory()?.0 >= SPARE => Ok(Box::new(probes)),
+            Ok(_) | Err(Error::Kernel(growthpath_kernels::Error::DeviceMemory { .. })) => {
                 beside(batch, ProbesOn::BesideForLackOfMemory)
             }
             Err(e) => Err(e),

@@ -146,7 +146,8 @@ fn resumed<'a, B: TrainingBackend>(
         // Every step was done and the process ended before it said so: only the end is left to record.
         t.valid_loss = Run::open(run)?.evals()?.last().map_or(f64::NAN, |e| e.loss);
         if let Some(probes) = &mut t.probes {
-            let measured = probes.measure_now(t.network.backend(), &t.model, Measurement::Moments { step })?;
+            let measured =
+                probes.measure_now(t.network.backend(), &t.model, Measurement::Moments { step })?;
             t.last_moments = measured.map(|m| m.moments);
         }
     }

@@ -73,7 +73,11 @@ impl<B: Backend> Trainer<'_, B> {
     pub(super) fn await_hold(&mut self) -> Result<()> {
         let holds = self.config.intervention.is_some_and(|i| self.optimizer.hold.waits_for_maturity(&i));
         let lag = self.keeper.main_lag();
-        if holds && self.under_way.as_ref().is_some_and(|c| c.over(lag)) { self.collect_all() } else { Ok(()) }
+        if holds && self.under_way.as_ref().is_some_and(|c| c.over(lag)) {
+            self.collect_all()
+        } else {
+            Ok(())
+        }
     }
 
     /// Record what was measured: rows, maturity and what an adaptive hold makes of it, the moments for later comparisons.

@@ -46,10 +46,7 @@ pub struct ProbeRows {
 #[derive(Debug, Clone)]
 pub(super) enum Measurement {
     /// A probe; the step sizes since the last one add up to `eta` a layer.
-    Probe {
-        step: u32,
-        eta: Vec<f64>,
-    },
+    Probe { step: u32, eta: Vec<f64> },
     /// The key moments alone.
     Moments { step: u32 },
 }
