@@ -9,6 +9,7 @@ use growthpath_emu::{Launch, Schedule, argument_sizes, kernels};
 
 use crate::memory::{self, Side};
 use crate::queue;
+use crate::setting::setting;
 use crate::status::{
     CAPTURE_IMPLICIT, CAPTURE_INVALIDATED, CAPTURE_ISOLATION, CAPTURE_UNJOINED, CAPTURE_UNSUPPORTED,
     CAPTURED_EVENT, INVALID_CONTEXT, INVALID_DEVICE, INVALID_VALUE, NOT_FOUND, OUT_OF_MEMORY, SUCCESS,
@@ -343,16 +344,6 @@ fn allowed_shared(function: usize) -> usize {
     let granted = GRANTED.lock().unwrap_or_else(PoisonError::into_inner);
     let most = granted.as_ref().and_then(|g| g.get(&function).copied()).unwrap_or(SHARED_UNASKED);
     most.max(0) as usize
-}
-
-/// A number that the environment sets; a value that is none says so and is not obeyed.
-pub(crate) fn setting<T: std::str::FromStr>(name: &str) -> Option<T> {
-    let value = std::env::var(name).ok()?;
-    let number = value.parse().ok();
-    if number.is_none() {
-        eprintln!("host emulator: {name}={value} is not a number and is passed over");
-    }
-    number
 }
 
 pub(crate) fn schedule() -> Schedule {

@@ -19,6 +19,7 @@ mod graph;
 mod memory;
 mod nvrtc;
 mod queue;
+mod setting;
 #[cfg(test)]
 mod tests;
 

@@ -4,7 +4,7 @@ use std::alloc::{Layout, alloc, dealloc};
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
-use crate::driver::setting;
+use crate::setting::setting;
 
 const ALIGNMENT: usize = 256;
 
