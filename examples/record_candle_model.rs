@@ -10,7 +10,7 @@ use candle_core::{D, DType, Device, IndexOp, Result, Tensor, Var};
 use growthpath::data::{Dataset, Source, TokenizerSpec};
 use growthpath::train::recorder::{AttentionInput, Description, Recorder, Step};
 use growthpath_kernels::attention::{Shape, autograd::causal_attention};
-use growthpath_kernels::norm::{Norm, autograd::add_norm};
+use growthpath_kernels::norm::{Norm, NormParams, autograd::add_norm};
 use growthpath_kernels::optimizer::{AdamW, AdamWSettings, Decay};
 use growthpath_kernels::rope::Rope;
 
@@ -74,7 +74,8 @@ impl Model {
         let shape = Shape { batch, seq_len, heads: HEADS, head_dim: WIDTH / HEADS };
         let linear = |x: &Tensor, w: &Var| x.matmul(&w.t()?);
         let norm = |h: &Tensor, write: Option<&Tensor>, gain: &Var, tap| {
-            add_norm(Norm::RmsNorm, 1e-5, h, write, gain, None, tap).map_err(candle_core::Error::wrap)
+            add_norm(NormParams { kind: Norm::RmsNorm, eps: 1e-5, gain, bias: None }, h, write, tap)
+                .map_err(candle_core::Error::wrap)
         };
         let mut inputs = Vec::new();
         let h = self.embedding.index_select(&tokens.flatten_all()?, 0)?;

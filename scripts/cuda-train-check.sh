@@ -106,6 +106,8 @@ check $bf16 bf16 --preset gpt --set heads=4
 # Heads of 64, multiplied by warpgroups. Four sequences: of two, a second-order column of the probe scatters to 0.4 at one seed of four.
 check $bf16 bf16 --preset gpt --set heads=1 --batch 4
 check $bf16 bf16 --preset gpt --set context=144 --batch 1 --steps 2
+# Heads of 128, likewise, over more than one tile.
+check $bf16 bf16 --preset llama --set width=128 --set heads=1 --set context=80 --batch 2 --steps 3
 
 # Steps recorded and launched as graphs, and kernel by kernel: the same bits, whatever changes from step to step (the schedule,
 # the batch, an intervention's multipliers, telemetry on and off).

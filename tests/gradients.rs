@@ -6,6 +6,7 @@ mod reference;
 use candle_core::Device;
 use growthpath::model::config::{Ffn, ModelConfig, PRESETS};
 use growthpath::model::{Decoder, Options};
+use growthpath_kernels::Stats;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
@@ -61,7 +62,8 @@ fn loss_and_gradients_match_float64_in_every_arm() {
                 break (tokens, targets, want);
             }
         };
-        let mut f = model.forward(&tokens, t, &Options { stats: true, ..Options::default() }).unwrap();
+        let mut f =
+            model.forward(&tokens, t, &Options { stats: Stats::Taken, ..Options::default() }).unwrap();
         let got = model.backward(&mut f, &targets).unwrap();
         let loss = want.loss.to_scalar::<f64>().unwrap();
         assert!((got.loss - loss).abs() < 1e-5 * loss, "{name}: loss {} against {loss}", got.loss);

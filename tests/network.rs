@@ -4,6 +4,7 @@
 use candle_core::Device;
 use growthpath::model::backend::{Backend, Cpu};
 use growthpath::model::{Decoder, ModelConfig, Network, Options};
+use growthpath_kernels::Stats;
 use growthpath_kernels::optimizer::{OptimizerState, Rule, Update};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -46,7 +47,7 @@ fn step(network: &mut Network<Cpu>, model: &Decoder, batch: &Batch) -> Vec<Vec<f
         weight_decay: 0.0,
         clip_scale: 1.0,
         t: 1,
-        stats: true,
+        stats: Stats::Taken,
     };
     let mut state: Vec<OptimizerState> =
         model.params.vars.iter().map(|v| OptimizerState::zeros(RULE, v.elem_count())).collect();
@@ -65,7 +66,7 @@ fn a_reused_workspace_gives_the_bits_of_a_fresh_one() {
         step(&mut used, &model, &large);
         let got = step(&mut used, &model, &small);
         let mut forward = model
-            .forward(&small.tokens, small.seq_len, &Options { stats: true, ..Options::default() })
+            .forward(&small.tokens, small.seq_len, &Options { stats: Stats::Taken, ..Options::default() })
             .unwrap();
         let want = model.backward(&mut forward, &small.targets).unwrap();
         assert!(want.loss.is_finite() && got.len() == want.grads.len());

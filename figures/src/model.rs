@@ -105,12 +105,6 @@ impl Axis {
         }
     }
 
-    /// The same axis with a fixed range.
-    pub fn with_range(mut self, low: f64, high: f64) -> Self {
-        self.range = Some((low, high));
-        self
-    }
-
     /// The same axis without padding.
     pub fn tight(mut self) -> Self {
         self.tight = true;

@@ -10,10 +10,11 @@ use std::time::{Duration, Instant};
 use candle_core::{Device, Tensor};
 use criterion::Criterion;
 use faer::Accum;
+use growthpath_kernels::Stats;
 use growthpath_kernels::activation::Activation;
 use growthpath_kernels::attention::{self, Shape};
 use growthpath_kernels::gemm;
-use growthpath_kernels::norm::{self, Norm};
+use growthpath_kernels::norm::{self, Norm, NormParams};
 use growthpath_kernels::optimizer::{self, Decay, HeadUpdateStats, OptimizerState, Rule, Segment, Update};
 use growthpath_kernels::rope::Rope;
 use rayon::prelude::*;
@@ -145,29 +146,30 @@ fn size(b: &mut Bench, name: &str, shape: Shape, vocabulary: usize) {
     let product = 2.0 * pairs * shape.head_dim as f64;
     for (with, rope) in [("", None), (" rope", Some(&rope))] {
         b.run(label(&format!("attention{with}")), Work::Flops(2.0 * product), || {
-            black_box(attention::forward(shape, &dy, rope, true).unwrap());
+            black_box(attention::forward(shape, &dy, rope, Stats::Taken).unwrap());
         });
-        let f = attention::forward(shape, &dy, rope, true).unwrap();
+        let f = attention::forward(shape, &dy, rope, Stats::Taken).unwrap();
         b.run(label(&format!("attention backward{with}")), Work::Flops(5.0 * product), || {
             black_box(attention::backward(shape, &dy, &f, rope, &x).unwrap());
         });
     }
 
     let (write, gain) = (matrix(n, d, 5), vector(d, 6));
-    for (with, stats) in [("", true), (" no statistics", false)] {
+    let params = NormParams { kind: Norm::LayerNorm, eps: 1e-5, gain: &gain, bias: Some(&gain) };
+    for (with, stats) in [("", Stats::Taken), (" no statistics", Stats::Off)] {
         b.run(label(&format!("add_norm{with}")), Work::Bytes(4.0 * cells), || {
-            let r = norm::forward(Norm::LayerNorm, 1e-5, &x, Some(&write), &gain, Some(&gain), stats);
+            let r = norm::forward(params, &x, Some(&write), stats);
             black_box(r.unwrap());
         });
     }
-    let saved = norm::forward(Norm::LayerNorm, 1e-5, &x, Some(&write), &gain, Some(&gain), true).unwrap();
+    let saved = norm::forward(params, &x, Some(&write), Stats::Taken).unwrap();
     b.run(label("add_norm backward"), Work::Bytes(4.0 * cells), || {
-        black_box(norm::backward(Norm::LayerNorm, &saved, &gain, &x, Some(&write), true).unwrap());
+        black_box(norm::backward(params, &saved, &x, Some(&write)).unwrap());
     });
 
     let (up, gated) = (matrix(n, 4 * d, 7), matrix(n, 8 * d, 8));
     for (act, u, tensors) in [(Activation::Gelu, &up, 2.0), (Activation::Swiglu, &gated, 3.0)] {
-        for (with, stats) in [("", true), (" no statistics", false)] {
+        for (with, stats) in [("", Stats::Taken), (" no statistics", Stats::Off)] {
             b.run(label(&format!("{act:?}{with}")), Work::Bytes(4.0 * tensors * cells), || {
                 black_box(activation::forward(act, u, stats));
             });
@@ -203,12 +205,13 @@ fn size(b: &mut Bench, name: &str, shape: Shape, vocabulary: usize) {
     let (param, grad) = (vector(len, 12), vector(len, 13));
     let rule = Rule::AdamW { beta1: 0.9, beta2: 0.95, eps: 1e-8 };
     let mut moments = OptimizerState::zeros(rule, len);
-    for (with, stats) in [("", true), (" no statistics", false)] {
+    for (with, stats) in [("", Stats::Taken), (" no statistics", Stats::Off)] {
         let u =
             Update { rule, lr: 1e-6, multipliers: &[1.0], weight_decay: 0.1, clip_scale: 0.5, t: 9, stats };
         b.run(label(&format!("AdamW{with}")), Work::Bytes(28.0 * len as f64), || {
             let mut slots = [HeadUpdateStats::default(); 2];
-            optimizer::step(&u, &param, &grad, Decay::Applied, &segments, &mut moments, &mut slots).unwrap();
+            optimizer::step(&u, &param, &grad, (Decay::Applied, &segments), &mut moments, &mut slots)
+                .unwrap();
             black_box(slots);
         });
     }

@@ -7,7 +7,7 @@
 #include "attention_tensor.cuh"
 
 // delta of a tile's rows: d_o is in shared memory, o comes from global memory (already loaded when this is called).
-template <int DH, int ROWS, int THREADS>
+template <int DH, int ROWS, int THREADS, bool GROUP>
 struct Delta {
     static constexpr int pieces = DH / 8, turns = ROWS * pieces / THREADS;
     uint4 o[turns];
@@ -26,7 +26,7 @@ struct Delta {
         for (int turn = 0; turn < turns; turn++) {
             const int item = turn * THREADS + threadIdx.x, r = item / pieces;
             float a[8];
-            load8(d_o + swizzled<DH>(r, item % pieces), a);
+            load8(d_o + swizzled<DH, GROUP>(r, item % pieces), a);
             const float b[8] = {low_bf16(o[turn].x), high_bf16(o[turn].x), low_bf16(o[turn].y), high_bf16(o[turn].y), low_bf16(o[turn].z), high_bf16(o[turn].z), low_bf16(o[turn].w), high_bf16(o[turn].w)};
             float sum = 0.f;
 #pragma unroll
@@ -79,6 +79,7 @@ __device__ __forceinline__ void attention_bwd_q_tensor(const bf16* __restrict__ 
                                                        float* __restrict__ stats, int B, int H, int seq) {
     using Tiles = BackwardTiles<DH, Products::group>;
     constexpr int MT = Tiles::tiles, ROWS = TILE_ROWS, KEYS = Tiles::staged, PART = Tiles::part, THREADS = Tiles::threads;
+    constexpr bool GROUP = Products::group;
     DYNAMIC_SHARED(q, 0, Array<bf16, ROWS * DH>);
     DYNAMIC_SHARED(d_o, 2 * ROWS * DH, Array<bf16, ROWS * DH>);
     DYNAMIC_SHARED(k, 4 * ROWS * DH, Array<Array<bf16, KEYS * DH>, 2>);
@@ -93,24 +94,24 @@ __device__ __forceinline__ void attention_bwd_q_tensor(const bf16* __restrict__ 
     const size_t in_rows = (static_cast<size_t>(batch) * H + head) * seq;
     const float scale = 1.f / sqrtf(static_cast<float>(DH)), unit = scale * LOG2_E;
 
-    using Own = Copy<DH, ROWS, THREADS>;
-    using Other = Copy<DH, KEYS, THREADS>;
+    using Own = Copy<DH, ROWS, THREADS, GROUP>;
+    using Other = Copy<DH, KEYS, THREADS, GROUP>;
     Own::start(q, Own::from(queries, stride, first), Own::step(stride), seq - first);
     Own::start(d_o, Own::from(dout + start * width + head * DH, width, first), Own::step(width), seq - first);
     const bf16* key = Other::from(queries + width, stride, 0);
     Other::start(k[0], key, Other::step(stride), seq);
     Other::start(v[0], key + width, Other::step(stride), seq);
     copy_commit();
-    Delta<DH, ROWS, THREADS> product;
+    Delta<DH, ROWS, THREADS, GROUP> product;
     product.load(o + start * width + head * DH, width, first, seq);
     copy_wait<0>();
     __syncthreads();
     product.sum(d_o, row_delta, delta + in_rows, first, seq);
-    if (cosine) rotate_tile<DH, ROWS>(q, first, seq, cosine, sine);
+    if (cosine) rotate_tile<DH, ROWS, GROUP>(q, first, seq, cosine, sine);
     __syncthreads();
 
     const typename Products::template Held<DH, MT> left_q(q, own);
-    const typename Products::template Left<DH, MT> left_do(d_o, own);
+    const typename Products::template HeldToo<DH, MT> left_do(d_o, own);
     float dq[MT][DH / 8][4], sums[BACKWARD_SUMS] = {};
     QueryRows<MT> rows;
 #pragma unroll
@@ -136,7 +137,7 @@ __device__ __forceinline__ void attention_bwd_q_tensor(const bf16* __restrict__ 
             copy_commit();
         }
         if (cosine) {
-            rotate_tile<DH, KEYS>(k[stage], k0, seq, cosine, sine);
+            rotate_tile<DH, KEYS, GROUP>(k[stage], k0, seq, cosine, sine);
             Products::publish();
             __syncthreads();
         }
@@ -144,10 +145,10 @@ __device__ __forceinline__ void attention_bwd_q_tensor(const bf16* __restrict__ 
         for (int part = 0; part < KEYS; part += PART) {
             const int j = k0 + part;
             // Every key lies after all of this warp's queries; a warpgroup's warps stay together.
-            if (!Products::group && (j > row + 16 * MT - 1 || row >= seq)) break;
+            if (!GROUP && (j > row + 16 * MT - 1 || row >= seq)) break;
             float x[MT][PART / 8][4], dp[MT][PART / 8][4];
             Products::template rows<DH>(x, left_q, k[stage] + part * DH, dp, left_do, v[stage] + part * DH);
-            if (Products::group ? j < first : j + PART - 1 <= row) {
+            if (GROUP ? j < first : j + PART - 1 <= row) {
                 differentiate_queries<false>(rows, sums, x, dp, j, i0, unit);
             } else {
                 differentiate_queries<true>(rows, sums, x, dp, j, i0, unit);
@@ -162,7 +163,7 @@ __device__ __forceinline__ void attention_bwd_q_tensor(const bf16* __restrict__ 
         factor[m][0] = factor[m][1] = scale;
         if (cosine) rotate_back<DH / 8, DH>(dq[m], i0 + 16 * m, seq, cosine, sine);
     }
-    store_tile<DH>(dqkv + start * stride + head * DH, stride, q + own * DH, dq, factor, row, seq);
+    store_tile<DH, GROUP>(dqkv + start * stride + head * DH, stride, q + own * DH, dq, factor, row, seq);
     sums[BACKWARD_PRODUCT] *= LN_2;
     block_sum(sums, scratch);
     if (threadIdx.x == 0) {
@@ -197,6 +198,7 @@ __device__ __forceinline__ void attention_bwd_kv_tensor(const bf16* __restrict__
                                                         const float* __restrict__ lse, const float* __restrict__ delta, bf16* __restrict__ dqkv, int H, int seq) {
     using Tiles = BackwardTiles<DH, Products::group>;
     constexpr int MT = Tiles::tiles, ROWS = TILE_ROWS, QUERIES = Tiles::staged, PART = Tiles::part, THREADS = Tiles::threads;
+    constexpr bool GROUP = Products::group;
     DYNAMIC_SHARED(k, 0, Array<bf16, ROWS * DH>);
     DYNAMIC_SHARED(v, 2 * ROWS * DH, Array<bf16, ROWS * DH>);
     DYNAMIC_SHARED(q, 4 * ROWS * DH, Array<Array<bf16, QUERIES * DH>, 2>);
@@ -212,8 +214,8 @@ __device__ __forceinline__ void attention_bwd_kv_tensor(const bf16* __restrict__
     const size_t in_rows = (static_cast<size_t>(batch) * H + head) * seq;
     const float scale = 1.f / sqrtf(static_cast<float>(DH)), unit = scale * LOG2_E;
 
-    using Own = Copy<DH, ROWS, THREADS>;
-    using Other = Copy<DH, QUERIES, THREADS>;
+    using Own = Copy<DH, ROWS, THREADS, GROUP>;
+    using Other = Copy<DH, QUERIES, THREADS, GROUP>;
     const auto stage_queries = [&](int stage, int q0) {
         Other::start(q[stage], Other::from(queries, stride, q0), Other::step(stride), seq - q0);
         Other::start(d_o[stage], Other::from(gradients, width, q0), Other::step(width), seq - q0);
@@ -244,8 +246,8 @@ __device__ __forceinline__ void attention_bwd_kv_tensor(const bf16* __restrict__
         __syncthreads(); // this stage is there for all, and all are done with the other
         if (q0 + QUERIES < seq) stage_queries(stage ^ 1, q0 + QUERIES);
         if (cosine) {
-            if (q0 == first) rotate_tile<DH, ROWS>(k, first, seq, cosine, sine);
-            rotate_tile<DH, QUERIES>(q[stage], q0, seq, cosine, sine);
+            if (q0 == first) rotate_tile<DH, ROWS, GROUP>(k, first, seq, cosine, sine);
+            rotate_tile<DH, QUERIES, GROUP>(q[stage], q0, seq, cosine, sine);
             Products::publish();
             __syncthreads();
         }
@@ -253,10 +255,10 @@ __device__ __forceinline__ void attention_bwd_kv_tensor(const bf16* __restrict__
         for (int part = 0; part < QUERIES; part += PART) {
             const int i = q0 + part;
             // Every query lies before all of this warp's keys; a warpgroup's warps stay together.
-            if (!Products::group && (row >= seq || i >= seq || i + PART - 1 < row)) continue;
+            if (!GROUP && (row >= seq || i >= seq || i + PART - 1 < row)) continue;
             float p[MT][PART / 8][4], ds[MT][PART / 8][4];
             Products::template rows<DH>(p, left_k, q[stage] + part * DH, ds, left_v, d_o[stage] + part * DH);
-            if (Products::group ? i > first : row + 16 * MT - 1 <= i) {
+            if (GROUP ? i > first : row + 16 * MT - 1 <= i) {
                 differentiate_keys<false>(p, ds, row_lse[stage] + part, row_delta[stage] + part, i, j0, unit);
             } else {
                 differentiate_keys<true>(p, ds, row_lse[stage] + part, row_delta[stage] + part, i, j0, unit);
@@ -272,8 +274,8 @@ __device__ __forceinline__ void attention_bwd_kv_tensor(const bf16* __restrict__
         if (cosine) rotate_back<DH / 8, DH>(dk[m], j0 + 16 * m, seq, cosine, sine);
     }
     bf16* out = dqkv + start * stride + head * DH;
-    store_tile<DH>(out + width, stride, k + own * DH, dk, factor, row, seq);
-    store_tile<DH>(out + 2 * width, stride, v + own * DH, dv, one, row, seq);
+    store_tile<DH, GROUP>(out + width, stride, k + own * DH, dk, factor, row, seq);
+    store_tile<DH, GROUP>(out + 2 * width, stride, v + own * DH, dv, one, row, seq);
 }
 
 #define DEFINE_ATTENTION_BWD_Q(NAME, DH, PRODUCTS)                                                                      \

@@ -4,3 +4,5 @@
 
 #define EXPORT_ATTENTION_FWD(NAME, DH) DEFINE_ATTENTION_FWD(NAME, DH, GroupProducts)
 EXPORT_ATTENTION_FWD(attention_fwd_group_d64_bf16, 64)
+EXPORT_ATTENTION_FWD(attention_fwd_group_d32_bf16, 32)
+EXPORT_ATTENTION_FWD(attention_fwd_group_d128_bf16, 128)

@@ -135,15 +135,16 @@ __device__ __forceinline__ void finish(ForwardStats& stats, const Rows<1>& rows,
 // qkv, cosine, sine (both null: no rotation) as in attention.cuh; o [B * T, H * DH], lse [B, H, T];
 // stats [H, B, gridDim.x, FORWARD_STATS] = this tile's rows' partial statistics: slices of tiles give a (head, sequence),
 // slices of B * tiles a head. Launch: block ForwardTiles::threads, grid (ceil(T / TILE_ROWS), H, B), dynamic shared
-// memory 2 DH (TILE_ROWS + 4 keys) bytes.
+// memory 2 DH (TILE_ROWS + (2 + value_stages) keys) bytes.
 template <int DH, class Products>
 __device__ __forceinline__ void attention_fwd_tensor(const bf16* __restrict__ qkv, const float* __restrict__ cosine, const float* __restrict__ sine, bf16* __restrict__ o,
                                                      float* __restrict__ lse, float* __restrict__ stats, int B, int H, int seq) {
     using Tiles = ForwardTiles<DH, Products::group>;
-    constexpr int MT = 1, ROWS = TILE_ROWS, KEYS = Tiles::keys, THREADS = Tiles::threads;
+    constexpr int MT = 1, ROWS = TILE_ROWS, KEYS = Tiles::keys, THREADS = Tiles::threads, VALUE_STAGES = Tiles::value_stages;
+    constexpr bool GROUP = Products::group;
     DYNAMIC_SHARED(q, 0, Array<bf16, ROWS * DH>);
     DYNAMIC_SHARED(k, 2 * ROWS * DH, Array<Array<bf16, KEYS * DH>, 2>);
-    DYNAMIC_SHARED(v, 2 * (ROWS + 2 * KEYS) * DH, Array<Array<bf16, KEYS * DH>, 2>);
+    DYNAMIC_SHARED(v, 2 * (ROWS + 2 * KEYS) * DH, Array<Array<bf16, KEYS * DH>, VALUE_STAGES>);
     SHARED(scratch, Array<float, FORWARD_STATS * THREADS / WARP>);
 
     const int tile = gridDim.x - 1 - blockIdx.x; // the longest rows first: they take the longest
@@ -153,12 +154,12 @@ __device__ __forceinline__ void attention_fwd_tensor(const bf16* __restrict__ qk
     const bf16* queries = qkv + static_cast<size_t>(batch) * seq * stride + head * DH;
     const float scale = 1.f / sqrtf(static_cast<float>(DH)), unit = scale * LOG2_E;
 
-    using CopyQ = Copy<DH, ROWS, THREADS>;
-    using CopyK = Copy<DH, KEYS, THREADS>;
+    using CopyQ = Copy<DH, ROWS, THREADS, GROUP>;
+    using CopyK = Copy<DH, KEYS, THREADS, GROUP>;
     CopyQ::start(q, CopyQ::from(queries, stride, first), CopyQ::step(stride), seq - first);
     const bf16* key = CopyK::from(queries + width, stride, 0);
     CopyK::start(k[0], key, CopyK::step(stride), seq);
-    CopyK::start(v[0], key + width, CopyK::step(stride), seq);
+    if (VALUE_STAGES == 2) CopyK::start(v[0], key + width, CopyK::step(stride), seq);
     copy_commit();
 
     float acc[MT][DH / 8][4];
@@ -177,20 +178,25 @@ __device__ __forceinline__ void attention_fwd_tensor(const bf16* __restrict__ qk
         copy_wait<0>();
         Products::publish();
         __syncthreads(); // this stage is there for all, and all are done with the other
-        if (k0 + KEYS < first + ROWS && k0 + KEYS < seq) {
+        if (VALUE_STAGES == 1) { // values are wanted later than keys: time to copy them within the tile's turn
+            CopyK::start(v[0], key + width, CopyK::step(stride), seq - k0);
+            copy_commit();
+        }
+        const bool more = k0 + KEYS < first + ROWS && k0 + KEYS < seq;
+        if (more) {
             key += KEYS * stride;
             CopyK::start(k[stage ^ 1], key, CopyK::step(stride), seq - k0 - KEYS);
-            CopyK::start(v[stage ^ 1], key + width, CopyK::step(stride), seq - k0 - KEYS);
+            if (VALUE_STAGES == 2) CopyK::start(v[stage ^ 1], key + width, CopyK::step(stride), seq - k0 - KEYS);
             copy_commit();
         }
         if (cosine) {
-            if (k0 == 0) rotate_tile<DH, ROWS>(q, first, seq, cosine, sine);
-            rotate_tile<DH, KEYS>(k[stage], k0, seq, cosine, sine);
+            if (k0 == 0) rotate_tile<DH, ROWS, GROUP>(q, first, seq, cosine, sine);
+            rotate_tile<DH, KEYS, GROUP>(k[stage], k0, seq, cosine, sine);
             Products::publish();
             __syncthreads();
         }
         // Every key lies after all of this warp's queries; a warpgroup's warps stay together.
-        if (!Products::group && (k0 > row + 16 * MT - 1 || row >= seq)) continue;
+        if (!GROUP && (k0 > row + 16 * MT - 1 || row >= seq)) continue;
         float x[MT][KEYS / 8][4];
         Products::template rows<DH>(x, left, k[stage]);
         if (k0 + KEYS <= first) {
@@ -200,21 +206,27 @@ __device__ __forceinline__ void attention_fwd_tensor(const bf16* __restrict__ qk
             raise<true>(rows, acc, x, k0, i0, unit);
             absorb<true>(rows, x, k0, i0, unit);
         }
-        Products::template weights<DH>(acc, x, v[stage]);
+        if (VALUE_STAGES == 1) {
+            if (more) copy_wait<1>(); // all but the next keys
+            else copy_wait<0>();
+            Products::publish();
+            __syncthreads();
+        }
+        Products::template weights<DH>(acc, x, v[VALUE_STAGES == 1 ? 0 : stage]);
     }
 
     // The tile's own rows: queries, and keys, which the last stages hold.
     static_assert(ROWS <= 2 * KEYS, "own keys are still there");
     ForwardStats mine;
-    add_tile_norms<DH, ROWS, THREADS, false>(q, first, seq, mine.sums[FORWARD_QUERY], mine.sums[FORWARD_PAIRED_QUERY]);
+    add_tile_norms<DH, ROWS, THREADS, GROUP, false>(q, first, seq, mine.sums[FORWARD_QUERY], mine.sums[FORWARD_PAIRED_QUERY]);
     for (int k0 = first; k0 < first + ROWS && k0 < seq; k0 += KEYS) {
-        add_tile_norms<DH, KEYS, THREADS, true>(k[k0 / KEYS & 1], k0, seq, mine.sums[FORWARD_KEY], mine.sums[FORWARD_PAIRED_KEY]);
+        add_tile_norms<DH, KEYS, THREADS, GROUP, true>(k[k0 / KEYS & 1], k0, seq, mine.sums[FORWARD_KEY], mine.sums[FORWARD_PAIRED_KEY]);
     }
     __syncthreads(); // warps store their output in their own rows of q, whose norms all have taken
 
     float inverse[MT][2];
     finish(mine, rows, inverse, lse + (static_cast<size_t>(batch) * H + head) * seq, i0, seq, scale, unit);
-    store_tile<DH>(o + static_cast<size_t>(batch) * seq * width + head * DH, width, q + warp * 16 * MT * DH, acc, inverse, row, seq);
+    store_tile<DH, GROUP>(o + static_cast<size_t>(batch) * seq * width + head * DH, width, q + warp * 16 * MT * DH, acc, inverse, row, seq);
     write_forward_stats(mine, scratch, stats + ((static_cast<size_t>(head) * B + batch) * gridDim.x + tile) * FORWARD_STATS);
 }
 

@@ -3,28 +3,34 @@
 #pragma once
 #include "attention_tensor.cuh"
 
-// A tile of rows of 64 in shared memory, as the tensor cores are told of it: the first byte, and the bytes from eight rows to
-// the next eight; eights are permuted as `swizzled` does. + moves the first byte by sixteens.
-#ifdef GROWTHPATH_EMULATION
-struct Described {
-    const bf16* tile;
-    u32 first, eight_rows;
-    Described operator+(int sixteens) const { return {tile, first + 16 * sixteens, eight_rows}; }
-    // Element c of row r.
-    u32 at(int r, int c) const {
-        const u32 place = first + r / 8 * eight_rows + r % 8 * 128 + 2 * c;
-        return tile[(place ^ (place >> 7 & 7) << 4) / 2].bits;
-    }
-    u32 two(int r, int c) const { return at(r, c) | at(r, c + 1) << 16; }
-};
-__device__ __forceinline__ Described describe_tile(const bf16* tile) { return {tile, 0, 1024}; }
-#else
+// A tile in shared memory, as the tensor cores are told of it: its first byte, the bytes from a row's first columns to its
+// others (leading; only of tiles whose columns become the result's) and from eight rows to the next eight (stride), and how
+// sixteens of bytes are permuted. What is added moves the first byte by sixteens. The emulator reads the same 64 bits.
 typedef u64 Described;
-__device__ __forceinline__ Described describe_tile(const bf16* tile) {
-    const u64 place = static_cast<u64>(__cvta_generic_to_shared(tile)); // a multiple of 1024
-    return (place >> 4 & 0x3fff) | 1ull << 16 | static_cast<u64>(1024 / 16) << 32 | 1ull << 62; // swizzle of 128 bytes
-}
+
+__device__ __forceinline__ u64 shared_address(const bf16* at) {
+#ifdef GROWTHPATH_EMULATION
+    return emu::shared_address(at);
+#else
+    return static_cast<u64>(__cvta_generic_to_shared(at));
 #endif
+}
+
+// What `swizzled<DH, true>` lays out, from an eight of rows on that is a multiple of 8 SPAN bytes from the start.
+template <int DH>
+struct Tile {
+    static constexpr int SPAN = DH < 64 ? 2 * DH : 128; // bytes of a row that lie together, and are permuted
+    static constexpr int STRIDE = 16 * DH, OTHERS = 8 * SPAN; // bytes to the next eight rows, to the same rows' others
+    static constexpr u64 PERMUTED = SPAN == 128 ? 1 : SPAN == 64 ? 2 : 3;
+
+    static __device__ __forceinline__ Described describe(const bf16* tile, int leading = 16) {
+        return (shared_address(tile) >> 4 & 0x3fff) | static_cast<u64>(leading / 16) << 16 | static_cast<u64>(STRIDE / 16) << 32 | PERMUTED << 62;
+    }
+    static __device__ __forceinline__ Described describe_transposed(const bf16* tile) { return describe(tile, DH == 128 ? OTHERS : 16); }
+    // To the k-th sixteen columns, and the k-th sixteen rows.
+    static __device__ __forceinline__ constexpr int columns(int k) { return 32 * k / SPAN * (OTHERS / 16) + 32 * k % SPAN / 16; }
+    static __device__ __forceinline__ constexpr int rows(int k) { return 2 * STRIDE / 16 * k; }
+};
 
 // The registers of a warpgroup's products: fence before the first, after other code touched them; wait before other code does.
 __device__ __forceinline__ void group_fence() {
@@ -39,49 +45,106 @@ __device__ __forceinline__ void group_wait() {
 #endif
 }
 
-#define FRAGMENT_64(M, c)                                                                                               \
-    M(c[0][0]), M(c[0][1]), M(c[0][2]), M(c[0][3]), M(c[1][0]), M(c[1][1]), M(c[1][2]), M(c[1][3]), M(c[2][0]), M(c[2][1]),             \
-        M(c[2][2]), M(c[2][3]), M(c[3][0]), M(c[3][1]), M(c[3][2]), M(c[3][3]), M(c[4][0]), M(c[4][1]), M(c[4][2]), M(c[4][3]),         \
-        M(c[5][0]), M(c[5][1]), M(c[5][2]), M(c[5][3]), M(c[6][0]), M(c[6][1]), M(c[6][2]), M(c[6][3]), M(c[7][0]), M(c[7][1]),         \
-        M(c[7][2]), M(c[7][3])
-#define GROUP_64                                                                                                        \
-    "wgmma.mma_async.sync.aligned.m64n64k16.f32.bf16.bf16 {%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, %16, " \
-    "%17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31}, "
+#define FRAGMENT_8(M, c, n) M(c[n][0]), M(c[n][1]), M(c[n][2]), M(c[n][3])
+#define FRAGMENT_16(M, c, n) FRAGMENT_8(M, c, n), FRAGMENT_8(M, c, n + 1)
+#define FRAGMENT_32(M, c, n) FRAGMENT_16(M, c, n), FRAGMENT_16(M, c, n + 2)
+#define FRAGMENT_64(M, c, n) FRAGMENT_32(M, c, n), FRAGMENT_32(M, c, n + 4)
+#define FRAGMENT_128(M, c, n) FRAGMENT_64(M, c, n), FRAGMENT_64(M, c, n + 8)
+#define GROUP_N(N) "wgmma.mma_async.sync.aligned.m64n" N "k16.f32.bf16.bf16 "
+#define NAMES_16 "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15"
+#define NAMES_32 NAMES_16 ", %16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31"
+#define NAMES_64                                                                                                        \
+    NAMES_32 ", %32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47, %48, %49, %50, %51, %52, %53, %54, " \
+             "%55, %56, %57, %58, %59, %60, %61, %62, %63"
+#define WEIGHTS(a) "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3])
 
-// c = (FIRST) or += a b^T over sixteen columns: a and b [64 x 16].
+// c [64 x 64] = (FIRST) or += a b^T over sixteen columns: a and b [64 x 16].
 template <bool FIRST>
 __device__ __forceinline__ void group_mma(float (&c)[8][4], Described a, Described b) {
 #ifdef GROWTHPATH_EMULATION
-    const int lane = threadIdx.x & 31, row = (threadIdx.x >> 5) * 16 + (lane >> 2), t = 2 * (lane & 3);
-    const u32 left[4] = {a.two(row, t), a.two(row + 8, t), a.two(row, t + 8), a.two(row + 8, t + 8)};
     if (FIRST) clear(c);
-    for (int n = 0; n < 8; n++) mma_16x8x16(c[n], left, b.two(8 * n + (lane >> 2), t), b.two(8 * n + (lane >> 2), t + 8));
+    emu::group_mma<false>(c, a, b);
 #else
     if constexpr (FIRST) {
-        asm volatile("{ .reg .pred p; setp.ne.b32 p, 0, 0; " GROUP_64 "%32, %33, p, 1, 1, 0, 0; }" : FRAGMENT_64("=f", c) : "l"(a), "l"(b));
+        asm volatile("{ .reg .pred p; setp.ne.b32 p, 0, 0; " GROUP_N("64") "{" NAMES_32 "}, %32, %33, p, 1, 1, 0, 0; }" : FRAGMENT_64("=f", c, 0) : "l"(a), "l"(b));
     } else {
-        asm volatile(GROUP_64 "%32, %33, 1, 1, 1, 0, 0;" : FRAGMENT_64("+f", c) : "l"(a), "l"(b));
+        asm volatile(GROUP_N("64") "{" NAMES_32 "}, %32, %33, 1, 1, 1, 0, 0;" : FRAGMENT_64("+f", c, 0) : "l"(a), "l"(b));
     }
 #endif
 }
-// c [64 x 64] += a b: a [64 x 16] in registers, b [16 x 64].
-__device__ __forceinline__ void group_mma(float (&c)[8][4], const u32 (&a)[4], Described b) {
+// The same, a in registers.
+template <bool FIRST>
+__device__ __forceinline__ void group_mma(float (&c)[8][4], const u32 (&a)[4], Described b, Flag<FIRST>) {
 #ifdef GROWTHPATH_EMULATION
-    const int lane = threadIdx.x & 31, t = 2 * (lane & 3);
-    for (int n = 0; n < 8; n++) {
-        const int column = 8 * n + (lane >> 2);
-        mma_16x8x16(c[n], a, b.at(t, column) | b.at(t + 1, column) << 16, b.at(t + 8, column) | b.at(t + 9, column) << 16);
-    }
+    if (FIRST) clear(c);
+    emu::group_mma<false>(c, a, b);
 #else
-    asm volatile(GROUP_64 "{%32, %33, %34, %35}, %36, 1, 1, 1, 1;" : FRAGMENT_64("+f", c) : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b));
+    if constexpr (FIRST) {
+        asm volatile("{ .reg .pred p; setp.ne.b32 p, 0, 0; " GROUP_N("64") "{" NAMES_32 "}, {%32, %33, %34, %35}, %36, p, 1, 1, 0; }" : FRAGMENT_64("=f", c, 0) : WEIGHTS(a), "l"(b));
+    } else {
+        asm volatile(GROUP_N("64") "{" NAMES_32 "}, {%32, %33, %34, %35}, %36, 1, 1, 1, 0;" : FRAGMENT_64("+f", c, 0) : WEIGHTS(a), "l"(b));
+    }
+#endif
+}
+// c [64 x 8 NT] += a b: a [64 x 16] in registers, b [16 x 8 NT].
+template <int NT>
+__device__ __forceinline__ void group_mma(float (&c)[NT][4], const u32 (&a)[4], Described b) {
+#ifdef GROWTHPATH_EMULATION
+    emu::group_mma<true>(c, a, b);
+#else
+    if constexpr (NT == 4) {
+        asm volatile(GROUP_N("32") "{" NAMES_16 "}, {%16, %17, %18, %19}, %20, 1, 1, 1, 1;" : FRAGMENT_32("+f", c, 0) : WEIGHTS(a), "l"(b));
+    } else if constexpr (NT == 8) {
+        asm volatile(GROUP_N("64") "{" NAMES_32 "}, {%32, %33, %34, %35}, %36, 1, 1, 1, 1;" : FRAGMENT_64("+f", c, 0) : WEIGHTS(a), "l"(b));
+    } else {
+        static_assert(NT == 16, "heads of 32, 64 and 128");
+        asm volatile(GROUP_N("128") "{" NAMES_64 "}, {%64, %65, %66, %67}, %68, 1, 1, 1, 1;" : FRAGMENT_128("+f", c, 0) : WEIGHTS(a), "l"(b));
+    }
 #endif
 }
 
-// Starts c = a b^T of two tiles of 64 rows.
-__device__ __forceinline__ void group_rows_times_rows(float (&c)[8][4], Described a, Described b) {
-    group_mma<true>(c, a, b);
+// A tile's 64 rows as the left side of a product.
+template <int DH, int MT>
+struct GroupRows {
+    static_assert(MT == 1, "a warpgroup has 64 rows");
+    const bf16* tile;
+    __device__ __forceinline__ GroupRows(const bf16* tile, int) : tile(tile) {}
+};
+// The same in registers, a warp's rows from `first` on: of wide heads, where reading both sides from shared memory would keep it
+// busy all the time that the product takes.
+template <int DH, int MT>
+struct GroupHeld {
+    static_assert(MT == 1, "a warpgroup has 64 rows");
+    u32 a[DH / 16][4];
+    __device__ __forceinline__ GroupHeld(const bf16* tile, int first) {
+        const int lane = threadIdx.x & 31;
 #pragma unroll
-    for (int k = 1; k < 4; k++) group_mma<false>(c, a + 2 * k, b + 2 * k);
+        for (int k = 0; k < DH / 16; k++) ldmatrix(a[k], tile + first * DH + swizzled<DH, true>(lane & 15, 2 * k + (lane >> 4)));
+    }
+};
+template <int DH, int MT>
+struct HeldIfWide {
+    using type = GroupRows<DH, MT>;
+};
+template <int MT>
+struct HeldIfWide<128, MT> {
+    using type = GroupHeld<128, MT>;
+};
+
+// Starts c = a b^T of two tiles of 64 rows.
+template <int DH>
+__device__ __forceinline__ void group_rows_times_rows(float (&c)[8][4], const GroupHeld<DH, 1>& a, const bf16* b) {
+    const Described right = Tile<DH>::describe(b);
+    group_mma(c, a.a[0], right, Flag<true>());
+#pragma unroll
+    for (int k = 1; k < DH / 16; k++) group_mma(c, a.a[k], right + Tile<DH>::columns(k), Flag<false>());
+}
+template <int DH>
+__device__ __forceinline__ void group_rows_times_rows(float (&c)[8][4], const GroupRows<DH, 1>& a, const bf16* b) {
+    const Described left = Tile<DH>::describe(a.tile), right = Tile<DH>::describe(b);
+    group_mma<true>(c, left, right);
+#pragma unroll
+    for (int k = 1; k < DH / 16; k++) group_mma<false>(c, left + Tile<DH>::columns(k), right + Tile<DH>::columns(k));
 }
 
 // Weights p [64 x 64] rounded to bf16, the left side of a product.
@@ -96,25 +159,21 @@ struct GroupWeights {
     }
 };
 // Starts c += p b, b a tile of 64 rows.
-__device__ __forceinline__ void group_weights_times_rows(float (&c)[8][4], const GroupWeights& p, Described b) {
+template <int DH>
+__device__ __forceinline__ void group_weights_times_rows(float (&c)[DH / 8][4], const GroupWeights& p, const bf16* b) {
+    const Described right = Tile<DH>::describe_transposed(b);
 #pragma unroll
-    for (int k = 0; k < 4; k++) group_mma(c, p.a[k], b + 128 * k);
+    for (int k = 0; k < 4; k++) group_mma(c, p.a[k], right + Tile<DH>::rows(k));
 }
-
-// A tile's 64 rows as the left side of a product.
-template <int DH, int MT>
-struct GroupRows {
-    static_assert(DH == 64 && MT == 1, "heads of 64: a row is as wide as the swizzle");
-    const bf16* tile;
-    __device__ __forceinline__ GroupRows(const bf16* tile, int) : tile(tile) {}
-};
 
 // How an attention kernel multiplies: four warps together (warp_products.cuh has the same for single warps). All of a block
 // come to each product.
 struct GroupProducts {
     static constexpr bool group = true;
     template <int DH, int MT>
-    using Held = GroupRows<DH, MT>;
+    using Held = typename HeldIfWide<DH, MT>::type;
+    template <int DH, int MT>
+    using HeldToo = Held<DH, MT>;
     template <int DH, int MT>
     using Left = GroupRows<DH, MT>;
 
@@ -127,29 +186,29 @@ struct GroupProducts {
     template <int DH>
     static __device__ __forceinline__ void rows(float (&c)[1][8][4], const GroupRows<DH, 1>& a, const bf16* b) {
         group_fence();
-        group_rows_times_rows(c[0], describe_tile(a.tile), describe_tile(b));
+        group_rows_times_rows<DH>(c[0], a, b);
         group_wait();
     }
-    template <int DH>
-    static __device__ __forceinline__ void rows(float (&c)[1][8][4], const GroupRows<DH, 1>& a, const bf16* b, float (&d)[1][8][4], const GroupRows<DH, 1>& e, const bf16* f) {
+    template <int DH, class A>
+    static __device__ __forceinline__ void rows(float (&c)[1][8][4], const A& a, const bf16* b, float (&d)[1][8][4], const A& e, const bf16* f) {
         group_fence();
-        group_rows_times_rows(c[0], describe_tile(a.tile), describe_tile(b));
-        group_rows_times_rows(d[0], describe_tile(e.tile), describe_tile(f));
+        group_rows_times_rows<DH>(c[0], a, b);
+        group_rows_times_rows<DH>(d[0], e, f);
         group_wait();
     }
     template <int DH>
-    static __device__ __forceinline__ void weights(float (&c)[1][8][4], const float (&p)[1][8][4], const bf16* b) {
+    static __device__ __forceinline__ void weights(float (&c)[1][DH / 8][4], const float (&p)[1][8][4], const bf16* b) {
         const GroupWeights left(p[0]);
         group_fence();
-        group_weights_times_rows(c[0], left, describe_tile(b));
+        group_weights_times_rows<DH>(c[0], left, b);
         group_wait();
     }
     template <int DH>
-    static __device__ __forceinline__ void weights(float (&c)[1][8][4], const float (&p)[1][8][4], const bf16* b, float (&d)[1][8][4], const float (&q)[1][8][4], const bf16* e) {
+    static __device__ __forceinline__ void weights(float (&c)[1][DH / 8][4], const float (&p)[1][8][4], const bf16* b, float (&d)[1][DH / 8][4], const float (&q)[1][8][4], const bf16* e) {
         const GroupWeights left(p[0]), right(q[0]);
         group_fence();
-        group_weights_times_rows(c[0], left, describe_tile(b));
-        group_weights_times_rows(d[0], right, describe_tile(e));
+        group_weights_times_rows<DH>(c[0], left, b);
+        group_weights_times_rows<DH>(d[0], right, e);
         group_wait();
     }
 };

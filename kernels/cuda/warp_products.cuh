@@ -98,8 +98,11 @@ __device__ __forceinline__ void weights_times_rows(float (&c)[MT][DH / 8][4], co
 // How an attention kernel multiplies: every warp for itself. (group_products.cuh has the same for warpgroups.)
 struct WarpProducts {
     static constexpr bool group = false;
+    // Left sides that stay the same: one is kept in registers, a second one only where there are enough.
     template <int DH, int MT>
     using Held = HeldRows<DH, MT>;
+    template <int DH, int MT>
+    using HeldToo = SharedRows<DH, MT>;
     template <int DH, int MT>
     using Left = SharedRows<DH, MT>;
 

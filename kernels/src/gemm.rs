@@ -4,11 +4,12 @@
 //! which faer's x86-64 vector kernels cut at fixed depths whatever the size of the output; elsewhere the order follows
 //! from the size of the task, and tasks are cut alike on any number of threads. So the result never depends on it.
 
+pub use faer::Accum;
 use faer::linalg::matmul::matmul;
 use faer::prelude::ReborrowMut;
 use faer::traits::RealField;
 use faer::traits::math_utils::one;
-use faer::{Accum, MatMut, MatRef, Par};
+use faer::{MatMut, MatRef, Par};
 
 /// Work below this many multiply-adds stays on one thread: handing it over would cost more than it saves.
 const MIN_TASK: usize = 1 << 20;
@@ -60,12 +61,6 @@ fn fixed_depth() -> bool {
     return is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma");
     #[cfg(not(target_arch = "x86_64"))]
     false
-}
-
-/// The same on the calling thread (inside a parallel region).
-#[inline]
-pub fn gemm_seq(c: MatMut<'_, f32>, accum: Accum, a: MatRef<'_, f32>, b: MatRef<'_, f32>) {
-    matmul(c, accum, a, b, 1.0, Par::Seq);
 }
 
 /// What a task does with its block of `c`, the rows and columns behind it, and the block's first column.

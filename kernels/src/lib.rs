@@ -28,6 +28,8 @@ pub mod probe;
 pub mod qk_norm;
 pub mod rope;
 mod simd;
+mod stats;
 pub mod tensor;
 
 pub use error::{Error, Result};
+pub use stats::Stats;

@@ -16,6 +16,7 @@ pub fn figures() -> Vec<(&'static str, &'static str)> {
 /// Draws a figure of some runs, the first of which is the reference of comparisons: one document a drawing, as SVG, PNG
 /// or PDF bytes. None where the runs hold nothing for it.
 #[pyfunction]
+#[expect(clippy::too_many_arguments, reason = "arguments by name in Python")]
 #[pyo3(signature = (runs, name, format="svg", width="page", start=None, end=None))]
 pub fn draw<'py>(
     py: Python<'py>,

@@ -36,7 +36,7 @@ pub fn run(_args: &Args) -> Result<()> {
 
 #[cfg(feature = "cuda")]
 fn check(args: &Args, gpu: &crate::model::backend::Gpu) -> Result<()> {
-    use growthpath_kernels::check::{Compared, run};
+    use growthpath_kernels::check::{Compared, Extent, run};
 
     let clock =
         || std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |d| d.as_secs());
@@ -47,7 +47,8 @@ fn check(args: &Args, gpu: &crate::model::backend::Gpu) -> Result<()> {
             eprintln!("checked {done} in {:.1} s", since.elapsed().as_secs_f64());
         }
     };
-    let found = run(gpu, seed, args.quick, &mut begin)?;
+    let extent = if args.quick { Extent::Quick } else { Extent::Full };
+    let found = run(gpu, seed, extent, &mut begin)?;
     let mut shown: Vec<&Compared> = Vec::new();
     for f in &found {
         let worse = |o: &&mut &Compared| o.what == f.what && o.elem == f.elem;

@@ -69,11 +69,6 @@ impl Batcher {
         self.windows
     }
 
-    /// Sequences in a batch.
-    pub fn batch_size(&self) -> usize {
-        self.batch
-    }
-
     /// Tokens in a sequence.
     pub fn context(&self) -> usize {
         self.context

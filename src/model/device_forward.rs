@@ -1,5 +1,6 @@
 //! Forward passes on a GPU that keep every write, over a copy of the parameters.
 
+use growthpath_kernels::Stats;
 use growthpath_kernels::gpu::{Buffer, Elem, Gpu, Slice};
 
 use super::backend::{Backend, Cuda, Normed};
@@ -87,7 +88,7 @@ impl DeviceForward {
     /// Tokens that do not fit, or what the device met.
     pub fn run(&mut self, tokens: &[u32], length: usize) -> Result<()> {
         self.network.backend.send(tokens, tokens, length)?;
-        self.network.forward(false, &[])
+        self.network.forward(Stats::Off, &[])
     }
 
     /// Add to every write what the backend left out of it.

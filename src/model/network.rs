@@ -1,5 +1,6 @@
 //! A decoder on a backend: forward and reverse pass, written once, over activations that are reserved once.
 
+use growthpath_kernels::Stats;
 use growthpath_kernels::optimizer::{OptimizerState, Update};
 
 use super::backend::{Backend, Calls, Normed};
@@ -116,7 +117,7 @@ impl<B: Backend> Network<B> {
     }
 
     /// Run the blocks over the batch last sent.
-    pub(super) fn forward(&mut self, stats: bool, uniform: &[(usize, usize)]) -> Result<()> {
+    pub(super) fn forward(&mut self, stats: Stats, uniform: &[(usize, usize)]) -> Result<()> {
         let Self { backend: b, index, first, layers, write, .. } = self;
         b.begin(stats, uniform)?;
         b.embedding(index.wte, index.wpe, &mut first.h)?;
@@ -140,10 +141,10 @@ impl<B: Backend> Network<B> {
             };
             b.attention(l, heads_in, out, lse)?;
             let w = w_attn.unwrap_or(&mut *write);
-            b.linear_add_norm(2 * l, (i.out, i.ffn_norm), out, &input.h, w, mid)?;
+            b.linear_add_norm(2 * l, (i.out, i.ffn_norm), (out, &input.h), w, mid)?;
             b.linear_activation(l, i.up, &mid.x, up, hidden)?;
             let w = w_ffn.unwrap_or(&mut *write);
-            b.linear_add_norm(2 * l + 1, (i.down, index.attention_norm(l + 1)), hidden, &mid.h, w, after)?;
+            b.linear_add_norm(2 * l + 1, (i.down, index.attention_norm(l + 1)), (hidden, &mid.h), w, after)?;
         }
         Ok(())
     }
@@ -228,7 +229,7 @@ impl<B: Backend> Network<B> {
         uniform: &[(usize, usize)],
     ) -> Result<Vec<f32>> {
         self.backend.send(tokens, targets, seq_len)?;
-        self.forward(false, uniform)?;
+        self.forward(Stats::Off, uniform)?;
         self.head(false)?;
         self.backend.losses()
     }

@@ -1,6 +1,7 @@
 //! Passes of the host's decoder over tokens.
 
 use candle_core::{Device, Tensor};
+use growthpath_kernels::Stats;
 use growthpath_kernels::attention::LogitGradStats;
 
 use super::backend::{Backend, Cpu, Normed};
@@ -13,7 +14,7 @@ use crate::error::{Error, Result};
 #[derive(Debug, Clone, Default)]
 pub struct Options {
     /// Statistics of logits, writes and hidden activations.
-    pub stats: bool,
+    pub stats: Stats,
     /// Keep every residual write.
     pub keep_writes: bool,
     /// Heads (layer, head) whose attention is replaced by the uniform causal average.

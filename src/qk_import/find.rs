@@ -4,9 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use super::config::Config;
-use super::family::{Family, Scale};
+use super::family::{Family, PositionScheme, Scale};
 use super::known::{OUR_TYPE, family, ours};
 use super::store::Store;
+use super::table::{GPT2, LLAMA};
 use crate::error::{Error, Result};
 
 /// Parts of a name that wrappers and multimodal models put before the list of layers.
@@ -36,12 +37,16 @@ pub(super) struct Found {
 /// The family of a configuration.
 pub(super) fn known(config: &Config) -> Result<Family> {
     if config.model_type == OUR_TYPE || config.value(&["growthpath"]).is_some() {
-        let gpt_names = match config.text(&["growthpath.family"]) {
-            Some("gpt") => true,
-            Some("llama") => false,
+        let names = match config.text(&["growthpath.family"]) {
+            Some("gpt") => GPT2,
+            Some("llama") => LLAMA,
             _ => return Err(config.wrong("has no complete `growthpath` section")),
         };
-        return Ok(ours(gpt_names, config.text(&["growthpath.pos"]) == Some("rope")));
+        let positions = match config.text(&["growthpath.pos"]) {
+            Some("rope") => PositionScheme::Rotary,
+            _ => PositionScheme::Plain,
+        };
+        return Ok(ours(names, positions));
     }
     let f = family(&config.model_type).map_err(|m| config.wrong(m))?;
     // A scale that this class does not have: the weights are another architecture's under a borrowed name.

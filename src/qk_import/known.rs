@@ -1,15 +1,14 @@
 //! Which family a `model_type` belongs to, and why some have none.
 
 use super::family::{Family, PositionScheme};
-use super::table::{FAMILIES, GPT2, LLAMA};
+use super::table::FAMILIES;
 
 /// Our own arms that `transformers` has no class for.
 pub(super) const OUR_TYPE: &str = "growthpath";
 
-/// The family of our own arms with GPT-2's names.
-pub(super) fn ours(gpt_names: bool, rotary: bool) -> Family {
-    let positions = if rotary { PositionScheme::Rotary } else { PositionScheme::Plain };
-    Family { types: &[OUR_TYPE], positions, ..(if gpt_names { GPT2 } else { LLAMA }) }
+/// The family of our own arms with the names of another.
+pub(super) fn ours(names: Family, positions: PositionScheme) -> Family {
+    Family { types: &[OUR_TYPE], positions, ..names }
 }
 
 /// Architectures that cannot be read, with the reason.

@@ -61,7 +61,7 @@ pub fn bench<'a>(
     let model = super::init::first_model(config)?;
     let optimizer = Optimizer::new(config, &model.params);
     on_device!(device, (config, &model, optimizer.rule()), |network| {
-        let trainer = Trainer::new(config, data, run, model, network, optimizer, writer)?;
+        let trainer = Trainer::new((config, data, run), model, network, optimizer, writer)?;
         Ok(Box::new(Timed { trainer, at: 0 }))
     })
 }

@@ -76,7 +76,7 @@ pub fn train(
             Ok(writer) => writer,
             Err(e) => return Err(place.give_back(false, e.into())),
         };
-        let begun = Trainer::new(config, data, run, model, network, optimizer, writer).and_then(|mut t| {
+        let begun = Trainer::new((config, data, run), model, network, optimizer, writer).and_then(|mut t| {
             t.save_tokens()?;
             t.tell_probes(0, on)?;
             let first = t.boundary(0, on);
@@ -134,7 +134,7 @@ fn resumed<'a, B: TrainingBackend>(
     network: Network<B>,
 ) -> Result<Trainer<'a, B>> {
     let writer = RunWriter::resume(run, step)?;
-    let mut t = Trainer::new(config, data, run, restored.model, network, restored.optimizer, writer)?;
+    let mut t = Trainer::new((config, data, run), restored.model, network, restored.optimizer, writer)?;
     t.safeguard.saved = Some(step);
     t.cadence.state = restored.state.cadence;
     t.keeper.restore(restored.state.moments, |at| checkpoint::moment(&restored.moments, dir, at))?;
@@ -156,9 +156,7 @@ fn resumed<'a, B: TrainingBackend>(
 
 impl<'a, B: TrainingBackend> Trainer<'a, B> {
     pub(super) fn new(
-        config: &'a TrainConfig,
-        data: &'a Dataset,
-        run: &'a Path,
+        (config, data, run): (&'a TrainConfig, &'a Dataset, &'a Path),
         model: Decoder,
         network: Network<B>,
         optimizer: Optimizer,

@@ -1,5 +1,6 @@
 //! The optimizer over a decoder's parameters: clipping, groups, per-head sums.
 
+use growthpath_kernels::Stats;
 use growthpath_kernels::optimizer::{OptimizerState, Rule, Update};
 
 use super::config::TrainConfig;
@@ -78,10 +79,9 @@ impl Optimizer {
         &mut self,
         network: &mut Network<B>,
         config: &TrainConfig,
-        at: u32,
-        lr: f64,
+        (at, lr): (u32, f64),
         batch: &Batch,
-        stats: bool,
+        stats: Stats,
     ) -> Result<()> {
         let update = Update {
             rule: self.rule,

@@ -1,5 +1,6 @@
 //! One training step: started, and recorded when what it measured is on the host.
 
+use growthpath_kernels::Stats;
 use std::time::Instant;
 
 use super::device::TrainingBackend;
@@ -22,11 +23,11 @@ impl<B: TrainingBackend> Trainer<'_, B> {
         let batch = self.batcher.batch(c.seed, u64::from(at));
         let dump = if c.dump_step == Some(at) { Some(self.dump_before(&batch)?) } else { None };
         let (lr, qk_multiplier) = self.optimizer.schedule(c, at);
-        let stats = telemetry != Telemetry::Off;
+        let stats = Stats::when(telemetry != Telemetry::Off);
         // Where steps overlap, the weights before and after one would have to be waited for: see --spectra-every.
-        let spectra = stats && B::IN_FLIGHT == 0 && c.spectra_due(at);
+        let spectra = stats.taken() && B::IN_FLIGHT == 0 && c.spectra_due(at);
         let before = if spectra { Some(Before::of(&self.model)?) } else { None };
-        self.optimizer.step(&mut self.network, c, at, lr, &batch, stats)?;
+        self.optimizer.step(&mut self.network, c, (at, lr), &batch, stats)?;
         let increments = before.map_or(Ok(Vec::new()), |b| b.increments(&self.model))?;
         let qk_lr = self.optimizer.qk_lr(lr);
         if let Some(p) = &mut self.prober {

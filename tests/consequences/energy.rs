@@ -6,6 +6,7 @@ use growthpath::model::{Decoder, ModelConfig, Options};
 use growthpath_analysis::LayerState;
 use growthpath_analysis::bound::residual_energy;
 use growthpath_analysis::statistics::power_law;
+use growthpath_kernels::Stats;
 use growthpath_kernels::optimizer::{Decay, OptimizerState, Rule, Segment, Update, step};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -62,7 +63,7 @@ fn logit_step(seed: u64, alpha: f64, rule: Rule, values: Values) -> (f64, f64) {
         weight_decay: 0.0,
         clip_scale: 1.0,
         t: 1,
-        stats: false,
+        stats: Stats::Off,
     };
     let len = qkv.elem_count();
     let whole = [Segment { start: 0, len, group: 0, slot: None }];
@@ -70,8 +71,7 @@ fn logit_step(seed: u64, alpha: f64, rule: Rule, values: Values) -> (f64, f64) {
         &update,
         qkv.as_tensor(),
         grad,
-        Decay::Exempt,
-        &whole,
+        (Decay::Exempt, &whole),
         &mut OptimizerState::zeros(rule, len),
         &mut [],
     )

@@ -4,6 +4,7 @@ use candle_core::Device;
 use growthpath::model::params::Role;
 use growthpath::model::{Decoder, Forward, ModelConfig, Options};
 use growthpath_analysis::statistics::estimate;
+use growthpath_kernels::Stats;
 
 fn gelu(x: f64) -> f64 {
     0.5 * x * (1.0 + ((2.0 / std::f64::consts::PI).sqrt() * (x + 0.044715 * x.powi(3))).tanh())
@@ -45,7 +46,8 @@ fn fresh(preset: &str, width: usize, init_std: f64, seed: u64, attention: bool) 
         out.set(&out.zeros_like().unwrap()).unwrap();
     }
     let tokens: Vec<u32> = (0..TOKENS as u32).collect();
-    let forward = model.forward(&tokens, TOKENS, &Options { stats: true, ..Options::default() }).unwrap();
+    let forward =
+        model.forward(&tokens, TOKENS, &Options { stats: Stats::Taken, ..Options::default() }).unwrap();
     (model, forward)
 }
 

@@ -39,8 +39,7 @@ fn merged_columns(p: &Placed<'_>, x_edges: &[f64], n: usize) -> Vec<(f64, f64, s
 pub(super) fn draw<DB: DrawingBackend>(
     canvas: &Canvas<'_, DB>,
     p: &Placed<'_>,
-    x_edges: &[f64],
-    y_edges: &[f64],
+    (x_edges, y_edges): (&[f64], &[f64]),
     values: &[Vec<f64>],
     print: Option<usize>,
     colours: Option<&BarLayout<'_>>,

@@ -52,7 +52,7 @@ pub(super) fn draw<DB: DrawingBackend>(
                 draw_hexagons(canvas, p, index, radius.clamp(1.0, 100.0), colours)?
             }
             Item::Heatmap { x_edges, y_edges, values, print } => {
-                cells::draw(canvas, p, x_edges, y_edges, values, *print, colours)?;
+                cells::draw(canvas, p, (x_edges, y_edges), values, *print, colours)?;
             }
             Item::Bars { bars, lying } => draw_bars(canvas, p, bars, *lying)?,
             Item::Whiskers { points, stroke } => draw_whiskers(canvas, p, points, *stroke)?,

@@ -24,7 +24,7 @@ impl SpectralConv {
     /// # Errors
     /// From candle.
     pub fn dense(mut b: Builder<'_>, ci: usize, co: usize, window: Window, bias: bool) -> Result<Self> {
-        Self::new(&mut b, &[co, ci, window.kernel, window.kernel], window, bias, false)
+        Self::new(&mut b, &[co, ci, window.kernel, window.kernel], window, bias)
     }
 
     /// Depthwise, no bias.
@@ -32,16 +32,11 @@ impl SpectralConv {
     /// # Errors
     /// From candle.
     pub fn depthwise(mut b: Builder<'_>, channels: usize, window: Window) -> Result<Self> {
-        Self::new(&mut b, &[channels, 1, window.kernel, window.kernel], window, false, true)
+        let conv = Self::new(&mut b, &[channels, 1, window.kernel, window.kernel], window, false)?;
+        Ok(Self { depthwise: true, ..conv })
     }
 
-    fn new(
-        b: &mut Builder<'_>,
-        shape: &[usize],
-        window: Window,
-        bias: bool,
-        depthwise: bool,
-    ) -> Result<Self> {
+    fn new(b: &mut Builder<'_>, shape: &[usize], window: Window, bias: bool) -> Result<Self> {
         let fan_in: usize = shape[1..].iter().product();
         Ok(Self {
             weight: b.uniform("weight", shape, fan_in)?,
@@ -49,7 +44,7 @@ impl SpectralConv {
             u: b.direction("u", shape[0])?,
             v: b.direction("v", fan_in)?,
             window,
-            depthwise,
+            depthwise: false,
         })
     }
 

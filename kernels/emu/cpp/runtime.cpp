@@ -266,6 +266,40 @@ void ldmatrix(unsigned (&r)[4], const void* row, bool transposed) {
     leave(site);
 }
 
+uint64_t shared_address(const void* place) {
+    const char* at = static_cast<const char*>(place);
+    for (const Shared& s : active->shared) {
+        const char* memory = static_cast<const char*>(s.memory);
+        if (s.id == -1 && at >= memory && at < memory + s.size) return s.offset + static_cast<size_t>(at - memory);
+    }
+    fail("wgmma: an operand outside dynamic shared memory");
+}
+
+Matrix::Matrix(uint64_t d) {
+    const auto field = [d](unsigned from) { return static_cast<unsigned>(d >> from & 0x3fff) << 4; };
+    start = field(0), leading = field(16), stride = field(32);
+    const unsigned mode = static_cast<unsigned>(d >> 62);
+    if (mode == 0) fail("wgmma: an operand without swizzle, which is not emulated");
+    span = 256 >> mode; // 1: 128 bytes, 2: 64, 3: 32
+    if ((d >> 49 & 7) != 0 || start / span % 8 != 0) fail("wgmma: an operand whose rows do not start where the swizzle does");
+    for (const Shared& s : active->shared)
+        if (s.id == -1 && start >= s.offset && start < s.offset + s.size) {
+            memory = static_cast<const unsigned char*>(s.memory), begin = s.offset, size = s.size;
+            return;
+        }
+    fail("wgmma: an operand outside dynamic shared memory");
+}
+
+unsigned Matrix::at(unsigned row, unsigned column) const {
+    const unsigned along = 2 * column;
+    unsigned place = start + along / span * leading + along % span + row / 8 * stride + row % 8 * span;
+    place ^= (place >> 7 & (span / 16 - 1)) << 4;
+    if (place < begin || place + 2 > begin + size) fail("wgmma: an operand that goes past the part of shared memory that it starts in");
+    uint16_t bits;
+    std::memcpy(&bits, memory + (place - begin), sizeof(bits));
+    return bits;
+}
+
 // --- the scheduler -------------------------------------------------------------------------------------------------
 
 // Order in which threads run between two barriers: 0 forward, 1 reverse, anything else a permutation grown from it,

@@ -179,6 +179,47 @@ void mma_16x8x16(float (&d)[4], const unsigned (&a)[4], unsigned b0, unsigned b1
 // ldmatrix.sync.m8n8.x4[.trans].b16.
 void ldmatrix(unsigned (&r)[4], const void* row, bool transposed);
 
+// A place in the block's dynamic shared memory as a number, as __cvta_generic_to_shared gives it.
+uint64_t shared_address(const void* place);
+
+// An operand of wgmma, bf16, as the tensor cores find it from the 64 bits of its matrix descriptor (PTX manual): rows of
+// `span` bytes, eights of them `stride` bytes apart, whatever of a row is past `span` bytes `leading` bytes on; then bits 4
+// and on of an element's address are exchanged by its bits 7 and on, as many as the swizzle has.
+class Matrix {
+    const unsigned char* memory; // the part of shared memory that it starts in
+    size_t begin, size;
+    unsigned start, leading, stride, span;
+
+  public:
+    explicit Matrix(uint64_t descriptor);
+    unsigned at(unsigned row, unsigned column) const;
+    // Two neighbours of a row, and of a column, in one register.
+    unsigned along(unsigned row, unsigned column) const { return at(row, column) | at(row, column + 1) << 16; }
+    unsigned down(unsigned row, unsigned column) const { return at(row, column) | at(row + 1, column) << 16; }
+};
+
+// wgmma.mma_async.m64n(8 NT)k16.f32.bf16.bf16, done at once: the warp's part of d += a b, a [64 x 16]. TRANSPOSED: b is
+// described as [16 x 8 NT], else as [8 NT x 16].
+template <bool TRANSPOSED, size_t NT>
+inline void group_mma(float (&d)[NT][4], const unsigned (&a)[4], uint64_t b) {
+    const Matrix right(b);
+    const unsigned g = lane() >> 2, t = 2 * (lane() & 3);
+    for (unsigned n = 0; n < NT; n++) {
+        const unsigned column = 8 * n + g;
+        if (TRANSPOSED) {
+            mma_16x8x16(d[n], a, right.down(t, column), right.down(t + 8, column));
+        } else {
+            mma_16x8x16(d[n], a, right.along(column, t), right.along(column, t + 8));
+        }
+    }
+}
+template <bool TRANSPOSED, size_t NT>
+inline void group_mma(float (&d)[NT][4], uint64_t a, uint64_t b) {
+    const Matrix left(a);
+    const unsigned row = active->current->index / 32 % 4 * 16 + (lane() >> 2), t = 2 * (lane() & 3);
+    group_mma<TRANSPOSED>(d, {left.along(row, t), left.along(row + 8, t), left.along(row, t + 8), left.along(row + 8, t + 8)}, b);
+}
+
 // --- kernels by name -----------------------------------------------------------------------------------------------
 
 struct Argument {

@@ -5,6 +5,7 @@ use rayon::prelude::*;
 
 use super::forms::{backward_rows, forward_row};
 use super::{Activation, HiddenStats};
+use crate::Stats;
 use crate::simd::{add_columns, dot};
 
 /// Tokens per task: fixed, so that sums do not depend on the number of threads.
@@ -56,18 +57,18 @@ fn input_width(act: Activation, f: usize) -> usize {
 ///
 /// # Panics
 /// Slices of other lengths.
-pub fn forward(act: Activation, f: usize, u: &[f32], a: &mut [f32], stats: bool) -> Option<HiddenStats> {
+pub fn forward(act: Activation, f: usize, u: &[f32], a: &mut [f32], stats: Stats) -> Option<HiddenStats> {
     let n = a.len() / f;
     let partials: Vec<(f64, Vec<f32>)> = u
         .par_chunks(BLOCK * input_width(act, f))
         .zip(a.par_chunks_mut(BLOCK * f))
         .map(|(u, a)| {
-            let mut columns = vec![0f32; if stats { f } else { 0 }];
+            let mut columns = vec![0f32; if stats.taken() { f } else { 0 }];
             let squares = forward_block(act, f, u, a, &mut columns);
             (squares, columns)
         })
         .collect();
-    if !stats {
+    if !stats.taken() {
         return None;
     }
     let mut columns = vec![0f64; f];

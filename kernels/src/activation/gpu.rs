@@ -19,25 +19,30 @@ fn sizes(op: &'static str, act: Activation, up: Slice<'_>, f: usize) -> Result<u
     Ok(up.len() / width)
 }
 
+/// What goes into an activation.
+#[derive(Clone, Copy)]
+pub struct Input<'a> {
+    /// Which one.
+    pub act: Activation,
+    /// Width f of what comes out.
+    pub f: usize,
+    /// `[N, f]`, or `[N, 2 f]` when gated (gate block first).
+    pub up: Slice<'a>,
+    /// Added to `up` first: of a row's width, float32.
+    pub bias: Option<Slice<'a>>,
+}
+
 /// Forward.
 ///
 /// # Shapes
-/// `up [N, f]`, or `[N, 2 f]` when gated (gate block first); `bias`, of a row's width and float32, is added to it first;
 /// `out [N, f]`; `columns [P, f]` gets partial column sums,
 /// `energy [P, energy_width]` partial sums of squares, both float32; P is the number of partial rows, at most 65535.
 ///
 /// # Errors
 /// A width that is no multiple of four, or slices of other lengths or types.
-pub fn forward(
-    act: Activation,
-    up: Slice<'_>,
-    bias: Option<Slice<'_>>,
-    f: usize,
-    out: Slice<'_>,
-    energy: Slice<'_>,
-    columns: Slice<'_>,
-) -> Result<()> {
+pub fn forward(input: Input<'_>, out: Slice<'_>, energy: Slice<'_>, columns: Slice<'_>) -> Result<()> {
     const OP: &str = "activation";
+    let Input { act, f, up, bias } = input;
     let n = sizes(OP, act, up, f)?;
     bias.map_or(Ok(()), |b| b.check(OP, "bias", Elem::F32, up.len() / n))?;
     out.check(OP, "out", up.elem(), n * f)?;
@@ -62,21 +67,19 @@ pub fn forward(
 /// Backward.
 ///
 /// # Shapes
-/// `d_out [N, f]`; `up`, `bias` and `d_up` as the forward's inputs; `columns [P, width of up]` gets partial column sums of
+/// `d_out [N, f]`; `d_up` as `input.up`; `columns [P, width of up]` gets partial column sums of
 /// `d_up`, the bias gradient's first pass (none: not wanted).
 ///
 /// # Errors
 /// As [`forward`].
 pub fn backward(
-    act: Activation,
+    input: Input<'_>,
     d_out: Slice<'_>,
-    up: Slice<'_>,
-    bias: Option<Slice<'_>>,
-    f: usize,
     d_up: Slice<'_>,
     columns: Option<Slice<'_>>,
 ) -> Result<()> {
     const OP: &str = "activation backward";
+    let Input { act, f, up, bias } = input;
     let n = sizes(OP, act, up, f)?;
     bias.map_or(Ok(()), |b| b.check(OP, "bias", Elem::F32, up.len() / n))?;
     d_out.check(OP, "d_out", up.elem(), n * f)?;

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use candle_core::{CpuStorage, CustomOp1, Layout, Shape as Dims, Tensor};
 
 use super::{Attention, LogitGradStats, LogitStats, Shape, backward, check, cpu};
+use crate::Stats;
 use crate::error::Result;
 use crate::rope::Rope;
 use crate::tensor::flat;
@@ -54,7 +55,8 @@ impl CustomOp1 for Op {
         let x = flat("fused_attention", storage, layout)?;
         let mut out = vec![0f32; s.tokens() * s.width()];
         let mut lse = vec![0f32; s.batch * s.heads * s.seq_len];
-        let logits = cpu::forward(s, x, self.rope.as_deref(), &mut out, &mut lse, self.tap.is_some());
+        let stats = Stats::when(self.tap.is_some());
+        let logits = cpu::forward(s, x, self.rope.as_deref(), &mut out, &mut lse, stats);
         if let Some(tap) = &self.tap {
             tap.with(|r| r.logits = logits);
         }

@@ -7,6 +7,7 @@ use super::head::{QUERIES, Scratch, add_norms, load, load_output, rope_inverse, 
 use super::row::{Block, grad_block, softmax_block};
 use super::tile::{Left, Right, over_keys, over_queries, scores};
 use super::{LogitGradStats, LogitStats, Shape};
+use crate::Stats;
 use crate::rope::Rope;
 use crate::simd::copy;
 use crate::tensor::SharedMut;
@@ -47,33 +48,38 @@ pub fn forward(
     rope: Option<&Rope>,
     out: &mut [f32],
     lse: &mut [f32],
-    stats: bool,
+    stats: Stats,
 ) -> Option<Vec<LogitStats>> {
     let partials = forward_rows(shape, qkv, rope, out, lse);
-    stats.then(|| {
+    stats.taken().then(|| {
         per_head(shape, &partials, forward_row::EMPTY, forward_row::merge)
             .map(|totals| LogitStats::finish(shape.counted(), &totals))
             .collect()
     })
 }
 
+/// What the backward needs of the forward.
+#[derive(Clone, Copy)]
+pub struct Saved<'a> {
+    /// `[N, 3 D]`.
+    pub qkv: &'a [f32],
+    /// `[N, D]`.
+    pub out: &'a [f32],
+    /// `[B, H, T]`.
+    pub lse: &'a [f32],
+    /// As the forward's.
+    pub rope: Option<&'a Rope>,
+}
+
 /// Backward: the gradient at the projection, and each head's statistics of the logit gradient.
 ///
 /// # Shapes
-/// `qkv`, `dqkv` `[N, 3 D]`; `out`, `d_out` `[N, D]`; `lse [B, H, T]`.
+/// `d_out [N, D]`, `dqkv [N, 3 D]`.
 ///
 /// # Panics
 /// Slices of other lengths.
-pub fn backward(
-    shape: Shape,
-    qkv: &[f32],
-    out: &[f32],
-    lse: &[f32],
-    rope: Option<&Rope>,
-    d_out: &[f32],
-    dqkv: &mut [f32],
-) -> Vec<LogitGradStats> {
-    let partials = backward_rows(shape, qkv, out, lse, rope, d_out, dqkv);
+pub fn backward(shape: Shape, saved: Saved<'_>, d_out: &[f32], dqkv: &mut [f32]) -> Vec<LogitGradStats> {
+    let partials = backward_rows(shape, saved, d_out, dqkv);
     per_head(shape, &partials, backward_row::EMPTY, backward_row::merge)
         .map(|totals| LogitGradStats::finish(shape.counted(), &totals))
         .collect()
@@ -128,10 +134,7 @@ fn forward_rows(
 
 fn backward_rows(
     shape: Shape,
-    qkv: &[f32],
-    out: &[f32],
-    lse: &[f32],
-    rope: Option<&Rope>,
+    Saved { qkv, out, lse, rope }: Saved<'_>,
     d_out: &[f32],
     dqkv: &mut [f32],
 ) -> Vec<[f64; backward_row::COUNT]> {
@@ -165,7 +168,7 @@ fn backward_rows(
                     scores(&mut w.s, rows(q, d), Right { data: &w.kt, stride: t }, n, first, dh);
                     scores(&mut w.dp, rows(d_o, d), Right { data: &w.vt, stride: t }, n, first, dh);
                     let (lse, delta) = (&lse[first..first + n], &w.row[first..first + n]);
-                    grad_block(&mut w.s, &mut w.dp, block, &ln_len, lse, delta, &mut sums);
+                    grad_block((&mut w.s, &mut w.dp), block, &ln_len, (lse, delta), &mut sums);
                     over_keys(&mut w.dq, rows(&w.dp, t), Right { data: &w.k, stride: d }, n, first);
                     let by_key = |data| Left { data, row: 1, column: t };
                     over_queries(&mut w.dk, by_key(&w.dp), Right { data: q, stride: d }, n, first);

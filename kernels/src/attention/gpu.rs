@@ -19,7 +19,7 @@ pub struct Tables<'a> {
 /// The fastest products that this device has for these heads.
 pub fn fastest(gpu: &Gpu, elem: Elem, head_dim: usize) -> Products {
     match (elem, head_dim, gpu.capability()) {
-        (Elem::Bf16, 64, (9, 0)) => Products::Group,
+        (Elem::Bf16, 32 | 64 | 128, (9, 0)) => Products::Group,
         (Elem::Bf16, ..) => Products::Warp,
         _ => Products::Float,
     }
@@ -74,22 +74,28 @@ fn fits(op: &'static str, products: Products, elem: Elem) -> Result<()> {
     Err(Error::Unsupported { op, message: format!("{products:?} products of {elem:?}") })
 }
 
+/// Arguments of [`forward`].
+#[derive(Clone, Copy)]
+pub struct Forward<'a> {
+    /// `[N, 3 D]`.
+    pub qkv: Slice<'a>,
+    /// `[N, D]`.
+    pub out: Slice<'a>,
+    /// `[B, H, T]`, float32.
+    pub lse: Slice<'a>,
+    /// `[H, partials, forward_row::COUNT]`, float32 ([`partials`]).
+    pub stats: Slice<'a>,
+}
+
 /// Forward, with `products` ([`fastest`]).
-///
-/// # Shapes
-/// `qkv [N, 3 D]`, `out [N, D]`, `lse [B, H, T]` float32, `stats [H, partials, forward_row::COUNT]` float32
-/// ([`partials`]).
 ///
 /// # Errors
 /// A head width without kernels, or slices of other lengths or types.
 pub fn forward(
     products: Products,
     shape: Shape,
-    qkv: Slice<'_>,
     tables: Option<Tables<'_>>,
-    out: Slice<'_>,
-    lse: Slice<'_>,
-    stats: Slice<'_>,
+    Forward { qkv, out, lse, stats }: Forward<'_>,
 ) -> Result<()> {
     const OP: &str = "attention";
     check(OP, shape, qkv, tables)?;

@@ -68,7 +68,13 @@ pub(super) fn scale(head_dim: usize) -> f32 {
 
 /// Copy one head's block of a token-major matrix into `[T, d]` rows.
 #[inline(always)]
-fn gather(shape: Shape, src: &[f32], stride: usize, b: usize, column: usize, d: usize, dst: &mut [f32]) {
+fn gather(
+    shape: Shape,
+    (src, stride): (&[f32], usize),
+    (b, column): (usize, usize),
+    d: usize,
+    dst: &mut [f32],
+) {
     let dh = shape.head_dim;
     for (t, dst) in dst.chunks_exact_mut(d).take(shape.seq_len).enumerate() {
         let at = (b * shape.seq_len + t) * stride + column;
@@ -84,9 +90,9 @@ fn gather(shape: Shape, src: &[f32], stride: usize, b: usize, column: usize, d: 
 ))]
 pub(super) fn load(shape: Shape, qkv: &[f32], rope: Option<&Rope>, b: usize, h: usize, w: &mut Scratch) {
     let (dh, width, d) = (shape.head_dim, shape.width(), w.d);
-    gather(shape, qkv, 3 * width, b, h * dh, d, &mut w.q);
-    gather(shape, qkv, 3 * width, b, width + h * dh, d, &mut w.k);
-    gather(shape, qkv, 3 * width, b, 2 * width + h * dh, d, &mut w.v);
+    gather(shape, (qkv, 3 * width), (b, h * dh), d, &mut w.q);
+    gather(shape, (qkv, 3 * width), (b, width + h * dh), d, &mut w.k);
+    gather(shape, (qkv, 3 * width), (b, 2 * width + h * dh), d, &mut w.v);
     if let Some(r) = rope {
         for (t, (q, k)) in
             w.q.chunks_exact_mut(d).zip(w.k.chunks_exact_mut(d)).take(shape.seq_len).enumerate()
@@ -139,8 +145,8 @@ pub(super) fn add_norms(shape: Shape, w: &Scratch, sums: &mut [f64; forward::COU
 ))]
 pub(super) fn load_output(shape: Shape, out: &[f32], d_out: &[f32], b: usize, h: usize, w: &mut Scratch) {
     let (width, column, d) = (shape.width(), h * shape.head_dim, w.d);
-    gather(shape, out, width, b, column, d, &mut w.o);
-    gather(shape, d_out, width, b, column, d, &mut w.d_o);
+    gather(shape, (out, width), (b, column), d, &mut w.o);
+    gather(shape, (d_out, width), (b, column), d, &mut w.d_o);
     for ((a, b), o) in w.d_o.chunks_exact(d).zip(w.o.chunks_exact(d)).zip(&mut w.row) {
         *o = dot(a, b);
     }

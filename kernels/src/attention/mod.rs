@@ -18,6 +18,7 @@ mod uniform;
 
 use candle_core::Tensor;
 
+use crate::Stats;
 use crate::error::{Error, Result, shape_error};
 use crate::rope::Rope;
 use crate::tensor::{expect_dims, read_as, scratch, wrap};
@@ -43,7 +44,7 @@ pub struct Attention {
 ///
 /// # Errors
 /// Shapes that do not fit, an odd head width with rotary positions, storage that is not contiguous float32.
-pub fn forward(shape: Shape, qkv: &Tensor, rope: Option<&Rope>, stats: bool) -> Result<Attention> {
+pub fn forward(shape: Shape, qkv: &Tensor, rope: Option<&Rope>, stats: Stats) -> Result<Attention> {
     const OP: &str = "attention";
     check(OP, shape, qkv, rope)?;
     let x = read_as(OP, "qkv", qkv)?;
@@ -76,7 +77,7 @@ pub fn backward(
     let x = read_as(OP, "qkv", qkv)?;
     let (o, d) = (read_as(OP, "saved.out", &saved.out)?, read_as(OP, "d_out", d_out)?);
     let mut dqkv = scratch(shape.tokens() * 3 * shape.width());
-    let stats = cpu::backward(shape, &x, &o, &saved.lse, rope, &d, &mut dqkv);
+    let stats = cpu::backward(shape, cpu::Saved { qkv: &x, out: &o, lse: &saved.lse, rope }, &d, &mut dqkv);
     Ok((wrap(dqkv, (shape.tokens(), 3 * shape.width()))?, stats))
 }
 

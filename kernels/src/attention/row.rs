@@ -166,12 +166,10 @@ fn first_of(chunks: &[[f32; LANES]], value: f32) -> Option<usize> {
     "aarch64+neon"
 ))]
 pub(super) fn grad_block(
-    p: &mut [f32],
-    dp: &mut [f32],
+    (p, dp): (&mut [f32], &mut [f32]),
     block: Block,
     ln_len: &[f32],
-    lse: &[f32],
-    delta: &[f32],
+    (lse, delta): (&[f32], &[f32]),
     sums: &mut [f64; backward::COUNT],
 ) {
     let width = block.width();

@@ -43,10 +43,20 @@ fn fma(acc: &mut Lane, x: f32, b: &Lane) {
     }
 }
 
-#[inline(always)]
-fn store(c: &mut [f32], acc: &Lane, add: bool) {
-    for (c, a) in c[..LANES].iter_mut().zip(acc) {
-        *c = if add { *c + a } else { *a };
+/// Rows that start `stride` apart, and whether a product is added to what they hold.
+struct Target<'a> {
+    data: &'a mut [f32],
+    stride: usize,
+    add: bool,
+}
+
+impl Target<'_> {
+    /// A register of row `r`, from `column` on.
+    #[inline(always)]
+    fn store(&mut self, r: usize, column: usize, acc: &Lane) {
+        for (c, a) in self.data[r * self.stride + column..][..LANES].iter_mut().zip(acc) {
+            *c = if self.add { *c + a } else { *a };
+        }
     }
 }
 
@@ -59,7 +69,7 @@ fn check(a: Left<'_>, b: Right<'_>, column: usize, width: usize, k: usize) {
 
 /// `c [ROWS, LANES] = or += a [ROWS, k] b [k, LANES]`, `k > 0`.
 #[inline(always)]
-fn narrow(c: &mut [f32], stride: usize, a: Left<'_>, b: Right<'_>, column: usize, k: usize, add: bool) {
+fn narrow(c: &mut Target<'_>, a: Left<'_>, b: Right<'_>, column: usize, k: usize) {
     check(a, b, column, LANES, k);
     let mut acc = [[0f32; LANES]; ROWS];
     for l in 0..k {
@@ -71,7 +81,7 @@ fn narrow(c: &mut [f32], stride: usize, a: Left<'_>, b: Right<'_>, column: usize
         }
     }
     for (r, acc) in acc.iter().enumerate() {
-        store(&mut c[r * stride + column..], acc, add);
+        c.store(r, column, acc);
     }
 }
 
@@ -79,7 +89,7 @@ fn narrow(c: &mut [f32], stride: usize, a: Left<'_>, b: Right<'_>, column: usize
 ///
 /// Eight accumulators by name and lanes by value: as nested arrays they would live in memory.
 #[inline(always)]
-fn wide(c: &mut [f32], stride: usize, a: Left<'_>, b: Right<'_>, column: usize, k: usize, add: bool) {
+fn wide(c: &mut Target<'_>, a: Left<'_>, b: Right<'_>, column: usize, k: usize) {
     check(a, b, column, 2 * LANES, k);
     let zero = [0f32; LANES];
     let (mut a00, mut a01, mut a10, mut a11) = (zero, zero, zero, zero);
@@ -103,31 +113,23 @@ fn wide(c: &mut [f32], stride: usize, a: Left<'_>, b: Right<'_>, column: usize, 
         fma(&mut a31, x3, &b1);
     }
     for (r, (left, right)) in [(a00, a01), (a10, a11), (a20, a21), (a30, a31)].iter().enumerate() {
-        store(&mut c[r * stride + column..], left, add);
-        store(&mut c[r * stride + column + LANES..], right, add);
+        c.store(r, column, left);
+        c.store(r, column + LANES, right);
     }
 }
 
 /// All columns `0..n` (whole lanes) of `ROWS` rows. `WIDE`: 32 registers of 16 floats hold the wide tile.
 #[inline(always)]
-fn strip<const WIDE: bool>(
-    c: &mut [f32],
-    stride: usize,
-    a: Left<'_>,
-    b: Right<'_>,
-    n: usize,
-    k: usize,
-    add: bool,
-) {
+fn strip<const WIDE: bool>(mut c: Target<'_>, a: Left<'_>, b: Right<'_>, n: usize, k: usize) {
     let mut column = 0;
     if WIDE {
         while column + 2 * LANES <= n {
-            wide(c, stride, a, b, column, k, add);
+            wide(&mut c, a, b, column, k);
             column += 2 * LANES;
         }
     }
     while column < n {
-        narrow(c, stride, a, b, column, k, add);
+        narrow(&mut c, a, b, column, k);
         column += LANES;
     }
 }
@@ -143,11 +145,12 @@ fn strip<const WIDE: bool>(
 pub(super) fn scores(c: &mut [f32], a: Left<'_>, b: Right<'_>, rows: usize, first: usize, d: usize) {
     for r in (0..rows).step_by(ROWS) {
         let keys = (first + r + ROWS).next_multiple_of(LANES).min(b.stride);
-        let (c, a) = (&mut c[r * b.stride..], a.from(r, 0));
+        let c = Target { data: &mut c[r * b.stride..], stride: b.stride, add: false };
+        let a = a.from(r, 0);
         if target_cfg_f!(target_feature = "avx512f") {
-            strip::<true>(c, b.stride, a, b, keys, d, false);
+            strip::<true>(c, a, b, keys, d);
         } else {
-            strip::<false>(c, b.stride, a, b, keys, d, false);
+            strip::<false>(c, a, b, keys, d);
         }
     }
 }
@@ -162,11 +165,12 @@ pub(super) fn scores(c: &mut [f32], a: Left<'_>, b: Right<'_>, rows: usize, firs
 ))]
 pub(super) fn over_keys(c: &mut [f32], a: Left<'_>, b: Right<'_>, rows: usize, first: usize) {
     for r in (0..rows).step_by(ROWS) {
-        let (c, a, k) = (&mut c[r * b.stride..], a.from(r, 0), first + r + ROWS);
+        let c = Target { data: &mut c[r * b.stride..], stride: b.stride, add: false };
+        let (a, k) = (a.from(r, 0), first + r + ROWS);
         if target_cfg_f!(target_feature = "avx512f") {
-            strip::<true>(c, b.stride, a, b, b.stride, k, false);
+            strip::<true>(c, a, b, b.stride, k);
         } else {
-            strip::<false>(c, b.stride, a, b, b.stride, k, false);
+            strip::<false>(c, a, b, b.stride, k);
         }
     }
 }
@@ -185,11 +189,12 @@ pub(super) fn over_queries(c: &mut [f32], a: Left<'_>, b: Right<'_>, rows: usize
         // queries before the first key of this strip see none of it
         let from = key.saturating_sub(first);
         let seen = Right { data: &b.data[from * b.stride..], ..b };
-        let (c, a, k) = (&mut c[key * b.stride..], a.from(key, from), rows - from);
+        let c = Target { data: &mut c[key * b.stride..], stride: b.stride, add: true };
+        let (a, k) = (a.from(key, from), rows - from);
         if target_cfg_f!(target_feature = "avx512f") {
-            strip::<true>(c, b.stride, a, seen, b.stride, k, true);
+            strip::<true>(c, a, seen, b.stride, k);
         } else {
-            strip::<false>(c, b.stride, a, seen, b.stride, k, true);
+            strip::<false>(c, a, seen, b.stride, k);
         }
     }
 }

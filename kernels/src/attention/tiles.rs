@@ -8,7 +8,7 @@ pub enum Products {
     Float,
     /// bf16 on tensor cores, every warp for itself (`mma.sync`, compute capability 8.0).
     Warp,
-    /// bf16 on tensor cores, four warps together (`wgmma`, compute capability 9.0 alone; heads of 64).
+    /// bf16 on tensor cores, four warps together (`wgmma`, compute capability 9.0 alone; heads of 32, 64 and 128).
     Group,
 }
 
@@ -52,11 +52,13 @@ pub const fn tiles(products: Products, head_dim: usize) -> Tiles {
         Products::Group => (128, 128),
         Products::Warp => (128, if head_dim == 128 { 128 } else { 64 }),
     };
-    // Two tiles of the other side arrive in two stages each.
-    let (own, staged) = match products {
-        Products::Float => (0, 0),
-        _ => (2 * rows * head_dim, 2 * if head_dim == 128 { 32 } else { 64 } * head_dim),
+    // Two tiles of the other side arrive in two stages each; of wide heads by warpgroups, the forward's values in one.
+    let (own, staged, values) = match (products, head_dim) {
+        (Products::Float, _) => (0, 0, 0),
+        (Products::Warp, 128) => (2 * rows * head_dim, 2 * 32 * head_dim, 2),
+        (Products::Group, 128) => (2 * rows * head_dim, 2 * 64 * head_dim, 1),
+        _ => (2 * rows * head_dim, 2 * 64 * head_dim, 2),
     };
-    let (forward_bytes, backward_bytes) = (own + 4 * staged, 2 * own + 4 * staged);
+    let (forward_bytes, backward_bytes) = (own + (2 + values) * staged, 2 * own + 4 * staged);
     Tiles { rows, forward_threads, backward_threads, forward_bytes, backward_bytes }
 }

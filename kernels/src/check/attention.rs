@@ -2,7 +2,9 @@
 
 use growthpath_statistics::{Scale, Statistic};
 
+use super::Extent;
 use super::case::{BF16, Case, matrix, written};
+use crate::Stats;
 use crate::attention::accumulators::{backward, forward};
 use crate::attention::gpu::{Products, Tables, fastest, partials};
 use crate::attention::{self as att, LogitGradStats, LogitStats, Shape};
@@ -12,16 +14,17 @@ use crate::qk_norm as qk;
 use crate::rope::Rope;
 use crate::tensor::read;
 
-fn shapes(quick: bool) -> Vec<Shape> {
+fn shapes(extent: Extent) -> Vec<Shape> {
     let shape = |batch, seq_len, heads, head_dim| Shape { batch, seq_len, heads, head_dim };
-    if quick {
-        return vec![shape(1, 70, 2, 32), shape(2, 33, 1, 64), shape(1, 40, 1, 128), shape(1, 20, 2, 16)];
+    if extent == Extent::Quick {
+        return vec![shape(1, 70, 2, 32), shape(2, 33, 1, 64), shape(1, 130, 1, 128), shape(1, 20, 2, 16)];
     }
     vec![
         shape(2, 77, 3, 32),
         shape(2, 300, 4, 64),
         shape(1, 1024, 2, 64),
         shape(2, 130, 2, 128),
+        shape(1, 500, 2, 128),
         shape(2, 150, 3, 16),
     ]
 }
@@ -84,8 +87,8 @@ fn products(c: &Case<'_>, head_dim: usize) -> Vec<Products> {
     if fastest == Products::Group { vec![fastest, Products::Warp] } else { vec![fastest] }
 }
 
-pub(super) fn attention(c: &mut Case<'_>, quick: bool) -> Result<()> {
-    for shape in shapes(quick) {
+pub(super) fn attention(c: &mut Case<'_>, extent: Extent) -> Result<()> {
+    for shape in shapes(extent) {
         for products in products(c, shape.head_dim) {
             attention_by(c, products, shape, false)?;
             attention_by(c, products, shape, true)?;
@@ -107,7 +110,7 @@ fn attention_by(c: &mut Case<'_>, products: Products, s: Shape, rotary: bool) ->
     let (qkv, d_out) = (c.normals(n * 3 * d, 0.0, 1.5)?, c.normals(n * d, 0.0, 1.0)?);
     let rope = rotary.then(|| Rope::new(s.seq_len, s.head_dim, 1e4));
     let (x, dy) = (matrix(&qkv, n)?, matrix(&d_out, n)?);
-    let want = att::forward(s, &x, rope.as_ref(), true)?;
+    let want = att::forward(s, &x, rope.as_ref(), Stats::Taken)?;
     let (d_want, g_want) = att::backward(s, &x, &want, rope.as_ref(), &dy)?;
 
     let tables = match &rope {
@@ -120,7 +123,8 @@ fn attention_by(c: &mut Case<'_>, products: Products, s: Shape, rotary: bool) ->
     let (lse, delta) = (c.float_room(n * s.heads)?, c.float_room(n * s.heads)?);
     let each = s.heads * partials(s, c.elem);
     let (stats, grad_stats) = (c.float_room(each * forward::COUNT)?, c.float_room(each * backward::COUNT)?);
-    att::gpu::forward(products, s, gx.all(), tables, out.all(), lse.all(), stats.all())?;
+    let args = att::gpu::Forward { qkv: gx.all(), out: out.all(), lse: lse.all(), stats: stats.all() };
+    att::gpu::forward(products, s, tables, args)?;
     c.compare_slice("attention", &name, out.all(), &read(&want.out)?)?;
     let got = lse.all().read()?;
     c.compare("attention log-sum-exp", &name, &got, &want.lse);
@@ -165,8 +169,8 @@ fn attention_by(c: &mut Case<'_>, products: Products, s: Shape, rotary: bool) ->
     Ok(())
 }
 
-pub(super) fn qk_norm(c: &mut Case<'_>, quick: bool) -> Result<()> {
-    for s in shapes(quick) {
+pub(super) fn qk_norm(c: &mut Case<'_>, extent: Extent) -> Result<()> {
+    for s in shapes(extent) {
         let (n, d) = (s.tokens(), s.width());
         let name = format!("N {n}, H {}, dh {}", s.heads, s.head_dim);
         let (qkv, dy) = (c.normals(n * 3 * d, 0.0, 1.5)?, c.normals(n * 3 * d, 0.0, 1.0)?);
@@ -175,22 +179,15 @@ pub(super) fn qk_norm(c: &mut Case<'_>, quick: bool) -> Result<()> {
         let want = written(n * 3 * d, |y| qk::cpu::forward(s, &qkv, [&q, &k], y, &mut rrms));
         let (mut dq, mut dk) = (vec![0f32; s.head_dim], vec![0f32; s.head_dim]);
         let dx = written(n * 3 * d, |dx| {
-            qk::cpu::backward(s, &qkv, &rrms, [&q, &k], &dy, dx, [&mut dq, &mut dk]);
+            qk::cpu::backward(s, (&qkv, &rrms), [&q, &k], &dy, dx, [&mut dq, &mut dk]);
         });
         let (gx, gy, gq, gk) = (c.up(&qkv)?, c.up(&dy)?, c.gpu.upload(&q)?, c.gpu.upload(&k)?);
         let (out, d_in, rrms) = (c.room(n * 3 * d)?, c.room(n * 3 * d)?, c.float_room(2 * n * s.heads)?);
         qk::gpu::forward(s, gx.all(), [gq.all(), gk.all()], out.all(), rrms.all())?;
         c.compare_slice("qk_norm", &name, out.all(), &want)?;
         let partial = c.float_room(reduce::partial_rows(c.gpu, n) * 2 * s.head_dim)?;
-        qk::gpu::backward(
-            s,
-            gy.all(),
-            gx.all(),
-            rrms.all(),
-            [gq.all(), gk.all()],
-            d_in.all(),
-            partial.all(),
-        )?;
+        let (saved, gains) = ((gx.all(), rrms.all()), [gq.all(), gk.all()]);
+        qk::gpu::backward(s, saved, gains, gy.all(), d_in.all(), partial.all())?;
         c.compare_slice("qk_norm backward", &name, d_in.all(), &dx)?;
         let got = c.totals(&partial, 1, 2 * s.head_dim, 0)?;
         let want = [dq, dk].concat();

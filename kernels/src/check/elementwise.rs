@@ -1,32 +1,35 @@
 //! Norms, activations, products, the loss, embeddings.
 
+use faer::Accum;
 use rand::Rng;
 
+use super::Extent;
 use super::case::{Case, matrix, vector, written};
+use crate::Stats;
 use crate::activation::{self, Activation};
 use crate::embedding::gpu::TokenBatch;
 use crate::error::Result;
-use crate::gpu::{Elem, reduce};
-use crate::norm::{self, Norm};
+use crate::gpu::{Elem, Slice, reduce};
+use crate::norm::{self, Norm, NormParams};
 use crate::{cross_entropy as head, embedding as emb, linear as lin};
 
 const EPS: f32 = 1e-5;
 
-pub(super) fn norms(c: &mut Case<'_>, quick: bool) -> Result<()> {
+pub(super) fn norms(c: &mut Case<'_>, extent: Extent) -> Result<()> {
     let shapes: &[(usize, usize)] =
-        if quick { &[(5, 64), (33, 260)] } else { &[(5, 64), (1000, 768), (777, 1280), (130, 4096)] };
+        extent.pick(&[(5, 64), (33, 260)], &[(5, 64), (1000, 768), (777, 1280), (130, 4096)]);
     for (kind, &(n, d)) in
         [Norm::LayerNorm, Norm::RmsNorm].into_iter().flat_map(|k| shapes.iter().map(move |s| (k, s)))
     {
         let shape = format!("{kind:?} [{n}, {d}]");
         let (h, w) = (c.normals(n * d, 0.3, 2.0)?, c.normals(n * d, -0.1, 1.0)?);
         let (gain, bias) = (c.floats(d, 1.0, 0.1)?, c.floats(d, 0.0, 0.1)?);
-        let (dx, dr) = (c.normals(n * d, 0.0, 1.0)?, c.normals(n * d, 0.0, 1.0)?);
         let (gain_t, bias_t) = (vector(&gain)?, vector(&bias)?);
         let shift = c.floats(d, 0.1, 0.3)?;
         let shifted: Vec<f32> = w.iter().enumerate().map(|(i, w)| w + shift[i % d]).collect();
         let write = matrix(&shifted, n)?;
-        let want = norm::forward(kind, EPS, &matrix(&h, n)?, Some(&write), &gain_t, Some(&bias_t), true)?;
+        let params = NormParams { kind, eps: EPS, gain: &gain_t, bias: Some(&bias_t) };
+        let want = norm::forward(params, &matrix(&h, n)?, Some(&write), Stats::Taken)?;
         let rows = reduce::partial_rows(c.gpu, n);
         let (gh, gw) = (c.up(&h)?, c.up(&w)?);
         let (gg, gb) = (c.gpu.upload(&gain)?, c.gpu.upload(&bias)?);
@@ -61,45 +64,60 @@ pub(super) fn norms(c: &mut Case<'_>, quick: bool) -> Result<()> {
             c.compare("add_norm energies", &shape, &means, &want);
             c.compare("add_norm common mode", &shape, &[common as f32], &[s.common as f32]);
         }
-        // The backward of the stream as the device stored it.
-        let stream = out.all().read()?;
-        let saved = norm::forward(kind, EPS, &matrix(&stream, n)?, None, &gain_t, Some(&bias_t), false)?;
-        let want = norm::backward(kind, &saved, &gain_t, &matrix(&dx, n)?, Some(&matrix(&dr, n)?), true)?;
-        let (gdx, gdr, dh) = (c.up(&dx)?, c.up(&dr)?, c.room(n * d)?);
-        let [dg, db, dw] = [c.float_room(rows * d)?, c.float_room(rows * d)?, c.float_room(rows * d)?];
-        norm::gpu::backward(
-            kind,
-            &norm::gpu::Backward {
-                dx: gdx.all(),
-                d_residual: Some(gdr.all()),
-                h: out.all(),
-                mean_rstd: mean_rstd.all(),
-                gain: gg.all(),
-                dh: dh.all(),
-                d_gain: dg.all(),
-                d_bias: Some(db.all()),
-                d_write: norm::gpu::sums_columns(d).then(|| dw.all()),
-            },
-        )?;
-        c.compare_slice("add_norm backward", &shape, dh.all(), &crate::tensor::read(&want.h)?)?;
-        if norm::gpu::sums_columns(d) {
-            let stored = dh.all().read()?;
-            let column = |j: usize| (0..n).map(|r| f64::from(stored[r * d + j])).sum::<f64>() as f32;
-            let got = c.totals(&dw, 1, d, 0)?;
-            c.compare("add_norm column sums", &shape, &got, &(0..d).map(column).collect::<Vec<_>>());
-        }
-        let got = c.totals(&dg, 1, d, 0)?;
-        c.compare("add_norm gain gradient", &shape, &got, &crate::tensor::read(&want.gain)?);
-        if let Some(b) = &want.bias {
-            let got = c.totals(&db, 1, d, 0)?;
-            c.compare("add_norm bias gradient", &shape, &got, &crate::tensor::read(b)?);
-        }
+        norm_backward(c, params, (n, d), out.all(), mean_rstd.all())?;
     }
     Ok(())
 }
 
-pub(super) fn activations(c: &mut Case<'_>, quick: bool) -> Result<()> {
-    let shapes: &[(usize, usize)] = if quick { &[(9, 520)] } else { &[(9, 520), (1000, 3072), (333, 2048)] };
+/// The backward of the stream as the device stored it.
+fn norm_backward(
+    c: &mut Case<'_>,
+    params: NormParams<'_>,
+    (n, d): (usize, usize),
+    stream: Slice<'_>,
+    mean_rstd: Slice<'_>,
+) -> Result<()> {
+    let shape = format!("{:?} [{n}, {d}]", params.kind);
+    let (dx, dr) = (c.normals(n * d, 0.0, 1.0)?, c.normals(n * d, 0.0, 1.0)?);
+    let rows = reduce::partial_rows(c.gpu, n);
+    let stored = stream.read()?;
+    let saved = norm::forward(params, &matrix(&stored, n)?, None, Stats::Off)?;
+    let want = norm::backward(params, &saved, &matrix(&dx, n)?, Some(&matrix(&dr, n)?))?;
+    let (gdx, gdr, dh) = (c.up(&dx)?, c.up(&dr)?, c.room(n * d)?);
+    let [dg, db, dw] = [c.float_room(rows * d)?, c.float_room(rows * d)?, c.float_room(rows * d)?];
+    let gain = c.gpu.upload(&crate::tensor::read(params.gain)?)?;
+    norm::gpu::backward(
+        params.kind,
+        &norm::gpu::Backward {
+            dx: gdx.all(),
+            d_residual: Some(gdr.all()),
+            h: stream,
+            mean_rstd,
+            gain: gain.all(),
+            dh: dh.all(),
+            d_gain: dg.all(),
+            d_bias: Some(db.all()),
+            d_write: norm::gpu::sums_columns(d).then(|| dw.all()),
+        },
+    )?;
+    c.compare_slice("add_norm backward", &shape, dh.all(), &crate::tensor::read(&want.h)?)?;
+    if norm::gpu::sums_columns(d) {
+        let stored = dh.all().read()?;
+        let column = |j: usize| (0..n).map(|r| f64::from(stored[r * d + j])).sum::<f64>() as f32;
+        let got = c.totals(&dw, 1, d, 0)?;
+        c.compare("add_norm column sums", &shape, &got, &(0..d).map(column).collect::<Vec<_>>());
+    }
+    let got = c.totals(&dg, 1, d, 0)?;
+    c.compare("add_norm gain gradient", &shape, &got, &crate::tensor::read(&want.gain)?);
+    if let Some(b) = &want.bias {
+        let got = c.totals(&db, 1, d, 0)?;
+        c.compare("add_norm bias gradient", &shape, &got, &crate::tensor::read(b)?);
+    }
+    Ok(())
+}
+
+pub(super) fn activations(c: &mut Case<'_>, extent: Extent) -> Result<()> {
+    let shapes: &[(usize, usize)] = extent.pick(&[(9, 520)], &[(9, 520), (1000, 3072), (333, 2048)]);
     for &act in Activation::ALL {
         for &(n, f) in shapes {
             let shape = format!("{act:?} [{n}, {f}]");
@@ -109,12 +127,14 @@ pub(super) fn activations(c: &mut Case<'_>, quick: bool) -> Result<()> {
             let shifted: Vec<f32> = u.iter().enumerate().map(|(i, u)| u + bias[i % wide]).collect();
             let gb = c.gpu.upload(&bias)?;
             let mut stats = None;
-            let want = written(n * f, |a| stats = activation::cpu::forward(act, f, &shifted, a, true));
+            let want =
+                written(n * f, |a| stats = activation::cpu::forward(act, f, &shifted, a, Stats::Taken));
             let rows = reduce::column_partials(c.gpu, n);
             let (gu, a) = (c.up(&u)?, c.room(n * f)?);
             let (energy, columns) =
                 (c.float_room(rows * activation::gpu::energy_width(f))?, c.float_room(rows * f)?);
-            activation::gpu::forward(act, gu.all(), Some(gb.all()), f, a.all(), energy.all(), columns.all())?;
+            let input = activation::gpu::Input { act, f, up: gu.all(), bias: Some(gb.all()) };
+            activation::gpu::forward(input, a.all(), energy.all(), columns.all())?;
             c.compare_slice("activation", &shape, a.all(), &want)?;
             let square = c.totals(&energy, 1, 1, 0)?[0] / (n * f) as f32;
             if let Some(s) = stats {
@@ -122,15 +142,7 @@ pub(super) fn activations(c: &mut Case<'_>, quick: bool) -> Result<()> {
             }
             let want = written(n * wide, |du| activation::cpu::backward(act, f, &shifted, &d, du));
             let (gd, du, partial) = (c.up(&d)?, c.room(n * wide)?, c.float_room(rows * wide)?);
-            activation::gpu::backward(
-                act,
-                gd.all(),
-                gu.all(),
-                Some(gb.all()),
-                f,
-                du.all(),
-                Some(partial.all()),
-            )?;
+            activation::gpu::backward(input, gd.all(), du.all(), Some(partial.all()))?;
             c.compare_slice("activation backward", &shape, du.all(), &want)?;
             let sums = column_sums(&du.all().read()?, wide);
             let got = c.totals(&partial, 1, wide, 0)?;
@@ -148,9 +160,8 @@ fn column_sums(rows: &[f32], columns: usize) -> Vec<f32> {
     sums.into_iter().map(|s| s as f32).collect()
 }
 
-pub(super) fn linear(c: &mut Case<'_>, quick: bool) -> Result<()> {
-    let shapes: &[(usize, usize, usize)] =
-        if quick { &[(7, 24, 40)] } else { &[(7, 24, 40), (500, 768, 2304)] };
+pub(super) fn linear(c: &mut Case<'_>, extent: Extent) -> Result<()> {
+    let shapes: &[(usize, usize, usize)] = extent.pick(&[(7, 24, 40)], &[(7, 24, 40), (500, 768, 2304)]);
     for &(n, k, m) in shapes {
         let shape = format!("[{n}, {k}] x [{m}, {k}]");
         let (x, w, dy) =
@@ -162,12 +173,12 @@ pub(super) fn linear(c: &mut Case<'_>, quick: bool) -> Result<()> {
         lin::gpu::forward(n, gx.all(), gw.all(), Some(gb.all()), y.all())?;
         c.compare_slice("linear", &shape, y.all(), &want)?;
         let (mut want_x, mut want_w, mut want_b) = (vec![0f32; n * k], vec![0f32; m * k], vec![0f32; m]);
-        lin::cpu::backward(&mut want_x, &mut want_w, Some(&mut want_b), &dy, &x, &w, k, m);
+        lin::cpu::backward((&mut want_x, &mut want_w, Some(&mut want_b)), &dy, &x, &w, (m, k));
         lin::gpu::backward_input(n, gdy.all(), gw.all(), dx.all())?;
-        lin::gpu::backward_weight(n, gdy.all(), gx.all(), dw.all(), false)?;
+        lin::gpu::backward_weight(n, gdy.all(), gx.all(), dw.all(), Accum::Replace)?;
         c.compare_slice("linear input gradient", &shape, dx.all(), &want_x)?;
         c.compare_slice("linear weight gradient", &shape, dw.all(), &want_w)?;
-        lin::gpu::backward_weight(n, gdy.all(), gx.all(), dw.all(), true)?;
+        lin::gpu::backward_weight(n, gdy.all(), gx.all(), dw.all(), Accum::Add)?;
         let twice: Vec<f32> = want_w.iter().map(|w| 2.0 * w).collect();
         c.compare_slice("linear weight gradient, added", &shape, dw.all(), &twice)?;
         let partial = c.float_room(reduce::column_partials(c.gpu, n) * m)?;
@@ -178,9 +189,9 @@ pub(super) fn linear(c: &mut Case<'_>, quick: bool) -> Result<()> {
     Ok(())
 }
 
-pub(super) fn cross_entropy(c: &mut Case<'_>, quick: bool) -> Result<()> {
+pub(super) fn cross_entropy(c: &mut Case<'_>, extent: Extent) -> Result<()> {
     let shapes: &[(usize, usize, usize)] =
-        if quick { &[(5, 257, 320)] } else { &[(5, 257, 320), (200, 50_257, 50_304)] };
+        extent.pick(&[(5, 257, 320)], &[(5, 257, 320), (200, 50_257, 50_304)]);
     for &(n, v, pitch) in shapes {
         let shape = format!("[{n}, {v}]");
         let logits = c.normals(n * pitch, 0.0, 3.0)?;
@@ -190,7 +201,14 @@ pub(super) fn cross_entropy(c: &mut Case<'_>, quick: bool) -> Result<()> {
         let mut losses = Vec::with_capacity(n);
         for (row, t) in logits.chunks_exact(pitch).zip(&targets) {
             let (mut room, mut loss, mut dx, mut dw) = (vec![0f32; v], [0f32], [0f32], vec![0f32; v]);
-            head::cpu::head_loss(&[1.0], &row[..v], v, &[*t], &mut room, &mut loss, Some((&mut dx, &mut dw)));
+            head::cpu::head_loss(
+                &[1.0],
+                (&row[..v], v),
+                &[*t],
+                &mut room,
+                &mut loss,
+                Some((&mut dx, &mut dw)),
+            );
             losses.push(loss[0]);
             want.extend(dw.iter().map(|g| g / n as f32));
             want.extend(std::iter::repeat_n(0.0, pitch - v));
@@ -210,9 +228,9 @@ pub(super) fn cross_entropy(c: &mut Case<'_>, quick: bool) -> Result<()> {
     Ok(())
 }
 
-pub(super) fn embedding(c: &mut Case<'_>, quick: bool) -> Result<()> {
+pub(super) fn embedding(c: &mut Case<'_>, extent: Extent) -> Result<()> {
     let shapes: &[(usize, usize, usize, usize)] =
-        if quick { &[(2, 5, 11, 24)] } else { &[(2, 5, 11, 24), (4, 500, 5000, 768)] };
+        extent.pick(&[(2, 5, 11, 24)], &[(2, 5, 11, 24), (4, 500, 5000, 768)]);
     for &(b, t, v, d) in shapes {
         let (n, shape) = (b * t, format!("B {b}, T {t}, V {v}, d {d}"));
         let tokens: Vec<u32> = (0..n).map(|_| c.rng.random_range(0..v as u32)).collect();

@@ -1,5 +1,8 @@
 //! Recorded launches against the same ones launched one by one: the same bits.
 
+use faer::Accum;
+
+use super::Extent;
 use super::case::Case;
 use crate::error::Result;
 use crate::gpu::{Elem, Matrix, Slice, reduce};
@@ -21,8 +24,8 @@ impl Work<'_> {
         reduce::round(self.x, self.rounded)?;
         let (x, r) = (Matrix::new(self.x, n, n)?, Matrix::new(self.rounded, n, n)?);
         let product = Matrix::new(self.product, n, n)?;
-        gpu.gemm(product, x, x.t(), false)?;
-        gpu.gemm(product, r, r, true)?;
+        gpu.gemm(product, x, x.t(), Accum::Replace)?;
+        gpu.gemm(product, r, r, Accum::Add)?;
         let lower = self.product.at(n * n / 2, n * n / 2)?;
         self.half.copy_from(lower)?;
         lower.zero()?;
@@ -38,8 +41,8 @@ impl Work<'_> {
     }
 }
 
-pub(super) fn graphs(c: &mut Case<'_>, quick: bool) -> Result<()> {
-    let n = if quick { 32 } else { 512 };
+pub(super) fn graphs(c: &mut Case<'_>, extent: Extent) -> Result<()> {
+    let n = extent.pick(32, 512);
     let shape = format!("[{n}, {n}]");
     let (x, product, totals) = (c.float_room(n * n)?, c.float_room(n * n)?, c.float_room(2 * n)?);
     let (rounded, half, other) =

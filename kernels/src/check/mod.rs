@@ -20,12 +20,27 @@ use crate::error::Result;
 use crate::gpu::{Elem, Gpu};
 use case::Case;
 
-/// Run all checks; `quick` takes sizes that an emulator or a sanitizer gets through in seconds. `begin` hears what is next.
+/// Which sizes are tried.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Extent {
+    /// Those that an emulator or a sanitizer gets through in seconds.
+    Quick,
+    /// Those of models that people train, too.
+    Full,
+}
+
+impl Extent {
+    fn pick<T>(self, quick: T, full: T) -> T {
+        if self == Self::Quick { quick } else { full }
+    }
+}
+
+/// Run all checks. `begin` hears what is next.
 ///
 /// # Errors
 /// What a launch meets. Differences are findings, not errors.
-pub fn run(gpu: &Gpu, seed: u64, quick: bool, begin: &mut dyn FnMut(&str)) -> Result<Vec<Compared>> {
-    type Check = fn(&mut Case<'_>, bool) -> Result<()>;
+pub fn run(gpu: &Gpu, seed: u64, extent: Extent, begin: &mut dyn FnMut(&str)) -> Result<Vec<Compared>> {
+    type Check = fn(&mut Case<'_>, Extent) -> Result<()>;
     const BOTH: [(&str, Check); 7] = [
         ("norms", elementwise::norms),
         ("activations", elementwise::activations),
@@ -41,13 +56,13 @@ pub fn run(gpu: &Gpu, seed: u64, quick: bool, begin: &mut dyn FnMut(&str)) -> Re
         let mut case = Case { gpu, rng: ChaCha8Rng::seed_from_u64(seed), elem, out: &mut out };
         for (what, check) in BOTH {
             begin(&format!("{what}, {}", elem.suffix()));
-            check(&mut case, quick)?;
+            check(&mut case, extent)?;
         }
     }
     let mut case = Case { gpu, rng: ChaCha8Rng::seed_from_u64(seed), elem: Elem::F32, out: &mut out };
     for (what, check) in FLOAT_ONLY {
         begin(what);
-        check(&mut case, quick)?;
+        check(&mut case, extent)?;
     }
     Ok(out)
 }

@@ -1,6 +1,8 @@
 //! The optimizer: several steps of both rules, with clipping, groups, decay and statistics.
 
+use super::Extent;
 use super::case::{Case, vector};
+use crate::Stats;
 use crate::error::Result;
 use crate::optimizer::gpu::{Arrays, Placed, STATS, Table, slice_stats};
 use crate::optimizer::{self as opt, Decay, HeadUpdateStats, OptimizerState, Rule, Segment, Update};
@@ -8,8 +10,8 @@ use crate::tensor::read;
 
 const STEPS: u32 = 3;
 
-pub(super) fn optimizers(c: &mut Case<'_>, quick: bool) -> Result<()> {
-    let layout = Layout::new(if quick { 100 } else { 40_000 });
+pub(super) fn optimizers(c: &mut Case<'_>, extent: Extent) -> Result<()> {
+    let layout = Layout::new(extent.pick(100, 40_000));
     let adam = Rule::AdamW { beta1: 0.9, beta2: 0.95, eps: 1e-8 };
     optimizer(c, "adamw", adam, &layout)?;
     optimizer(c, "sgd", Rule::Sgd { momentum: 0.9 }, &layout)?;
@@ -74,11 +76,12 @@ fn optimizer(c: &mut Case<'_>, name: &str, rule: Rule, layout: &Layout) -> Resul
         let grads = draw(c, 0.01)?;
         let norm = grads.iter().flatten().map(|g| f64::from(*g).powi(2)).sum::<f64>().sqrt();
         let (multipliers, clip_scale) = (&MULTIPLIERS[..], (1.0 / norm) as f32);
-        let update = Update { rule, lr: 1e-2, multipliers, weight_decay: 0.1, clip_scale, t, stats: true };
+        let update =
+            Update { rule, lr: 1e-2, multipliers, weight_decay: 0.1, clip_scale, t, stats: Stats::Taken };
         let mut slots = vec![HeadUpdateStats::default(); 2];
         for (i, p) in layout.placed.iter().enumerate() {
             let g = vector(&grads[i])?;
-            opt::step(&update, &params[i], &g, p.decay, &p.segments, &mut moments[i], &mut slots)?;
+            opt::step(&update, &params[i], &g, (p.decay, &p.segments), &mut moments[i], &mut slots)?;
         }
         let grad = c.gpu.upload(&layout.spread(&grads))?;
         let arrays = Arrays { param: param.all(), grad: grad.all(), m: m.all(), v: v.all() };

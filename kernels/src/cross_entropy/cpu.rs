@@ -25,8 +25,7 @@ pub fn logits_len(n: usize, v: usize) -> usize {
 /// Slices of other lengths, a target of `v` or more.
 pub fn head_loss(
     x: &[f32],
-    w: &[f32],
-    v: usize,
+    (w, v): (&[f32], usize),
     targets: &[u32],
     logits: &mut [f32],
     losses: &mut [f32],

@@ -1,6 +1,7 @@
 //! Row-major matrix products through cuBLAS.
 
 use cudarc::cublas::{result as cublas, sys};
+use faer::Accum;
 
 use super::{Elem, Gpu, Slice, failed, int};
 use crate::error::{Error, Result};
@@ -54,12 +55,13 @@ fn data_type(op: &'static str, elem: Elem) -> Result<sys::cudaDataType> {
 }
 
 impl Gpu {
-    /// `c = a b`, or `c += a b` where `add`; sums in float32 (never TF32).
+    /// `c = a b`, or `c += a b`, as `accum` says; sums in float32 (never TF32).
     ///
     /// # Errors
     /// Shapes or types that do not fit, or what cuBLAS refuses.
-    pub fn gemm(&self, c: Matrix<'_>, a: Matrix<'_>, b: Matrix<'_>, add: bool) -> Result<()> {
+    pub fn gemm(&self, c: Matrix<'_>, a: Matrix<'_>, b: Matrix<'_>, accum: Accum) -> Result<()> {
         const OP: &str = "gemm";
+        let add = accum == Accum::Add;
         let (m, k, n) = (a.rows, a.columns, b.columns);
         if b.rows != k || c.rows != m || c.columns != n || c.transposed {
             return Err(Error::Unsupported {

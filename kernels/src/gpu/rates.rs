@@ -59,7 +59,7 @@ impl Gpu {
         let (a, b, c) = (self.zeros(elem, n * n)?, self.zeros(elem, n * n)?, self.zeros(elem, n * n)?);
         let seconds = self.fastest(|| {
             let (x, y) = (Matrix::new(a.all(), n, n)?, Matrix::new(b.all(), n, n)?);
-            self.gemm(Matrix::new(c.all(), n, n)?, x, y.t(), false)
+            self.gemm(Matrix::new(c.all(), n, n)?, x, y.t(), faer::Accum::Replace)
         })?;
         Ok(2.0 * (n as f64).powi(3) / seconds)
     }

@@ -29,14 +29,11 @@ pub fn forward(y: &mut [f32], x: &[f32], w: &[f32], bias: Option<&[f32]>, k: usi
 /// # Panics
 /// Slices of other lengths.
 pub fn backward(
-    dx: &mut [f32],
-    dw: &mut [f32],
-    db: Option<&mut [f32]>,
+    (dx, dw, db): (&mut [f32], &mut [f32], Option<&mut [f32]>),
     dy: &[f32],
     x: &[f32],
     w: &[f32],
-    k: usize,
-    out: usize,
+    (out, k): (usize, usize),
 ) {
     let n = dy.len() / out;
     let (dx, dw) = (rows_mut(dx, n, k), rows_mut(dw, out, k));

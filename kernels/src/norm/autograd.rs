@@ -4,7 +4,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use candle_core::{CpuStorage, CustomOp2, CustomOp3, Layout, Shape as Dims, Tensor};
 
-use super::{AddNorm, AddNormGrads, Norm, WriteStats, backward, cpu};
+use super::{AddNorm, AddNormGrads, Norm, NormParams, WriteStats, backward, cpu};
+use crate::Stats;
 use crate::error::Result;
 use crate::tensor::{expect_dims, flat, matrix};
 
@@ -38,7 +39,7 @@ impl Op {
             d,
             gain: &params[..d],
             bias,
-            stats: self.tap.is_some(),
+            stats: Stats::when(self.tap.is_some()),
         }
     }
 
@@ -57,8 +58,10 @@ impl Op {
         let mean_rstd = self.mean_rstd.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let saved = AddNorm { h, x, mean_rstd, stats: None };
         let gain = params.get(0)?;
+        let bias = if self.bias { Some(params.get(1)?) } else { None };
+        let norm = NormParams { kind: self.kind, eps: self.eps, gain: &gain, bias: bias.as_ref() };
         let AddNormGrads { h, gain, bias } =
-            backward(self.kind, &saved, &gain, dx, past, self.bias).map_err(candle_core::Error::wrap)?;
+            backward(norm, &saved, dx, past).map_err(candle_core::Error::wrap)?;
         let rows: Vec<Tensor> = [Some(gain), bias].into_iter().flatten().collect();
         Ok((h, Tensor::stack(&rows, 0)?))
     }
@@ -149,17 +152,14 @@ impl CustomOp3 for Add {
 /// [`super::forward`].
 ///
 /// # Shapes
-/// `h [N, d]`, `write [N, d]` or none (then `h' = h`), `gain [d]`, `bias [d]` or none. Float32, on the CPU.
+/// `h [N, d]`, `write [N, d]` or none (then `h' = h`). Float32, on the CPU.
 ///
 /// # Errors
 /// As [`super::forward`].
 pub fn add_norm(
-    kind: Norm,
-    eps: f32,
+    NormParams { kind, eps, gain, bias }: NormParams<'_>,
     h: &Tensor,
     write: Option<&Tensor>,
-    gain: &Tensor,
-    bias: Option<&Tensor>,
     tap: Option<&WriteTap>,
 ) -> Result<(Tensor, Tensor)> {
     const OP: &str = "fused_add_norm";

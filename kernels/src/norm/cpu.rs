@@ -4,6 +4,7 @@ use multiversion::multiversion;
 use rayon::prelude::*;
 
 use super::forms::{Norm, WriteStats};
+use crate::Stats;
 use crate::simd::{LANES, dot, fold, reduce, sum};
 
 /// Tokens per task: fixed, so that sums do not depend on the number of threads.
@@ -27,7 +28,7 @@ pub struct Forward<'a> {
     /// `[d]`.
     pub bias: Option<&'a [f32]>,
     /// Whether to measure the write.
-    pub stats: bool,
+    pub stats: Stats,
 }
 
 #[derive(Default)]
@@ -74,13 +75,13 @@ pub fn forward_add(
         .zip(out.par_chunks_mut(BLOCK * a.d).zip(x.par_chunks_mut(BLOCK * a.d)))
         .zip(mean.par_chunks_mut(BLOCK).zip(rstd.par_chunks_mut(BLOCK)))
         .map(|(((h, w), (out, x)), (m, r))| {
-            let mut p = Partial { sums: [0.0; 4], columns: vec![0.0; if a.stats { a.d } else { 0 }] };
+            let mut p = Partial { sums: [0.0; 4], columns: vec![0.0; if a.stats.taken() { a.d } else { 0 }] };
             add_block(a, h, w, out, &mut p);
             normalize_block(a, out, x, m, r);
             p
         })
         .collect();
-    if !a.stats {
+    if !a.stats.taken() {
         return None;
     }
     let mut sums = [0f64; 4];
@@ -105,7 +106,7 @@ fn add_block(a: &Forward<'_>, h: &[f32], w: &[f32], out: &mut [f32], p: &mut Par
     for (t, ((h, w), out)) in
         h.chunks_exact(d).zip(w.chunks_exact(d)).zip(out.chunks_exact_mut(d)).enumerate()
     {
-        if !a.stats {
+        if !a.stats.taken() {
             for i in 0..d {
                 out[i] = h[i] + w[i];
             }

@@ -10,6 +10,7 @@ use candle_core::Tensor;
 
 pub use forms::{Norm, WriteStats};
 
+use crate::Stats;
 use crate::error::{Result, shape_error};
 use crate::tensor::{expect_dims, matrix, read_as, scratch, wrap};
 
@@ -25,21 +26,31 @@ pub struct AddNorm {
     pub stats: Option<WriteStats>,
 }
 
+/// A normalization and its parameters.
+#[derive(Debug, Clone, Copy)]
+pub struct NormParams<'a> {
+    /// Which one.
+    pub kind: Norm,
+    /// Added to the variance before its root.
+    pub eps: f32,
+    /// `[d]`.
+    pub gain: &'a Tensor,
+    /// `[d]`, or none.
+    pub bias: Option<&'a Tensor>,
+}
+
 /// `h' = h + w; x = Norm(h') * gain + bias`.
 ///
 /// # Shapes
-/// `h [N, d]`, `write [N, d]` or none (then `h' = h`), `gain [d]`, `bias [d]` or none.
+/// `h [N, d]`, `write [N, d]` or none (then `h' = h`).
 ///
 /// # Errors
 /// Shapes that do not fit, or storage that is not contiguous float32.
 pub fn forward(
-    kind: Norm,
-    eps: f32,
+    NormParams { kind, eps, gain, bias }: NormParams<'_>,
     h: &Tensor,
     write: Option<&Tensor>,
-    gain: &Tensor,
-    bias: Option<&Tensor>,
-    stats: bool,
+    stats: Stats,
 ) -> Result<AddNorm> {
     const OP: &str = "add_norm";
     let (n, d) = matrix(OP, "h", h)?;
@@ -79,12 +90,10 @@ pub struct AddNormGrads {
 /// # Errors
 /// Shapes that do not fit, or storage that is not contiguous float32.
 pub fn backward(
-    kind: Norm,
+    NormParams { kind, gain, bias, .. }: NormParams<'_>,
     saved: &AddNorm,
-    gain: &Tensor,
     dx: &Tensor,
     d_residual: Option<&Tensor>,
-    bias: bool,
 ) -> Result<AddNormGrads> {
     const OP: &str = "add_norm backward";
     let (n, d) = matrix(OP, "saved.h", &saved.h)?;
@@ -98,7 +107,7 @@ pub fn backward(
         (read_as(OP, "saved.h", &saved.h)?, read_as(OP, "gain", gain)?, read_as(OP, "dx", dx)?);
     let res = d_residual.map(|r| read_as(OP, "d_residual", r)).transpose()?;
     let mut dh = scratch(n * d);
-    let (mut dgain, mut dbias) = (vec![0f32; d], bias.then(|| vec![0f32; d]));
+    let (mut dgain, mut dbias) = (vec![0f32; d], bias.map(|_| vec![0f32; d]));
     let args = cpu::Backward {
         kind,
         h: &hs,

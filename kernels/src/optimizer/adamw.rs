@@ -5,6 +5,7 @@ use candle_core::Var;
 use candle_core::backprop::GradStore;
 
 use super::{Decay, HeadUpdateStats, OptimizerState, Rule, Segment, Update, step, sum_squares};
+use crate::Stats;
 use crate::error::{Error, Result};
 
 /// Constants of the update.
@@ -131,10 +132,10 @@ impl AdamW {
             weight_decay: self.settings.weight_decay,
             clip_scale: clip_scale as f32,
             t: self.updates,
-            stats: !self.slots.is_empty(),
+            stats: Stats::when(!self.slots.is_empty()),
         };
         for (p, g) in self.parameters.iter_mut().zip(&all) {
-            step(&update, p.var.as_tensor(), g, p.decay, &p.segments, &mut p.state, &mut self.slots)?;
+            step(&update, p.var.as_tensor(), g, (p.decay, &p.segments), &mut p.state, &mut self.slots)?;
         }
         Ok(StepInfo { grad_norm, clip_scale })
     }

@@ -4,6 +4,7 @@ use multiversion::multiversion;
 use rayon::prelude::*;
 
 use super::update::{Decay, HeadUpdateStats, OP, OptimizerState, Rule, Segment, Update, check};
+use crate::Stats;
 use crate::error::{Result, shape_error};
 use crate::simd::{LANES, copy, dot, fold, fold_max, padded};
 use crate::tensor::SharedMut;
@@ -35,7 +36,7 @@ struct Coefficients {
     clip: f32,
     /// 1 / (1 - beta1^t), 1 / sqrt(1 - beta2^t)
     correction: (f32, f32),
-    stats: bool,
+    stats: Stats,
 }
 
 /// [`super::step`] over slices.
@@ -46,8 +47,7 @@ pub fn step(
     u: &Update<'_>,
     w: &mut [f32],
     g: &[f32],
-    decay: Decay,
-    segments: &[Segment],
+    (decay, segments): (Decay, &[Segment]),
     moments: &mut OptimizerState,
     slots: &mut [HeadUpdateStats],
 ) -> Result<()> {
@@ -66,7 +66,7 @@ pub fn step(
         ));
     }
     check(u, len, segments, slots.len())?;
-    for (slot, p) in update(u, w, g, decay, segments, moments) {
+    for (slot, p) in update(u, w, g, (decay, segments), moments) {
         if let Some(s) = slots.get_mut(slot) {
             s.add(&p);
         }
@@ -78,8 +78,7 @@ fn update(
     u: &Update<'_>,
     w: &mut [f32],
     g: &[f32],
-    decay: Decay,
-    segments: &[Segment],
+    (decay, segments): (Decay, &[Segment]),
     moments: &mut OptimizerState,
 ) -> Vec<(usize, HeadUpdateStats)> {
     let pieces: Vec<Segment> = segments
@@ -117,7 +116,7 @@ fn update(
                 decay: if decay == Decay::Applied { u.weight_decay } else { 0.0 },
                 clip: u.clip_scale,
                 correction,
-                stats: u.stats && p.slot.is_some(),
+                stats: if p.slot.is_some() { u.stats } else { Stats::Off },
             };
             (p.slot.unwrap_or(usize::MAX), piece(&c, w, &g[p.start..p.start + p.len], m, v))
         })
@@ -135,7 +134,7 @@ fn piece(c: &Coefficients, w: &mut [f32], g: &[f32], m: &mut [f32], v: &mut [f32
     for (i, w) in w.chunks_mut(RUN).enumerate() {
         let at = i * RUN..i * RUN + w.len();
         let (g, m) = (&g[at.clone()], &mut m[at.clone()]);
-        if c.stats {
+        if c.stats.taken() {
             copy(&mut old[..w.len()], w);
         }
         match c.rule {
@@ -160,7 +159,7 @@ fn piece(c: &Coefficients, w: &mut [f32], g: &[f32], m: &mut [f32], v: &mut [f32
                 }
             }
         }
-        if c.stats {
+        if c.stats.taken() {
             accumulate(&old[..w.len()], w, g, &mut total);
         }
     }

@@ -32,8 +32,7 @@ pub fn step(
     update: &Update<'_>,
     param: &Tensor,
     grad: &Tensor,
-    decay: Decay,
-    segments: &[Segment],
+    (decay, segments): (Decay, &[Segment]),
     moments: &mut OptimizerState,
     slots: &mut [HeadUpdateStats],
 ) -> Result<()> {
@@ -43,7 +42,7 @@ pub fn step(
     }
     let mut outcome = Ok(());
     edit_from(OP, ("param", param), ("gradient", grad), |w, g| {
-        outcome = cpu::step(update, w, g, decay, segments, moments, slots);
+        outcome = cpu::step(update, w, g, (decay, segments), moments, slots);
     })?;
     outcome
 }

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::Stats;
 use crate::error::{Error, Result};
 
 /// Update rule and its constants; updates are computed with their float32 values.
@@ -62,7 +63,7 @@ pub struct Update<'a> {
     /// Updates done so far plus one (bias correction).
     pub t: u32,
     /// Whether to fill the slots.
-    pub stats: bool,
+    pub stats: Stats,
 }
 
 /// Sums over one head's slice of W_Q or W_K, biases included.
@@ -134,7 +135,7 @@ pub(super) fn check(u: &Update<'_>, len: usize, segments: &[Segment], slots: usi
         if s.group >= u.multipliers.len() {
             return bad(format!("{s:?}: there are {} multipliers", u.multipliers.len()));
         }
-        if u.stats && s.slot.is_some_and(|slot| slot >= slots) {
+        if u.stats.taken() && s.slot.is_some_and(|slot| slot >= slots) {
             return bad(format!("{s:?}: there are {slots} slots"));
         }
     }

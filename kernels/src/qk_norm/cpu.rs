@@ -105,8 +105,7 @@ pub fn forward(shape: Shape, x: &[f32], gains: [&[f32]; 2], y: &mut [f32], rrms:
 /// Slices of other lengths.
 pub fn backward(
     shape: Shape,
-    x: &[f32],
-    rrms: &[f32],
+    (x, rrms): (&[f32], &[f32]),
     gains: [&[f32]; 2],
     dy: &[f32],
     dx: &mut [f32],

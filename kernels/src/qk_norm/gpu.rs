@@ -66,10 +66,9 @@ pub fn forward(
 /// As [`forward`].
 pub fn backward(
     shape: Shape,
-    d_out: Slice<'_>,
-    qkv: Slice<'_>,
-    rrms: Slice<'_>,
+    (qkv, rrms): (Slice<'_>, Slice<'_>),
     gains: [Slice<'_>; 2],
+    d_out: Slice<'_>,
     d_qkv: Slice<'_>,
     d_gain: Slice<'_>,
 ) -> Result<()> {

@@ -1,5 +1,6 @@
 //! Every activation, value and derivative, and the hidden statistics.
 
+use growthpath_kernels::Stats;
 use growthpath_kernels::activation::Activation;
 
 #[path = "../reference/nonlinearity.rs"]
@@ -28,7 +29,7 @@ fn values_and_statistics_match_float64() {
             let name = format!("{act:?} {n}x{f}");
             let w = if act.gated() { 2 * f } else { f };
             let u = draw.normal(n * w, 2.5);
-            let (a, stats) = forward(act, &tensor(&u, &[n, w]), true);
+            let (a, stats) = forward(act, &tensor(&u, &[n, w]), Stats::Taken);
             let single = u;
             let u = wide(&single);
             let want: Vec<_> = (0..n * f)
@@ -40,7 +41,7 @@ fn values_and_statistics_match_float64() {
                 })
                 .collect();
             assert_all(&name, &values(&a), &want);
-            let (same, none) = forward(act, &tensor(&single, &[n, w]), false);
+            let (same, none) = forward(act, &tensor(&single, &[n, w]), Stats::Off);
             assert!(none.is_none() && values(&same) == values(&a), "{name}: statistics only where asked for");
             let s = stats.unwrap();
             // element error enters twice in a square; f/16 + 5 additions a row
@@ -105,7 +106,7 @@ fn large_inputs_saturate_without_overflow() {
     for act in [Activation::Gelu, Activation::Silu] {
         let u = [1e4f32, -1e4, 60.0, -60.0, 1e10, -1e10];
         let t = tensor(&u, &[1, 6]);
-        let (a, _) = forward(act, &t, false);
+        let (a, _) = forward(act, &t, Stats::Off);
         let d = backward(act, &t, &tensor(&[1.0; 6], &[1, 6]));
         for ((x, a), d) in u.iter().zip(values(&a)).zip(values(&d)) {
             // sigmoid(-87) = 1e-38 is where the exponential saturates: |x| 1e-37 is left of it

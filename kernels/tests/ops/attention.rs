@@ -1,5 +1,6 @@
 //! Causal attention: outputs, gradients, statistics, (2.1) and (2.5).
 
+use growthpath_kernels::Stats;
 use growthpath_kernels::attention::{LogitStats, Shape, average, backward, forward};
 use growthpath_kernels::rope::Rope;
 use proptest::prelude::*;
@@ -39,8 +40,8 @@ fn check(draw: &mut Draw, shape: Shape, rotary: bool, size: f32) {
     let rope = rotary.then(|| Rope::new(shape.seq_len, shape.head_dim, BASE));
     let base = rotary.then_some(BASE);
     let (tx, td) = (tensor(&qkv, &[n, 3 * width]), tensor(&d_out, &[n, width]));
-    let f = forward(shape, &tx, rope.as_ref(), true).unwrap();
-    let quiet = forward(shape, &tx, rope.as_ref(), false).unwrap();
+    let f = forward(shape, &tx, rope.as_ref(), Stats::Taken).unwrap();
+    let quiet = forward(shape, &tx, rope.as_ref(), Stats::Off).unwrap();
     assert!(quiet.stats.is_none());
     assert_eq!(values(&quiet.out), values(&f.out), "{name}: statistics change the output");
     let (dqkv, grad_stats) = backward(shape, &tx, &f, rope.as_ref(), &td).unwrap();

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use candle_core::{D, DType, Device, Tensor, Var};
 use growthpath_kernels::attention::Shape;
 use growthpath_kernels::attention::autograd::{AttentionTap, causal_attention};
-use growthpath_kernels::norm::Norm;
 use growthpath_kernels::norm::autograd::{WriteTap, add_norm};
+use growthpath_kernels::norm::{Norm, NormParams};
 use growthpath_kernels::optimizer::{AdamW, AdamWSettings, Decay};
 use growthpath_kernels::rope::Rope;
 
@@ -127,7 +127,9 @@ fn add_and_norm_and_their_gradients() {
         let (gain, bias) = (var(&mut draw, &[d], 1.0), var(&mut draw, &[d], 1.0));
         let (write, bias_used) = (written.then_some(w.as_tensor()), biased.then_some(bias.as_tensor()));
         let tap = WriteTap::default();
-        let (after, x) = add_norm(kind, 1e-5, &h, write, &gain, bias_used, Some(&tap)).unwrap();
+        let (after, x) =
+            add_norm(NormParams { kind, eps: 1e-5, gain: &gain, bias: bias_used }, &h, write, Some(&tap))
+                .unwrap();
         assert_eq!(tap.take().is_some(), written);
         let stream = if written { (h.as_tensor() + w.as_tensor()).unwrap() } else { h.as_tensor().clone() };
         let plain = plain_norm(kind, &stream, &gain, bias_used);

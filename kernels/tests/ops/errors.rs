@@ -1,8 +1,9 @@
 //! Arguments that do not fit are errors that name the operation, never panics.
 
 use candle_core::{DType, Device, Tensor};
+use growthpath_kernels::Stats;
 use growthpath_kernels::attention::{self, Attention, Shape};
-use growthpath_kernels::norm::{self, Norm};
+use growthpath_kernels::norm::{self, Norm, NormParams};
 use growthpath_kernels::optimizer::{self, Decay, HeadUpdateStats, OptimizerState, Rule, Segment, Update};
 use growthpath_kernels::rope::Rope;
 use growthpath_kernels::{Result, embedding, tensor};
@@ -36,7 +37,7 @@ fn norm_rejects_what_does_not_fit() {
     let kind = Norm::LayerNorm;
     let (h, gain) = (zeros(&[3, 4]), zeros(&[4]));
     let run = |h: &Tensor, w: Option<&Tensor>, g: &Tensor, b: Option<&Tensor>| {
-        norm::forward(kind, 1e-5, h, w, g, b, true)
+        norm::forward(NormParams { kind, eps: 1e-5, gain: g, bias: b }, h, w, Stats::Taken)
     };
     fails(run(&zeros(&[3]), None, &gain, None), &["add_norm", "h"]);
     fails(run(&zeros(&[3, 0]), None, &zeros(&[0]), None), &["add_norm", "h"]);
@@ -45,7 +46,7 @@ fn norm_rejects_what_does_not_fit() {
     fails(run(&h, None, &gain, Some(&zeros(&[5]))), &["add_norm", "bias"]);
     let mut saved = run(&h, None, &gain, None).unwrap();
     let back = |s: &norm::AddNorm, g: &Tensor, dx: &Tensor, r: Option<&Tensor>| {
-        norm::backward(kind, s, g, dx, r, true)
+        norm::backward(NormParams { kind, eps: 1e-5, gain: g, bias: Some(g) }, s, dx, r)
     };
     fails(back(&saved, &zeros(&[3]), &h, None), &["add_norm backward", "gain"]);
     fails(back(&saved, &gain, &zeros(&[2, 4]), None), &["add_norm backward", "dx"]);
@@ -64,33 +65,33 @@ fn norm_rejects_what_does_not_fit() {
 fn attention_rejects_what_does_not_fit() {
     let s = Shape { batch: 2, seq_len: 3, heads: 2, head_dim: 4 };
     let (qkv, out) = (zeros(&[6, 24]), zeros(&[6, 8]));
-    fails(attention::forward(s, &zeros(&[6, 25]), None, true), &["attention", "qkv", "[6, 24]"]);
+    fails(attention::forward(s, &zeros(&[6, 25]), None, Stats::Taken), &["attention", "qkv", "[6, 24]"]);
     for zero in 0..4 {
         let mut sizes = [2, 3, 2, 4];
         sizes[zero] = 0;
         let [batch, seq_len, heads, head_dim] = sizes;
         let s = Shape { batch, seq_len, heads, head_dim };
         let empty = zeros(&[s.tokens(), 3 * s.width()]);
-        fails(attention::forward(s, &empty, None, true), &["attention", "at least one"]);
+        fails(attention::forward(s, &empty, None, Stats::Taken), &["attention", "at least one"]);
     }
     let huge = Shape { batch: 1 << 62, seq_len: 3, heads: 2, head_dim: 4 };
-    fails(attention::forward(huge, &qkv, None, true), &["attention"]);
+    fails(attention::forward(huge, &qkv, None, Stats::Taken), &["attention"]);
     for rope in [Rope::new(2, 4, 1e4), Rope::new(3, 6, 1e4), Rope { sin: vec![], ..Rope::new(3, 4, 1e4) }] {
-        fails(attention::forward(s, &qkv, Some(&rope), true), &["attention", "rotary"]);
+        fails(attention::forward(s, &qkv, Some(&rope), Stats::Taken), &["attention", "rotary"]);
     }
     let odd = Shape { head_dim: 3, ..s };
     fails(
-        attention::forward(odd, &zeros(&[6, 18]), Some(&Rope::new(3, 3, 1e4)), true),
+        attention::forward(odd, &zeros(&[6, 18]), Some(&Rope::new(3, 3, 1e4)), Stats::Taken),
         &["attention", "rotary"],
     );
-    let saved = attention::forward(s, &qkv, None, true).unwrap();
+    let saved = attention::forward(s, &qkv, None, Stats::Taken).unwrap();
     fails(attention::backward(s, &qkv, &saved, None, &zeros(&[6, 9])), &["attention backward", "d_out"]);
     let short = Attention { out: zeros(&[5, 8]), lse: saved.lse.clone(), stats: None };
     fails(attention::backward(s, &qkv, &short, None, &out), &["attention backward", "saved.out"]);
     let short = Attention { out: saved.out.clone(), lse: vec![0.0], stats: None };
     fails(attention::backward(s, &qkv, &short, None, &out), &["attention backward", "saved.lse"]);
     for (why, t) in unfit(&[6, 24]) {
-        fails(attention::forward(s, &t, None, true), &["attention", "qkv", why]);
+        fails(attention::forward(s, &t, None, Stats::Taken), &["attention", "qkv", why]);
         fails(attention::backward(s, &t, &saved, None, &out), &["attention backward", "qkv", why]);
     }
     for (why, t) in unfit(&[6, 8]) {
@@ -111,13 +112,20 @@ fn embedding_rejects_what_does_not_fit() {
 #[test]
 fn optimizer_rejects_what_does_not_fit() {
     let rule = Rule::AdamW { beta1: 0.9, beta2: 0.95, eps: 1e-8 };
-    let good =
-        Update { rule, lr: 0.1, multipliers: &[1.0], weight_decay: 0.0, clip_scale: 1.0, t: 1, stats: true };
+    let good = Update {
+        rule,
+        lr: 0.1,
+        multipliers: &[1.0],
+        weight_decay: 0.0,
+        clip_scale: 1.0,
+        t: 1,
+        stats: Stats::Taken,
+    };
     let (w, g) = (zeros(&[8]), zeros(&[8]));
     let segment = |start, len, group, slot| Segment { start, len, group, slot };
     let all = [segment(0, 8, 0, Some(0))];
     let run = |u: &Update<'_>, w: &Tensor, g: &Tensor, s: &[Segment], m: &mut OptimizerState| {
-        optimizer::step(u, w, g, Decay::Applied, s, m, &mut [HeadUpdateStats::default()])
+        optimizer::step(u, w, g, (Decay::Applied, s), m, &mut [HeadUpdateStats::default()])
     };
     let fresh = || OptimizerState::zeros(rule, 8);
     run(&good, &w, &g, &all, &mut fresh()).unwrap();

@@ -1,5 +1,6 @@
 //! Exactly representable and extreme logits.
 
+use growthpath_kernels::Stats;
 use growthpath_kernels::attention::{Attention, LogitGradStats, Shape, backward, forward};
 
 use crate::forms::head_loss;
@@ -18,7 +19,7 @@ fn attention(draw: &mut Draw, a: &[f32], b: &[f32], c: &[f32]) -> (Attention, Ve
         x.extend(&v[4 * i..4 * i + 4]);
     }
     let x = tensor(&x, &[t, 12]);
-    let f = forward(shape, &x, None, true).unwrap();
+    let f = forward(shape, &x, None, Stats::Taken).unwrap();
     let d = tensor(&draw.normal(4 * t, 1.0), &[t, 4]);
     let (g, s) = backward(shape, &x, &f, None, &d).unwrap();
     (f, values(&g), s)

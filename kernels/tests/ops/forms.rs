@@ -23,6 +23,7 @@ fn columns(t: &Tensor) -> usize {
 }
 
 pub mod activation {
+    use growthpath_kernels::Stats;
     use growthpath_kernels::activation::{Activation, HiddenStats, cpu};
 
     use super::*;
@@ -31,7 +32,7 @@ pub mod activation {
         columns(up) / if act.gated() { 2 } else { 1 }
     }
 
-    pub fn forward(act: Activation, up: &Tensor, stats: bool) -> (Tensor, Option<HiddenStats>) {
+    pub fn forward(act: Activation, up: &Tensor, stats: Stats) -> (Tensor, Option<HiddenStats>) {
         let f = width(act, up);
         let mut a = vec![0f32; up.dims()[0] * f];
         let stats = cpu::forward(act, f, &read(up).unwrap(), &mut a, stats);
@@ -69,7 +70,7 @@ pub mod linear {
         let (mut dx, mut dw) = (vec![0f32; x.elem_count()], vec![0f32; weight.elem_count()]);
         let mut db = bias.then(|| vec![0f32; out]);
         let (dy, x, w) = (read(dy).unwrap(), read(x).unwrap(), read(weight).unwrap());
-        cpu::backward(&mut dx, &mut dw, db.as_deref_mut(), &dy, &x, &w, k, out);
+        cpu::backward((&mut dx, &mut dw, db.as_deref_mut()), &dy, &x, &w, (out, k));
         Grads { x: matrix(dx, k), weight: matrix(dw, k), bias: db.map(vector) }
     }
 }
@@ -88,7 +89,7 @@ pub fn head_loss(x: &Tensor, weight: &Tensor, targets: &[u32], grads: bool) -> H
     let (mut dx, mut dw) = (vec![0f32; n * d], vec![0f32; v * d]);
     let room = grads.then_some((&mut dx[..], &mut dw[..]));
     let (x, w) = (read(x).unwrap(), read(weight).unwrap());
-    let (loss, max_logit) = cpu::head_loss(&x, &w, v, targets, &mut logits, &mut losses, room);
+    let (loss, max_logit) = cpu::head_loss(&x, (&w, v), targets, &mut logits, &mut losses, room);
     HeadLoss { loss, losses, max_logit, grads: grads.then(|| (matrix(dx, d), matrix(dw, d))) }
 }
 
@@ -149,7 +150,7 @@ pub mod qk_norm {
         let (mut dqg, mut dkg) = (vec![0f32; shape.head_dim], vec![0f32; shape.head_dim]);
         let gains = [flat(q_gain), flat(k_gain)];
         let (x, d) = (read(qkv).unwrap(), read(d).unwrap());
-        cpu::backward(shape, &x, &saved.rrms, [&gains[0], &gains[1]], &d, &mut dx, [&mut dqg, &mut dkg]);
+        cpu::backward(shape, (&x, &saved.rrms), [&gains[0], &gains[1]], &d, &mut dx, [&mut dqg, &mut dkg]);
         (matrix(dx, columns(qkv)), vector(dqg), vector(dkg))
     }
 }

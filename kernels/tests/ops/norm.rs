@@ -1,6 +1,7 @@
 //! Residual addition with LayerNorm and RMSNorm, both directions, and the statistics of the write.
 
-use growthpath_kernels::norm::{Norm, backward, forward};
+use growthpath_kernels::Stats;
+use growthpath_kernels::norm::{Norm, NormParams, backward, forward};
 
 use crate::support::{Bounded, Draw, U, assert_all, assert_close, finite_differences, tensor, values, wide};
 
@@ -49,7 +50,8 @@ fn forward_matches_float64() {
                 let (th, tw) = (tensor(&h, &[n, d]), tensor(&w, &[n, d]));
                 let (tg, tb) = (tensor(&gain, &[d]), tensor(&bias, &[d]));
                 let write = with_write.then_some(&tw);
-                let got = forward(kind, EPS, &th, write, &tg, with_bias.then_some(&tb), stats).unwrap();
+                let params = NormParams { kind, eps: EPS, gain: &tg, bias: with_bias.then_some(&tb) };
+                let got = forward(params, &th, write, Stats::when(stats)).unwrap();
                 let (h, w, gain, bias) = (wide(&h), wide(&w), wide(&gain), wide(&bias));
                 let after: Vec<f64> =
                     h.iter().zip(&w).map(|(h, w)| if with_write { h + w } else { *h }).collect();
@@ -128,9 +130,9 @@ fn backward_matches_float64() {
                 let (tg, tb) = (tensor(&gain, &[d]), tensor(&bias, &[d]));
                 let (tdx, tres) = (tensor(&dx, &[n, d]), tensor(&res, &[n, d]));
                 let (th, tw) = (tensor(&h, &[n, d]), tensor(&w, &[n, d]));
-                let saved = forward(kind, EPS, &th, Some(&tw), &tg, with_bias.then_some(&tb), false).unwrap();
-                let got =
-                    backward(kind, &saved, &tg, &tdx, with_residual.then_some(&tres), with_bias).unwrap();
+                let params = NormParams { kind, eps: EPS, gain: &tg, bias: with_bias.then_some(&tb) };
+                let saved = forward(params, &th, Some(&tw), Stats::Off).unwrap();
+                let got = backward(params, &saved, &tdx, with_residual.then_some(&tres)).unwrap();
                 let after = wide(&values(&saved.h));
                 let (gain, dx, res) = (wide(&gain), wide(&dx), wide(&res));
                 let mut dh = Vec::new();

@@ -1,5 +1,6 @@
 //! AdamW and SGD with groups, slots, clipping and decay, step by step against float64.
 
+use growthpath_kernels::Stats;
 use growthpath_kernels::optimizer::{
     Decay, HeadUpdateStats, OptimizerState, Rule, Segment, Update, step, sum_squares,
 };
@@ -22,7 +23,7 @@ fn partition(draw: &mut Draw, len: usize) -> Vec<Segment> {
 }
 
 /// New weight, first and second moment of one element, each with its bound.
-fn element(u: &Update<'_>, decay: Decay, lr: f64, w: f64, g: f64, m: f64, v: f64) -> [Bounded; 3] {
+fn element(u: &Update<'_>, (decay, lr): (Decay, f64), [w, g, m, v]: [f64; 4]) -> [Bounded; 3] {
     let g = g * f64::from(u.clip_scale);
     let decay = if decay == Decay::Applied { f64::from(u.weight_decay) } else { 0.0 };
     let (m, v, direction, bound) = match u.rule {
@@ -65,10 +66,12 @@ fn updates_and_statistics_match_float64() {
     // around the runs of 512 and the pieces of 8192
     for len in [1, 15, 17, 512, 513, 8191, 20_011] {
         for rule in rules {
-            for (clip_scale, decay, stats) in
-                [(1.0, Decay::Exempt, true), (0.37, Decay::Applied, true), (0.5, Decay::Applied, false)]
-            {
-                let name = format!("{rule:?} len={len} clip={clip_scale} decay={decay:?} stats={stats}");
+            for (clip_scale, decay, stats) in [
+                (1.0, Decay::Exempt, Stats::Taken),
+                (0.37, Decay::Applied, Stats::Taken),
+                (0.5, Decay::Applied, Stats::Off),
+            ] {
+                let name = format!("{rule:?} len={len} clip={clip_scale} decay={decay:?} stats={stats:?}");
                 let segments = partition(&mut draw, len);
                 let multipliers = [1.0, 0.25, 0.0];
                 let param = tensor(&draw.normal(len, 0.5), &[len]);
@@ -87,7 +90,7 @@ fn updates_and_statistics_match_float64() {
                     };
                     let (w0, before) = (values(&param), moments.clone());
                     slots = [HeadUpdateStats::default(); SLOTS];
-                    step(&u, &param, &tensor(&g, &[len]), decay, &segments, &mut moments, &mut slots)
+                    step(&u, &param, &tensor(&g, &[len]), (decay, &segments), &mut moments, &mut slots)
                         .unwrap();
                     let w1 = values(&param);
                     let mut want: [Vec<Bounded>; 3] = Default::default();
@@ -96,7 +99,7 @@ fn updates_and_statistics_match_float64() {
                         for i in s.start..s.start + s.len {
                             let v = before.v.get(i).map_or(0.0, |v| f64::from(*v));
                             let (w, g, m) = (f64::from(w0[i]), f64::from(g[i]), f64::from(before.m[i]));
-                            for (all, one) in want.iter_mut().zip(element(&u, decay, lr, w, g, m, v)) {
+                            for (all, one) in want.iter_mut().zip(element(&u, (decay, lr), [w, g, m, v])) {
                                 all.push(one);
                             }
                         }
@@ -106,10 +109,14 @@ fn updates_and_statistics_match_float64() {
                     if !moments.v.is_empty() {
                         assert_all(&format!("{name} t={t} v"), &moments.v, &want[2]);
                     }
-                    check_slots(&name, &slots, &segments, stats, &w0, &w1, &g);
+                    check_slots(&name, &slots, &segments, stats, [&w0, &w1, &g]);
                 }
                 let unmarked = segments.iter().all(|s| s.slot.is_none());
-                assert_eq!(slots == [HeadUpdateStats::default(); SLOTS], !stats || unmarked, "{name}");
+                assert_eq!(
+                    slots == [HeadUpdateStats::default(); SLOTS],
+                    !stats.taken() || unmarked,
+                    "{name}"
+                );
             }
         }
     }
@@ -120,15 +127,13 @@ fn check_slots(
     name: &str,
     got: &[HeadUpdateStats],
     segments: &[Segment],
-    stats: bool,
-    w0: &[f32],
-    w1: &[f32],
-    g: &[f32],
+    stats: Stats,
+    [w0, w1, g]: [&[f32]; 3],
 ) {
     for (slot, got) in got.iter().enumerate() {
         let mut want = [Bounded::default(); 6];
         let mut g_max = 0f32;
-        for s in segments.iter().filter(|s| stats && s.slot == Some(slot)) {
+        for s in segments.iter().filter(|s| stats.taken() && s.slot == Some(slot)) {
             for i in s.start..s.start + s.len {
                 let (w, g, d) = (f64::from(w0[i]), f64::from(g[i]), f64::from(w1[i]) - f64::from(w0[i]));
                 for (sum, term) in want.iter_mut().zip([g * g, w * w, d * d, w * g, w * d, g * d]) {
@@ -147,7 +152,7 @@ fn check_slots(
         // (2.4): |W + dW|^2 - |W|^2 = 2 <W, dW> + |dW|^2
         let after: f64 = segments
             .iter()
-            .filter(|s| stats && s.slot == Some(slot))
+            .filter(|s| stats.taken() && s.slot == Some(slot))
             .flat_map(|s| &w1[s.start..s.start + s.len])
             .map(|w| f64::from(*w).powi(2))
             .sum();
@@ -161,8 +166,15 @@ fn check_slots(
 fn slots_add_up_over_parameters() {
     let mut draw = Draw::new();
     let rule = Rule::Sgd { momentum: 0.0 };
-    let u =
-        Update { rule, lr: 0.1, multipliers: &[1.0], weight_decay: 0.0, clip_scale: 1.0, t: 1, stats: true };
+    let u = Update {
+        rule,
+        lr: 0.1,
+        multipliers: &[1.0],
+        weight_decay: 0.0,
+        clip_scale: 1.0,
+        t: 1,
+        stats: Stats::Taken,
+    };
     let segment = |len| [Segment { start: 0, len, group: 0, slot: Some(0) }];
     let (mut both, mut parts) = ([HeadUpdateStats::default()], Vec::new());
     for len in [40, 7] {
@@ -174,8 +186,7 @@ fn slots_add_up_over_parameters() {
                 &u,
                 &tensor(&w, &[len]),
                 &tensor(&g, &[len]),
-                Decay::Applied,
-                &segment(len),
+                (Decay::Applied, &segment(len)),
                 &mut moments,
                 slots,
             )

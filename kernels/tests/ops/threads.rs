@@ -2,10 +2,11 @@
 
 use candle_core::Tensor;
 use faer::{Accum, MatMut, MatRef};
+use growthpath_kernels::Stats;
 use growthpath_kernels::activation::Activation;
 use growthpath_kernels::attention::{self, Shape};
 use growthpath_kernels::gemm;
-use growthpath_kernels::norm::{self, Norm};
+use growthpath_kernels::norm::{self, Norm, NormParams};
 use growthpath_kernels::optimizer::{self, Decay, HeadUpdateStats, OptimizerState, Rule, Segment, Update};
 use growthpath_kernels::rope::Rope;
 
@@ -120,7 +121,7 @@ fn attention_and_qk_norm() {
     let rope = Rope::new(131, 20, 1e4);
     compare(|| {
         let mut out = Bits::new();
-        let f = attention::forward(s, &qkv, Some(&rope), true).unwrap();
+        let f = attention::forward(s, &qkv, Some(&rope), Stats::Taken).unwrap();
         let (g, stats) = attention::backward(s, &qkv, &f, Some(&rope), &d).unwrap();
         keep(&mut out, "attention", &f.out);
         keep(&mut out, "attention backward", &g);
@@ -150,8 +151,9 @@ fn norm_and_activation() {
     compare(|| {
         let mut out = Bits::new();
         for kind in [Norm::LayerNorm, Norm::RmsNorm] {
-            let r = norm::forward(kind, 1e-5, &h, Some(&w), &gain, Some(&gain), true).unwrap();
-            let g = norm::backward(kind, &r, &gain, &dx, Some(&w), true).unwrap();
+            let params = NormParams { kind, eps: 1e-5, gain: &gain, bias: Some(&gain) };
+            let r = norm::forward(params, &h, Some(&w), Stats::Taken).unwrap();
+            let g = norm::backward(params, &r, &dx, Some(&w)).unwrap();
             keep(&mut out, "norm h", &r.h);
             keep(&mut out, "norm x", &r.x);
             let s = r.stats.unwrap();
@@ -160,7 +162,7 @@ fn norm_and_activation() {
                 keep(&mut out, name, t);
             }
         }
-        let (a, s) = activation::forward(Activation::Geglu, &up, true);
+        let (a, s) = activation::forward(Activation::Geglu, &up, Stats::Taken);
         let s = s.unwrap();
         keep(&mut out, "activation", &a);
         doubles(&mut out, "hidden", &[s.hidden_ms, s.hidden_common]);
@@ -194,11 +196,11 @@ fn optimizer_and_embedding() {
             weight_decay: 0.1,
             clip_scale: 0.3,
             t: 1,
-            stats: true,
+            stats: Stats::Taken,
         };
         let param = tensor(&w, &[len]);
         let (mut moments, mut slots) = (OptimizerState::zeros(rule, len), [HeadUpdateStats::default()]);
-        optimizer::step(&u, &param, &g, Decay::Applied, &segments, &mut moments, &mut slots).unwrap();
+        optimizer::step(&u, &param, &g, (Decay::Applied, &segments), &mut moments, &mut slots).unwrap();
         keep(&mut out, "optimizer", &param);
         floats(&mut out, "second moment", &moments.v);
         let s = slots[0];

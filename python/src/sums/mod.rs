@@ -46,6 +46,7 @@ type Table<'py> = Bound<'py, PyArray2<f64>>;
 /// Totals `[H, LOGIT_TOTALS]` and maxima `[H, LOGIT_MAXIMA]` over logits `[b, H, T, S]`; without a mask all pairs count,
 /// or with `causal` those with `j <= i`.
 #[pyfunction]
+#[expect(clippy::too_many_arguments, reason = "arguments by name in Python")]
 #[pyo3(signature = (logits, causal, mask=None, weights_gradient=None, query=None, key=None))]
 fn logit_sums<'py>(
     py: Python<'py>,

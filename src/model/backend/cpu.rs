@@ -2,6 +2,7 @@
 
 use std::mem;
 
+use growthpath_kernels::Stats;
 use growthpath_kernels::attention::Shape;
 use growthpath_kernels::norm::WriteStats;
 use growthpath_kernels::optimizer::{HeadUpdateStats, OptimizerState, Segment, Update};
@@ -35,7 +36,7 @@ pub struct Cpu {
     /// A chunk of logits; empty before the first head.
     logits: Vec<f32>,
     losses: Vec<f32>,
-    measures: bool,
+    measures: Stats,
     /// The step under way.
     stats: StepStats,
     done: Option<StepStats>,
@@ -58,7 +59,7 @@ impl Cpu {
             grads: Vec::new(),
             logits: Vec::new(),
             losses: Vec::new(),
-            measures: false,
+            measures: Stats::Off,
             stats: StepStats::default(),
             done: None,
         }
@@ -162,7 +163,7 @@ impl Backend for Cpu {
         Ok(())
     }
 
-    fn begin(&mut self, stats: bool, uniform: &[(usize, usize)]) -> Result<()> {
+    fn begin(&mut self, stats: Stats, uniform: &[(usize, usize)]) -> Result<()> {
         let (layers, heads) = (self.config.layers, self.config.heads);
         if let Some((l, h)) = uniform.iter().find(|(l, h)| *l >= layers || *h >= heads) {
             return Err(Error::usage(format!("there is no head {h} in layer {l}")));
@@ -170,7 +171,7 @@ impl Backend for Cpu {
         self.measures = stats;
         self.uniform = uniform.to_vec();
         self.stats = StepStats {
-            layers: vec![LayerStats::default(); if stats { layers } else { 0 }],
+            layers: vec![LayerStats::default(); if stats.taken() { layers } else { 0 }],
             logit_grads: vec![Vec::new(); layers],
             ..StepStats::default()
         };
@@ -228,8 +229,7 @@ impl Backend for Cpu {
         &mut self,
         site: usize,
         (p, norm): (Affine, Affine),
-        x: &Vec<f32>,
-        h: &Vec<f32>,
+        (x, h): (&Vec<f32>, &Vec<f32>),
         write: &mut Vec<f32>,
         to: &mut Normed<Vec<f32>>,
     ) -> Result<()> {
@@ -267,7 +267,7 @@ impl Backend for Cpu {
         let grads = dx.map(|dx| (dx, &mut self.grads[head][..]));
         let (logits, losses) = (&mut self.logits, &mut self.losses);
         (self.stats.loss, self.stats.max_logit) =
-            cross_entropy::cpu::head_loss(x, &weight, v, &self.targets, logits, losses, grads);
+            cross_entropy::cpu::head_loss(x, (&weight, v), &self.targets, logits, losses, grads);
         Ok(())
     }
 
@@ -294,10 +294,10 @@ impl Backend for Cpu {
     }
 
     fn linear_backward(&mut self, p: Affine, x: &Vec<f32>, dy: &Vec<f32>, dx: &mut Vec<f32>) -> Result<()> {
-        let (w, (out, k)) = (self.params.value(p.weight)?, self.params.matrix(p.weight));
+        let (w, sizes) = (self.params.value(p.weight)?, self.params.matrix(p.weight));
         let (x, dy, dx) = (self.rows(x), self.rows(dy), self.room(dx));
         let (dw, db) = both(&mut self.grads, p);
-        linear::cpu::backward(dx, dw, db, dy, x, &w, k, out);
+        linear::cpu::backward((dx, dw, db), dy, x, &w, sizes);
         Ok(())
     }
 
@@ -322,9 +322,9 @@ impl Backend for Cpu {
         d_qkv: &mut Vec<f32>,
     ) -> Result<()> {
         let (qkv, out, lse) = (self.rows(qkv), self.rows(out), self.rows(lse));
-        let (rope, d_out, d_qkv) = (self.rope.as_ref(), self.rows(d_out), self.room(d_qkv));
-        self.stats.logit_grads[layer] =
-            attention::cpu::backward(self.shape, qkv, out, lse, rope, d_out, d_qkv);
+        let saved = attention::cpu::Saved { qkv, out, lse, rope: self.rope.as_ref() };
+        let (d_out, d_qkv) = (self.rows(d_out), self.room(d_qkv));
+        self.stats.logit_grads[layer] = attention::cpu::backward(self.shape, saved, d_out, d_qkv);
         Ok(())
     }
 
@@ -338,7 +338,7 @@ impl Backend for Cpu {
         let gains = (self.params.value(q)?, self.params.value(k)?);
         let (qkv, rrms, d_out, d_qkv) = (self.rows(qkv), self.rows(rrms), self.rows(d_out), self.room(d_qkv));
         let d_gains = two(&mut self.grads, (q, k));
-        qk_norm::cpu::backward(self.shape, qkv, rrms, [&gains.0, &gains.1], d_out, d_qkv, d_gains);
+        qk_norm::cpu::backward(self.shape, (qkv, rrms), [&gains.0, &gains.1], d_out, d_qkv, d_gains);
         Ok(())
     }
 
@@ -368,7 +368,7 @@ impl Backend for Cpu {
         // A step that is not finite ends the run: the parameters stay as they were before it.
         if stats.loss.is_finite() && norm.is_finite() {
             let update = Update { clip_scale: clip_scale as f32, ..*update };
-            let slots = if update.stats { 2 * self.config.layers * self.config.heads } else { 0 };
+            let slots = if update.stats.taken() { 2 * self.config.layers * self.config.heads } else { 0 };
             stats.slots = vec![HeadUpdateStats::default(); slots];
             let params = self.params.specs.iter().zip(&self.params.vars);
             for ((i, (spec, var)), state) in params.enumerate().zip(state) {
@@ -379,8 +379,7 @@ impl Backend for Cpu {
                         &update,
                         w,
                         grad,
-                        spec.decay(),
-                        segments,
+                        (spec.decay(), segments),
                         state,
                         &mut stats.slots,
                     );

@@ -8,6 +8,7 @@ mod cpu;
 #[cfg(feature = "cuda")]
 mod cuda;
 
+use growthpath_kernels::Stats;
 use growthpath_kernels::attention::Shape;
 use growthpath_kernels::optimizer::{OptimizerState, Update};
 
@@ -77,7 +78,7 @@ pub trait Backend: Sized {
 
     /// Begin a forward pass over the batch last sent; the attention of the heads in `uniform` (layer, head) is replaced
     /// by the causal average, and the operations measure where `stats`.
-    fn begin(&mut self, stats: bool, uniform: &[(usize, usize)]) -> Result<()>;
+    fn begin(&mut self, stats: Stats, uniform: &[(usize, usize)]) -> Result<()>;
 
     /// `h = wte[token] + wpe[position]`.
     fn embedding(&mut self, wte: usize, wpe: Option<usize>, h: &mut Self::Buffer) -> Result<()>;
@@ -107,8 +108,7 @@ pub trait Backend: Sized {
         &mut self,
         site: usize,
         both: (Affine, Affine),
-        x: &Self::Buffer,
-        h: &Self::Buffer,
+        x_h: (&Self::Buffer, &Self::Buffer),
         write: &mut Self::Buffer,
         to: &mut Normed<Self::Buffer>,
     ) -> Result<()>;

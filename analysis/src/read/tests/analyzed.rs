@@ -16,6 +16,7 @@ fn mean(values: impl IntoIterator<Item = f64>) -> f64 {
 }
 
 /// Everything again, by collecting rows and following the definitions.
+#[expect(clippy::too_many_lines, reason = "one recomputation, column by column")]
 fn check(run: &Run, got: &Analysis, from: u32, to: u32) {
     let (layers, heads) = (run.info().layers, f64::from(run.info().heads));
     let states: Vec<ProbeRow> = run.read(from..=to).unwrap();

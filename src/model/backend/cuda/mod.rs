@@ -17,6 +17,7 @@ mod weights;
 
 use std::collections::VecDeque;
 
+use growthpath_kernels::Stats;
 use growthpath_kernels::attention::Shape;
 use growthpath_kernels::attention::gpu::{Products, Tables, fastest, supported};
 use growthpath_kernels::embedding::gpu::TokenBatch;
@@ -75,7 +76,7 @@ struct Unread {
     turn: usize,
     shape: Shape,
     /// Whether all statistics were filled.
-    stats: bool,
+    stats: Stats,
     timed: Option<Timed>,
 }
 
@@ -194,7 +195,7 @@ impl Cuda {
     }
 
     /// Start the copy of the step's statistics to the host.
-    fn start_readback(&mut self, stats: bool, timed: Option<Timed>) -> Result<()> {
+    fn start_readback(&mut self, stats: Stats, timed: Option<Timed>) -> Result<()> {
         self.turn = 1 - self.turn;
         self.readbacks[self.turn].start(self.packed.all())?;
         self.unread.push_back(Unread { turn: self.turn, shape: self.shape, stats, timed });

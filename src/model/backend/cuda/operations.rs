@@ -1,7 +1,9 @@
 //! The operations of a decoder as launches.
 
+use growthpath_kernels::Stats;
 use growthpath_kernels::attention::accumulators;
 use growthpath_kernels::attention::gpu::partials;
+use growthpath_kernels::gemm::Accum;
 use growthpath_kernels::gpu::{Buffer, Elem, Slice, reduce};
 use growthpath_kernels::optimizer::{OptimizerState, Update};
 use growthpath_kernels::{activation, attention, cross_entropy, embedding, linear, norm, qk_norm};
@@ -43,12 +45,11 @@ impl Cuda {
     /// `write_bias`: of the projection whose gradient `dh` is too.
     fn norm_backward_with(
         &mut self,
-        norm: Affine,
+        (norm, write_bias): (Affine, Option<usize>),
         saved: &Normed<Buffer>,
         dx: &Buffer,
         d_residual: Option<&Buffer>,
         dh: &Buffer,
-        write_bias: Option<usize>,
     ) -> Result<()> {
         let (d, rows) = (self.config.width, self.partials.norm_rows);
         let parts = self.waiting.reserve(&self.gpu, &self.weights, 3 * rows, d)?.thirds();
@@ -99,7 +100,7 @@ impl Cuda {
             if let Some(columns) = columns {
                 reduce::column_sums(dy, dy.len() / n, columns)?;
             }
-            linear::gpu::backward_weight(n, dy, x, grad, false)
+            linear::gpu::backward_weight(n, dy, x, grad, Accum::Replace)
         })?;
         Ok(linear::gpu::backward_input(n, dy, self.weights.matmul_weight(weight)?, self.active(dx)?)?)
     }
@@ -131,8 +132,8 @@ impl Backend for Cuda {
         self.end_recorded(outcome)
     }
 
-    fn begin(&mut self, stats: bool, uniform: &[(usize, usize)]) -> Result<()> {
-        self.measures = stats;
+    fn begin(&mut self, stats: Stats, uniform: &[(usize, usize)]) -> Result<()> {
+        self.measures = stats.taken();
         self.waiting.clear();
         self.mark_ablated(uniform)
     }
@@ -167,15 +168,8 @@ impl Backend for Cuda {
     fn attention(&mut self, layer: usize, qkv: &Buffer, out: &mut Buffer, lse: &mut Buffer) -> Result<()> {
         let (qkv, out, heads) = (self.active(qkv)?, self.active(out)?, self.config.heads);
         let partial = self.attention_partials(&self.partials.logits, layer, accumulators::forward::COUNT)?;
-        attention::gpu::forward(
-            self.products,
-            self.shape,
-            qkv,
-            self.tables(),
-            out,
-            self.active(lse)?,
-            partial,
-        )?;
+        let args = attention::gpu::Forward { qkv, out, lse: self.active(lse)?, stats: partial };
+        attention::gpu::forward(self.products, self.shape, self.tables(), args)?;
         if self.ablated_layers[layer] {
             attention::gpu::uniform(self.shape, qkv, self.flags.at(layer * heads, heads)?, out)?;
         }
@@ -186,8 +180,7 @@ impl Backend for Cuda {
         &mut self,
         site: usize,
         (p, norm): (Affine, Affine),
-        x: &Buffer,
-        h: &Buffer,
+        (x, h): (&Buffer, &Buffer),
         write: &mut Buffer,
         to: &mut Normed<Buffer>,
     ) -> Result<()> {
@@ -210,7 +203,8 @@ impl Backend for Cuda {
         let energy = partials.hidden_energy.at(layer * rows * width, rows * width)?;
         let columns = partials.hidden_columns.at(layer * rows * f, rows * f)?;
         let (up, bias, hidden) = (self.active(up)?, self.weights.param_opt(p.bias)?, self.active(hidden)?);
-        Ok(activation::gpu::forward(c.ffn, up, bias, f, hidden, energy, columns)?)
+        let input = activation::gpu::Input { act: c.ffn, f, up, bias };
+        Ok(activation::gpu::forward(input, hidden, energy, columns)?)
     }
 
     fn lm_head(&mut self, head: usize, x: &Buffer, dx: Option<&mut Buffer>) -> Result<()> {
@@ -229,7 +223,8 @@ impl Backend for Cuda {
             cross_entropy::gpu::rows(logits, c.vocab, targets, partial, losses, 1.0 / n as f32)?;
             if let Some(dx) = dx {
                 linear::gpu::backward_input(m, logits, weight, dx.at(start * d, m * d)?)?;
-                linear::gpu::backward_weight(m, logits, x, self.weights.grad_padded(head)?, k > 0)?;
+                let accum = if k > 0 { Accum::Add } else { Accum::Replace };
+                linear::gpu::backward_weight(m, logits, x, self.weights.grad_padded(head)?, accum)?;
             }
         }
         Ok(())
@@ -243,7 +238,7 @@ impl Backend for Cuda {
         d_residual: Option<&Buffer>,
         dh: &mut Buffer,
     ) -> Result<()> {
-        self.norm_backward_with(norm, saved, dx, d_residual, dh, None)
+        self.norm_backward_with((norm, None), saved, dx, d_residual, dh)
     }
 
     fn add_norm_backward(
@@ -258,7 +253,7 @@ impl Backend for Cuda {
             self.norm_backward(norm, saved, dx, d_residual, dh)?;
             return Ok(write);
         }
-        self.norm_backward_with(norm, saved, dx, d_residual, dh, write.bias)?;
+        self.norm_backward_with((norm, write.bias), saved, dx, d_residual, dh)?;
         Ok(Affine { bias: None, ..write })
     }
 
@@ -291,7 +286,8 @@ impl Backend for Cuda {
         let (c, columns) = (&self.config, rows.map(|r| self.waiting.rows(r)).transpose()?);
         let (dy, u, du) = (self.active(d_hidden)?, self.active(up)?, self.active(d_up)?);
         let bias = self.weights.param_opt(p.bias)?;
-        activation::gpu::backward(c.ffn, dy, u, bias, c.hidden_width(), du, columns)?;
+        let input = activation::gpu::Input { act: c.ffn, f: c.hidden_width(), up: u, bias };
+        activation::gpu::backward(input, dy, du, columns)?;
         if let Some((rows, bias)) = rows.zip(p.bias) {
             self.waiting.push(&self.weights, rows, 0, bias);
         }
@@ -330,7 +326,7 @@ impl Backend for Cuda {
         let (w, partial) = (&self.weights, self.waiting.rows(rows)?);
         let (qkv, rrms) = (self.active(qkv)?, self.active(rrms)?);
         let (d_out, d_qkv, gains) = (self.active(d_out)?, self.active(d_qkv)?, [w.param(q)?, w.param(k)?]);
-        qk_norm::gpu::backward(self.shape, d_out, qkv, rrms, gains, d_qkv, partial)?;
+        qk_norm::gpu::backward(self.shape, (qkv, rrms), gains, d_out, d_qkv, partial)?;
         // Query and key gains lie side by side in the partial rows, apart in the gradients.
         self.waiting.push(&self.weights, rows, 0, q);
         self.waiting.push(&self.weights, rows, dh, k);

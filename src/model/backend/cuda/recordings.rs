@@ -1,5 +1,6 @@
 //! The recordings of a network's training steps, by kind of step.
 
+use growthpath_kernels::Stats;
 use growthpath_kernels::attention::Shape;
 use growthpath_kernels::gpu::{Graph, Recording};
 
@@ -12,7 +13,7 @@ const MOST: usize = 4;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Kind {
     pub shape: Shape,
-    pub stats: bool,
+    pub stats: Stats,
     pub adamw: bool,
 }
 

@@ -1,5 +1,6 @@
 //! One step's statistics: a packed array on the device, and what the host reads out of it.
 
+use growthpath_kernels::Stats;
 use growthpath_kernels::activation::HiddenStats;
 use growthpath_kernels::attention::accumulators::{backward, forward};
 use growthpath_kernels::attention::{LogitGradStats, LogitStats, Shape};
@@ -51,7 +52,7 @@ impl Layout {
     }
 
     /// Read a step's array; the parts that only statistics fill are read where `stats`.
-    pub(super) fn parse(&self, c: &ModelConfig, shape: Shape, packed: &[f32], stats: bool) -> StepStats {
+    pub(super) fn parse(&self, c: &ModelConfig, shape: Shape, packed: &[f32], stats: Stats) -> StepStats {
         let part = |(start, len): (usize, usize)| &packed[start..start + len];
         let (n, counted) = (shape.tokens(), shape.counted());
         let (loss, clip) = (part(self.loss), part(self.clip));
@@ -64,7 +65,7 @@ impl Layout {
             logit_grads: Vec::new(),
             slots: Vec::new(),
         };
-        if !stats {
+        if !stats.taken() {
             return out;
         }
         let (logits, _) = part(self.logits).as_chunks::<{ forward::COUNT }>();

@@ -31,7 +31,7 @@ impl Cuda {
         self.table.step(&arrays, update.rule, scale)?;
         w.round()?;
         let mut sums = vec![self.losses_total()?];
-        if !update.stats {
+        if !update.stats.taken() {
             return Ok(reduce::all_totals(&sums)?);
         }
         sums.extend(self.totals()?);
