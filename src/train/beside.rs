@@ -13,7 +13,8 @@ use std::time::Instant;
 use candle_core::Tensor;
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
-use super::probe::{HostProbes, Measured, Measurement, Probes, ProbesOn};
+use super::host_probe::HostProbes;
+use super::probe::{Measured, Measurement, Probes, ProbesOn};
 use crate::data::Batch;
 use crate::error::{Error, Result};
 use crate::model::Decoder;

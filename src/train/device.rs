@@ -5,9 +5,10 @@ use super::beside::ProbesBeside;
 use super::config::{Precision, TrainConfig};
 #[cfg(feature = "cuda")]
 use super::device_probe::DeviceProbes;
+use super::host_probe::HostProbes;
+use super::probe::Probes;
 #[cfg(feature = "cuda")]
 use super::probe::ProbesOn;
-use super::probe::{HostProbes, Probes};
 use crate::data::Batch;
 use crate::error::{Error, Result};
 use crate::model::backend::{Backend, Cpu};

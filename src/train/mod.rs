@@ -14,6 +14,7 @@ mod device;
 mod device_probe;
 mod dump;
 mod hooks;
+mod host_probe;
 mod in_flight;
 pub mod init;
 pub mod intervention;

@@ -44,12 +44,12 @@ impl<B: Backend> Trainer<'_, B> {
 
     /// Stop after `done` steps because of `signal`: everything is made durable, and said how to go on.
     pub(super) fn interrupt(mut self, done: u32, signal: i32, on: &mut dyn FnMut(Event)) -> Result<Error> {
+        let unsaved = self.safeguard.saved != Some(done);
+        let caught_up = if unsaved { self.catch_up((true, true), on) } else { Ok(()) };
         self.collect_all()?;
-        if self.safeguard.saved != Some(done) {
-            self.catch_up((true, true), on)?;
-            if self.finite()? {
-                self.save(done, true)?;
-            }
+        caught_up?;
+        if unsaved && self.finite()? {
+            self.save(done, true)?;
         }
         let (steps, run) = (self.config.steps, growthpath_trace::shown_path(self.run));
         let name = stop::name(signal);

@@ -1,6 +1,6 @@
 //! Probes on a GPU: the forward pass over a float32 copy of the parameters and the analysis in float64, where the model trains.
 //!
-//! The host reads a few numbers a head and writes the same rows as [`super::probe::HostProbes`] does; the formulas from sums to
+//! The host reads a few numbers a head and writes the same rows as [`super::host_probe::HostProbes`] does; the formulas from sums to
 //! rows are the analysis' own (`growthpath_analysis::reduced`). Where float64 is slow or memory short the host probes while
 //! training goes on ([`super::beside`]).
 
