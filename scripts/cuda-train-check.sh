@@ -136,20 +136,53 @@ graphs --preset gpt
 schedule=reverse
 graphs --preset llama --set qk_norm=true --telemetry 2 --optimizer sgd --intervene all-qk --hold 0.5
 
-# Stopped and resumed: the same bits as a run that never stopped, on the device too.
-rm -rf "$work/whole" "$work/part"
-on_device train "${shape[@]}" --steps 6 --checkpoint-every 3 --device cuda --out "$work/whole" >/dev/null
-on_device train "${shape[@]}" --steps 6 --checkpoint-every 3 --device cuda --out "$work/part" >/dev/null 2>&1 &
-until [ -d "$work/part/checkpoints/step-3" ]; do sleep 0.02; done
-pkill -TERM -f -- "--out $work/part"
-wait $! || true
-on_device train --resume --quiet --device cuda --out "$work/part" >/dev/null
-"$work/growthpath" verify "$work/whole" --against "$work/part" --tolerance 0 >/dev/null || {
-    echo "cuda-train-check: a resumed run differs" >&2
-    exit 1
+# resumes FLAGS...: stopped and resumed, the same bits as a run that never stopped, on the device too.
+resumes() {
+    rm -rf "$work/whole" "$work/part"
+    on_device train "${shape[@]}" --steps 6 --checkpoint-every 3 "$@" --device cuda --out "$work/whole" >/dev/null 2>&1
+    on_device train "${shape[@]}" --steps 6 --checkpoint-every 3 "$@" --device cuda --out "$work/part" >/dev/null 2>&1 &
+    until [ -d "$work/part/checkpoints/step-3" ]; do sleep 0.02; done
+    pkill -TERM -f -- "--out $work/part"
+    wait $! || true
+    on_device train --resume --quiet --device cuda --out "$work/part" >/dev/null 2>&1
+    "$work/growthpath" verify "$work/whole" --against "$work/part" --tolerance 0 >/dev/null || {
+        echo "cuda-train-check: a resumed run differs: $*" >&2
+        exit 1
+    }
+    cmp "$work/whole/checkpoints/step-6/model.safetensors" "$work/part/checkpoints/step-6/model.safetensors"
+    echo "resumed run: the same bits $*"
 }
-cmp "$work/whole/checkpoints/step-6/model.safetensors" "$work/part/checkpoints/step-6/model.safetensors"
-echo "resumed run: the same bits"
+resumes
+
+# Where float64 is slow, or memory short, the host works out the probes while the device trains on.
+probed_on() {
+    grep -q "\"probes\": \"$1\"" "$work/device/run.json" || {
+        grep '"probes"' "$work/device/run.json"
+        echo "cuda-train-check: the probes were to be worked out on: $1" >&2
+        exit 1
+    }
+}
+probed_on device 2>/dev/null || { echo "cuda-train-check: no run was probed on the device" >&2; exit 1; }
+# A probe that takes a few steps' time.
+long=(--probe-sequences 400)
+export GROWTHPATH_EMU_DOUBLE_RATIO=32
+check $f32 f32 --preset llama "${long[@]}"
+probed_on "host, beside training"
+# Released by maturity at step 3, before the time that ends a hold whatever was measured (step 5 of 40); the rates of every step are
+# compared as well.
+check $f32 f32 --preset gpt --steps 40 --probe-every 40 "${long[@]}" --intervene upper-qk --hold adaptive --ramp 0
+slowed=$("$work/growthpath" export "$work/device" --table steps | awk -F, 'NR == 1 { for (i = 1; i <= NF; i++) if ($i == "qk_mult") c = i } NR > 1 && $c < 1' | wc -l)
+[ "$slowed" = 3 ] || { echo "cuda-train-check: the hold lasted $slowed steps" >&2; exit 1; }
+resumes "${long[@]}" --intervene upper-qk --hold adaptive
+mv "$work/whole" "$work/slow"
+unset GROWTHPATH_EMU_DOUBLE_RATIO
+rm -rf "$work/device"
+GROWTHPATH_EMU_MEMORY=96 on_device train "${shape[@]}" --steps 6 --checkpoint-every 3 "${long[@]}" --intervene upper-qk --hold adaptive --device cuda \
+    --out "$work/device" 2>"$work/said" >/dev/null
+[ "$(grep -c "too little memory for probes" "$work/said")" = 1 ] || { cat "$work/said"; exit 1; }
+probed_on "host, beside training, for lack of device memory"
+"$work/growthpath" verify "$work/slow" --against "$work/device" --tolerance 0 >"$work/against" || { cat "$work/against"; exit 1; }
+echo "probes on the host beside training: with slow float64, with short memory"
 
 # Probes on the device against the host's analysis of the same forward values, and a step's rows recomputed from its dump.
 GROWTHPATH_EMU_SCHEDULE=7 LD_LIBRARY_PATH="$work/lib" GROWTHPATH_NVCC=none cargo test --release --locked --quiet --features cuda --lib device_probe

@@ -31,6 +31,16 @@ pub enum Error {
         /// What the driver said, and the mend where there is one.
         message: String,
     },
+    /// A CUDA device without room for a buffer.
+    #[error("reserving device memory: {wanted:.1} MiB wanted, {free:.1} MiB free ({message}): lower --batch")]
+    DeviceMemory {
+        /// MiB asked for.
+        wanted: f64,
+        /// MiB that were free.
+        free: f64,
+        /// What the driver said.
+        message: String,
+    },
     /// An error from candle (device, dtype, storage).
     #[error(transparent)]
     Candle(#[from] candle_core::Error),

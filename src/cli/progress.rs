@@ -6,6 +6,10 @@ use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::train::{Event, StepReport};
 
+/// What a device that is full means for probes.
+const NO_MEMORY: &str = "the device has too little memory for probes beside training: the host works them out while training goes on (the \
+     same rows, to rounding); a smaller --batch, --probe-sequences or --probe-length makes room for them";
+
 /// Shows a run's progress.
 pub struct Progress {
     bar: ProgressBar,
@@ -90,6 +94,9 @@ impl Progress {
                 let _ = writeln!(std::io::stderr(), "{label}: step {done}/{steps}  valid {valid:.4}{train}");
             }
             Event::Eval(..) => {}
+            Event::NoDeviceMemoryForProbes => {
+                self.bar.suspend(|| note(&format!("{}: {NO_MEMORY}", self.label)))
+            }
         }
     }
 

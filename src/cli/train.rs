@@ -328,9 +328,15 @@ fn probing(c: &TrainConfig, o: &Outcome) -> String {
         share if o.tokens > 0 => format!(", {:.0} % of the time", 100.0 * share),
         _ => String::new(),
     };
+    let seconds = o.probe_seconds;
+    let took = match o.beside_seconds {
+        0.0 => format!("{seconds:.1} s{share}"),
+        beside => {
+            format!("training waited {seconds:.1} s{share} ({beside:.1} s of work on the host beside it)")
+        }
+    };
     let mut text = format!(
-        "probes, maturity and reliance: {:.1} s{share}; counted from the shapes, {:.1} % of the training's arithmetic",
-        o.probe_seconds,
+        "probes, maturity and reliance: {took}; counted from the shapes, {:.1} % of the training's arithmetic",
         100.0 * o.probe_steps / steps,
     );
     if let ProbeTimes::Auto { budget, .. } | ProbeTimes::Like { budget, .. } = &c.probe.times {

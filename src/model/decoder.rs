@@ -1,7 +1,8 @@
 //! The decoder on the host: configuration and parameters.
 
-use candle_core::Device;
+use candle_core::{Device, Var};
 use growthpath_kernels::rope::Rope;
+use rayon::prelude::*;
 
 use super::config::{ModelConfig, Positions};
 use super::index::Index;
@@ -37,6 +38,19 @@ impl Decoder {
         config.validate()?;
         let index = Index::new(&config, &params)?;
         Ok(Self { config, params, index })
+    }
+
+    /// The same decoder over parameters of its own.
+    ///
+    /// # Errors
+    /// Too little memory.
+    pub fn copy(&self) -> Result<Self> {
+        let Params { specs, vars } = &self.params;
+        // A detached one is no variable: it is copied.
+        let vars = vars.par_iter().map(|v| Var::from_tensor(&v.as_detached_tensor()));
+        let vars = vars.collect::<candle_core::Result<_>>()?;
+        let params = Params { specs: specs.clone(), vars };
+        Ok(Self { config: self.config.clone(), params, index: self.index.clone() })
     }
 
     pub(super) fn rope(&self) -> Option<Rope> {

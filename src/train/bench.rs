@@ -9,9 +9,19 @@ use super::config::TrainConfig;
 use super::device::{Device, TrainingBackend, on_device};
 pub use super::in_flight::Telemetry;
 use super::optimizer::Optimizer;
+use super::probe::Measurement;
 use super::trainer::Trainer;
 use crate::data::Dataset;
 use crate::error::Result;
+
+/// Seconds of a probe.
+#[derive(Debug, Clone, Copy)]
+pub struct ProbeTime {
+    /// Until its rows are there.
+    pub took: f64,
+    /// Until training can go on: less where a probe is worked out while it does.
+    pub waited: f64,
+}
 
 /// A training under the stopwatch.
 pub trait Bench {
@@ -25,11 +35,11 @@ pub trait Bench {
     /// When a step cannot be computed or recorded.
     fn block(&mut self, steps: usize, telemetry: &dyn Fn(usize) -> Telemetry) -> Result<f64>;
 
-    /// One probe; returns its seconds, none where this configuration takes no probes.
+    /// One probe; none where this configuration takes no probes.
     ///
     /// # Errors
     /// When the model cannot be probed.
-    fn probe(&mut self) -> Result<Option<f64>>;
+    fn probe(&mut self) -> Result<Option<ProbeTime>>;
 
     /// Write out what was recorded.
     ///
@@ -85,7 +95,7 @@ impl<B: TrainingBackend> Bench for Timed<'_, B> {
         Ok(started.elapsed().as_secs_f64() / steps as f64)
     }
 
-    fn probe(&mut self) -> Result<Option<f64>> {
+    fn probe(&mut self) -> Result<Option<ProbeTime>> {
         let t = &mut self.trainer;
         let (Some(prober), Some(probes)) = (&t.prober, &t.probes) else { return Ok(None) };
         // The first probe of a run has no interval: it is not what probes cost.
@@ -95,11 +105,14 @@ impl<B: TrainingBackend> Bench for Timed<'_, B> {
             let started = Instant::now();
             t.catch_up((host, false), &mut |_| {})?;
             if let (Some(prober), Some(probes)) = (&mut t.prober, &mut t.probes) {
-                probes.probe(t.network.backend(), &t.model, self.at, prober.eta())?;
+                let what = Measurement::Probe { step: self.at, eta: prober.eta().to_vec() };
+                probes.begin(t.network.backend(), &t.model, what)?;
+                let waited = started.elapsed().as_secs_f64();
+                probes.collect(true)?;
                 prober.taken(self.at);
-            }
-            if *timed {
-                return Ok(Some(started.elapsed().as_secs_f64()));
+                if *timed {
+                    return Ok(Some(ProbeTime { took: started.elapsed().as_secs_f64(), waited }));
+                }
             }
         }
         Ok(None)

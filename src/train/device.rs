@@ -1,7 +1,14 @@
 //! Where a run trains, and the network that it trains there.
 
+#[cfg(feature = "cuda")]
+use super::beside::ProbesBeside;
 use super::config::{Precision, TrainConfig};
-use super::probe::{HostProbes, Probes};
+#[cfg(feature = "cuda")]
+use super::device_probe::DeviceProbes;
+use super::host_probe::HostProbes;
+use super::probe::Probes;
+#[cfg(feature = "cuda")]
+use super::probe::ProbesOn;
 use crate::data::Batch;
 use crate::error::{Error, Result};
 use crate::model::backend::{Backend, Cpu};
@@ -76,7 +83,8 @@ impl Device {
 
 /// A backend that a run trains on, and what it measures there.
 pub(super) trait TrainingBackend: Backend {
-    /// Probes of `model` over fixed sequences: on the device where its float64 is fast, else on the host.
+    /// Probes of `model` over fixed sequences: on the device where its float64 is fast and they fit into its memory, else on the
+    /// host while the device trains on.
     fn probes(&self, model: &Decoder, batch: Batch) -> Result<Box<dyn Probes<Self>>>;
 
     /// The attention and the feed-forward write of every layer, `[n, d]`, in a pass over `batch` that repeats a training step's.
@@ -85,6 +93,10 @@ pub(super) trait TrainingBackend: Backend {
 
 impl TrainingBackend for Cpu {
     fn probes(&self, model: &Decoder, batch: Batch) -> Result<Box<dyn Probes<Self>>> {
+        #[cfg(test)]
+        if let Some(probes) = super::beside::tests::instead(model, &batch)? {
+            return Ok(Box::new(probes));
+        }
         Ok(Box::new(HostProbes::new(model, batch)))
     }
 
@@ -98,19 +110,25 @@ impl TrainingBackend for Cpu {
     }
 }
 
+/// Device memory that probes leave free, bytes: a step's graph and the code of kernels not yet used take theirs later.
+#[cfg(feature = "cuda")]
+const SPARE: usize = 64 << 20;
+
 #[cfg(feature = "cuda")]
 impl TrainingBackend for crate::model::backend::Cuda {
     fn probes(&self, model: &Decoder, batch: Batch) -> Result<Box<dyn Probes<Self>>> {
+        let beside = |batch, on| -> Result<Box<dyn Probes<Self>>> {
+            Ok(Box::new(ProbesBeside::new(model, batch, on)?))
+        };
         if !self.gpu().fast_double() {
-            return Ok(Box::new(HostProbes::new(model, batch)));
+            return beside(batch, ProbesOn::Beside);
         }
-        match super::device_probe::DeviceProbes::new(self.gpu(), model, batch) {
-            Ok(probes) => Ok(Box::new(probes)),
-            Err(e) => {
-                let what =
-                    format!("{e}, --probe-sequences or --probe-length, or probe never (--probe-every 0)");
-                Err(Error::format("probes on the device", what))
+        match DeviceProbes::new(self.gpu(), model, batch.clone()) {
+            Ok(probes) if self.gpu().memory()?.0 >= SPARE => Ok(Box::new(probes)),
+            Ok(_) | Err(Error::Kernel(growthpath_kernels::Error::DeviceMemory { .. })) => {
+                beside(batch, ProbesOn::BesideForLackOfMemory)
             }
+            Err(e) => Err(e),
         }
     }
 

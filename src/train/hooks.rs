@@ -15,6 +15,7 @@ impl<B: Backend> Trainer<'_, B> {
     /// What is due between steps, with `done` steps done.
     pub(super) fn boundary(&mut self, done: u32, on: &mut dyn FnMut(Event)) -> Result<()> {
         let c = self.config;
+        self.collect(false)?;
         let due = self.cadence.decide(done);
         let measures = due.probe || due.reliance() || self.keeper.due(done);
         let asked = c.checkpoint_due(done) || (c.checkpoint_probes && due.probe);

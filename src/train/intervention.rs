@@ -115,6 +115,11 @@ pub struct HoldState {
 }
 
 impl HoldState {
+    /// Whether the next step's factor may hang on a maturity that is not known yet.
+    pub fn waits_for_maturity(&self, intervention: &Intervention) -> bool {
+        matches!(intervention.hold, Hold::Adaptive { .. }) && self.released.is_none()
+    }
+
     /// Tell an adaptive hold of a probe: lower half's mean maturity at `step`.
     pub fn observe(&mut self, intervention: &Intervention, step: u32, maturity: f64) {
         if let Hold::Adaptive { threshold, probes } = intervention.hold

@@ -14,13 +14,16 @@ use super::init::first_model;
 use super::moments::Keeper;
 use super::optimizer::Optimizer;
 use super::place::{Place, Resume, check_data};
-use super::probe::Prober;
+use super::probe::{Measurement, Prober};
 use super::safeguard::Safeguard;
 use super::trainer::{Event, Speed, Trainer};
 use super::{checkpoint, run_info, stop, tokens};
 use crate::data::Dataset;
 use crate::error::{Error, Result};
 use crate::model::{Decoder, Network};
+
+/// Key in `extra` of `run.json` under which a run says where its probes were worked out.
+const PROBES_KEY: &str = "probes";
 
 /// How a run ended.
 #[derive(Debug, Clone)]
@@ -31,8 +34,10 @@ pub struct Outcome {
     pub checkpoint: PathBuf,
     /// Seconds in training steps, without probes, validation and checkpoints.
     pub step_seconds: f64,
-    /// Seconds in probes, captures and reliance.
+    /// Seconds that training waited for probes, captures and reliance.
     pub probe_seconds: f64,
+    /// Seconds that the host worked on them while training went on.
+    pub beside_seconds: f64,
     /// What they cost, in training steps counted from the shapes; steps before a resume included.
     pub probe_steps: f64,
     /// The most that they might have cost; none where probe times were given.
@@ -73,6 +78,7 @@ pub fn train(
         };
         let begun = Trainer::new((config, data, run), model, network, optimizer, writer).and_then(|mut t| {
             t.save_tokens()?;
+            t.tell_probes(0, on)?;
             let first = t.boundary(0, on);
             if let Err(e @ Error::Diverged(_)) = first {
                 t.writer.finish(Status::Diverged)?;
@@ -110,7 +116,8 @@ pub fn resume(
     on_device!(device, (config, &restored.model, restored.optimizer.rule()), |network| {
         let mut network = network;
         network.push_state(&restored.optimizer.moments)?;
-        let trainer = resumed(config, data, run, (step, dir), restored, network)?;
+        let mut trainer = resumed(config, data, run, (step, dir), restored, network)?;
+        trainer.tell_probes(step, on)?;
         // The run passes these steps once more; what is damaged would stay for good.
         resume.skipped.iter().filter(|s| s.ours).try_for_each(|s| disk::remove_tree(&s.dir))?;
         trainer.steps(step, on)
@@ -138,8 +145,11 @@ fn resumed<'a, B: TrainingBackend>(
     if step >= config.steps {
         // Every step was done and the process ended before it said so: only the end is left to record.
         t.valid_loss = Run::open(run)?.evals()?.last().map_or(f64::NAN, |e| e.loss);
-        let from = t.network.backend();
-        t.last_moments = t.probes.as_mut().map(|p| p.capture(from, &t.model, step)).transpose()?;
+        if let Some(probes) = &mut t.probes {
+            let measured =
+                probes.measure_now(t.network.backend(), &t.model, Measurement::Moments { step })?;
+            t.last_moments = measured.map(|m| m.moments);
+        }
     }
     Ok(t)
 }
@@ -167,6 +177,7 @@ impl<'a, B: TrainingBackend> Trainer<'a, B> {
             valid_loss: f64::NAN,
             step_seconds: 0.0,
             probe_seconds: 0.0,
+            beside_seconds: 0.0,
             last: None,
             speed: Speed::default(),
             safeguard: Safeguard::new(),
@@ -180,6 +191,7 @@ impl<'a, B: TrainingBackend> Trainer<'a, B> {
             optimizer,
             prober,
             probes,
+            under_way: None,
             probe_batch,
             keeper: Keeper::new(config, cadence.plan()),
             cadence,
@@ -209,16 +221,11 @@ impl<'a, B: TrainingBackend> Trainer<'a, B> {
                 return Err(self.interrupt(at, signal, on)?);
             }
             let telemetry = if c.telemetry_due(at) { Telemetry::Recorded } else { Telemetry::Off };
-            let outcome = self.step(at, telemetry, on).and_then(|()| self.boundary(at + 1, on));
-            match outcome {
-                Ok(()) => {}
-                Err(e @ Error::Diverged(_)) => {
-                    self.writer.finish(Status::Diverged)?;
-                    return Err(e);
-                }
-                Err(e) => return Err(e),
+            if let Err(e) = self.step(at, telemetry, on).and_then(|()| self.boundary(at + 1, on)) {
+                return Err(self.fail(e)?);
             }
         }
+        self.collect_all()?;
         if let Some(last) = &self.last_moments {
             self.writer.settling(&self.keeper.settle(last))?;
         }
@@ -229,10 +236,42 @@ impl<'a, B: TrainingBackend> Trainer<'a, B> {
             checkpoint: checkpoint::folder(self.run, c.steps),
             step_seconds: self.step_seconds,
             probe_seconds: self.probe_seconds,
+            beside_seconds: self.beside_seconds,
             probe_steps: self.cadence.state.spent.total(),
             probe_limit: self.cadence.limit(),
             tokens,
             launches_a_step: self.network.step_launches(),
         })
+    }
+
+    /// End by an error, which is given back: what is being measured is still recorded. An error in that came before.
+    fn fail(mut self, why: Error) -> Result<Error> {
+        // Where the trace cannot be written there is nothing to wait for.
+        if !matches!(why, Error::Trace(_)) {
+            self.collect_all()?;
+        }
+        if matches!(why, Error::Diverged(_)) {
+            self.writer.finish(Status::Diverged)?;
+        }
+        Ok(why)
+    }
+
+    /// Say where probes are worked out from step `from` on: in `run.json`, and to the caller where that is not where they would
+    /// have been fastest.
+    fn tell_probes(&mut self, from: u32, on: &mut dyn FnMut(Event)) -> Result<()> {
+        let Some(place) = self.probes.as_ref().map(|p| p.on()) else { return Ok(()) };
+        if place.lacks_memory() {
+            on(Event::NoDeviceMemoryForProbes);
+        }
+        let told = self.writer.info().extra.get(PROBES_KEY).and_then(|v| v.as_str());
+        let now = match told {
+            None => place.describe().to_owned(),
+            // Another machine may have gone on with the run.
+            Some(told) if told.ends_with(place.describe()) => return Ok(()),
+            Some(told) => format!("{told}; from step {from} on: {}", place.describe()),
+        };
+        Ok(self.writer.update_info(|i| {
+            i.extra.insert(PROBES_KEY.into(), now.into());
+        })?)
     }
 }

@@ -3,6 +3,8 @@
 pub mod ablation;
 mod activations;
 pub mod bench;
+#[cfg(any(test, feature = "cuda"))]
+mod beside;
 pub mod cadence;
 pub mod checkpoint;
 pub mod config;
@@ -12,6 +14,7 @@ mod device;
 mod device_probe;
 mod dump;
 mod hooks;
+mod host_probe;
 mod in_flight;
 pub mod init;
 pub mod intervention;

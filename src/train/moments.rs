@@ -59,6 +59,21 @@ fn cosine(a: &[f32], b: &[f32]) -> f64 {
     ab / (aa * bb).sqrt()
 }
 
+/// What a moment is compared with.
+#[derive(Debug, Clone)]
+pub struct Comparisons {
+    step: u32,
+    /// Steps of the earlier moments.
+    with: BTreeSet<u32>,
+}
+
+impl Comparisons {
+    /// Whether there is one over exactly `lag` steps.
+    pub fn over(&self, lag: u32) -> bool {
+        self.step.checked_sub(lag).is_some_and(|start| self.with.contains(&start))
+    }
+}
+
 /// Which moments a checkpoint holds, and what they wait for.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KeeperState {
@@ -136,19 +151,28 @@ impl Keeper {
         self.tail && done > 0 && self.lags.all.iter().any(|lag| done + lag == self.steps)
     }
 
-    /// Compare a moment with those that wait for it, and keep it where it is needed later.
+    /// Settle what is to become of the key moment of `now`, which need not be known yet: nothing that is decided rests on its
+    /// values.
     ///
     /// `probe`: it is a probe's, and comparisons may start here if `pay` takes on so many further captures.
-    pub fn take(
-        &mut self,
-        moment: KeyMoments,
-        probe: bool,
-        mut pay: impl FnMut(u32) -> bool,
-    ) -> Vec<MaturityRow> {
+    pub fn plan(&mut self, now: u32, probe: bool, mut pay: impl FnMut(u32) -> bool) -> Comparisons {
+        let with = self.state.pending.remove(&now).unwrap_or_default();
+        // What is kept for the end is there anyway: where probes are sparse, maturity goes on from it.
+        let sparse = self.state.last_start.is_none_or(|s| now >= s + 2 * self.lags.main);
+        let starts = probe || (sparse && self.settle_at.contains(&now));
+        let later = if starts { self.start(now, &mut pay) } else { Vec::new() };
+        for at in later.into_iter().chain(self.ends_here(now).then_some(self.steps)) {
+            self.state.pending.entry(at).or_default().insert(now);
+        }
+        Comparisons { step: now, with }
+    }
+
+    /// Compare a moment as planned, before the next one is planned, and keep it where it is needed later.
+    pub fn compare(&mut self, moment: KeyMoments, planned: &Comparisons) -> Vec<MaturityRow> {
         let now = moment.step;
         let mut rows = Vec::new();
-        for start in self.state.pending.remove(&now).unwrap_or_default() {
-            if let Some(earlier) = self.starts.iter().find(|m| m.step == start) {
+        for start in &planned.with {
+            if let Some(earlier) = self.starts.iter().find(|m| m.step == *start) {
                 let cosines = earlier.cosine(&moment).into_iter().enumerate();
                 rows.extend(cosines.map(|(l, maturity)| MaturityRow {
                     step: now,
@@ -159,13 +183,6 @@ impl Keeper {
             }
         }
         rows.sort_by_key(|r| (r.layer, r.lag));
-        // What is kept for the end is there anyway: where probes are sparse, maturity goes on from it.
-        let sparse = self.state.last_start.is_none_or(|s| now >= s + 2 * self.lags.main);
-        let starts = probe || (sparse && self.settle_at.contains(&now));
-        let later = if starts { self.start(now, &mut pay) } else { Vec::new() };
-        for at in later.into_iter().chain(self.ends_here(now).then_some(self.steps)) {
-            self.state.pending.entry(at).or_default().insert(now);
-        }
         if self.settle_at.contains(&now) {
             self.settling.push(moment.clone());
         }
@@ -175,6 +192,17 @@ impl Keeper {
         }
         self.starts.retain(|m| wanted.contains(&m.step));
         rows
+    }
+
+    /// [`Keeper::plan`] and [`Keeper::compare`] of a moment that is there.
+    pub fn take(
+        &mut self,
+        moment: KeyMoments,
+        probe: bool,
+        pay: impl FnMut(u32) -> bool,
+    ) -> Vec<MaturityRow> {
+        let planned = self.plan(moment.step, probe, pay);
+        self.compare(moment, &planned)
     }
 
     /// Steps at which the moment of `now` is compared again: after every lag, or after the main one if more cannot be paid.

@@ -136,3 +136,27 @@ fn the_lower_half_is_averaged_over_one_lag() {
     assert_eq!(lower_maturity(&rows, 8, 2), None);
     assert_eq!(lower_maturity(&rows, 2, 0), Some(0.5));
 }
+
+#[test]
+fn what_is_planned_ahead_of_the_values_is_compared_alike() {
+    let probe = |t: u32| t.is_multiple_of(7) || t == 120;
+    let (mut at_once, mut later) = (keeper(120, 0.05), keeper(120, 0.05));
+    let (expected, _) = drive(&mut at_once, 120, probe);
+    let (mut rows, mut under_way) = (Vec::new(), None);
+    for done in 0..=120 {
+        if !(probe(done) || later.due(done)) {
+            continue;
+        }
+        // The one before becomes known only now.
+        if let Some((at, planned)) = under_way.take() {
+            rows.extend(later.compare(moment(at), &planned));
+        }
+        let planned = later.plan(done, probe(done), |_| true);
+        assert_eq!(planned.over(6), expected.iter().any(|r| (r.step, r.lag) == (done, 6)), "{done}");
+        under_way = Some((done, planned));
+    }
+    let (at, planned) = under_way.unwrap();
+    rows.extend(later.compare(moment(at), &planned));
+    assert_eq!(rows, expected);
+    assert_eq!((later.state(), later.settle(&moment(120))), (at_once.state(), at_once.settle(&moment(120))));
+}

@@ -1,35 +1,13 @@
-//! Probes on the host: the exact accounting, the prediction, the bound and the shares on a fixed batch of held-out text.
+//! Probes: the exact accounting, the prediction, the bound and the shares on a fixed batch of held-out text. What is asked for,
+//! what comes of it, and what whoever works it out has to be able to do.
 
 use candle_core::Tensor;
-use growthpath_analysis::probe_rows::{first_rows, first_share_rows, head_rows, layer_row, share_rows};
-use growthpath_analysis::{
-    DriftSensitivity, EnergySensitivity, Geometry, LayerChange, LayerProbe, Moments, prepare_layers,
-};
 use growthpath_trace::{ProbeLayerRow, ProbeRow, ShareRow};
-use rayon::prelude::*;
 
-use super::activations::{all_writes, attention_gain, geometry, layer_state, stream_norm, stream_shares};
 use super::moments::KeyMoments;
-use crate::data::Batch;
 use crate::error::Result;
+use crate::model::Decoder;
 use crate::model::backend::Backend;
-use crate::model::config::Norm;
-use crate::model::{Decoder, Forward, Options};
-
-struct Taken {
-    step: u32,
-    layers: Vec<LayerProbe>,
-    forward: Forward,
-    /// Every write that a layer's attention reads, as it stands in the stream.
-    writes: Vec<Vec<f32>>,
-    gains: Vec<Vec<f32>>,
-}
-
-impl Taken {
-    fn writes_before(&self, layer: usize) -> Vec<&[f32]> {
-        self.writes[..=2 * layer].iter().map(Vec::as_slice).collect()
-    }
-}
 
 /// Rows of one probe.
 #[derive(Debug, Default)]
@@ -42,27 +20,102 @@ pub struct ProbeRows {
     pub shares: Vec<ShareRow>,
 }
 
-/// Where probes are worked out: they read what is trained on a backend and remember the last one.
+/// What is to be worked out of the model as it is after `step` updates.
+#[derive(Debug, Clone)]
+pub(super) enum Measurement {
+    /// A probe; the step sizes since the last one add up to `eta` a layer.
+    Probe { step: u32, eta: Vec<f64> },
+    /// The key moments alone.
+    Moments { step: u32 },
+}
+
+/// What came of a [`Measurement`].
+pub(super) struct Measured {
+    /// None of the moments alone.
+    pub(super) rows: Option<ProbeRows>,
+    pub(super) moments: KeyMoments,
+    /// Seconds that it was worked on while training went on.
+    pub(super) seconds_beside: f64,
+}
+
+/// Where probes are worked out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum ProbesOn {
+    /// On the host that trains, which waits for them.
+    Host,
+    /// On the device that trains, which waits for them.
+    #[cfg(feature = "cuda")]
+    Device,
+    /// On the host while a device trains on.
+    #[cfg(any(test, feature = "cuda"))]
+    Beside,
+    /// The same, for lack of memory on the device.
+    #[cfg(feature = "cuda")]
+    BesideForLackOfMemory,
+}
+
+impl ProbesOn {
+    /// For `run.json`.
+    pub(super) fn describe(self) -> &'static str {
+        match self {
+            Self::Host => "host",
+            #[cfg(feature = "cuda")]
+            Self::Device => "device",
+            #[cfg(any(test, feature = "cuda"))]
+            Self::Beside => "host, beside training",
+            #[cfg(feature = "cuda")]
+            Self::BesideForLackOfMemory => "host, beside training, for lack of device memory",
+        }
+    }
+
+    /// Whether a device would have worked them out if it had room.
+    pub(super) fn lacks_memory(self) -> bool {
+        #[cfg(feature = "cuda")]
+        return self == Self::BesideForLackOfMemory;
+        #[cfg(not(feature = "cuda"))]
+        false
+    }
+}
+
+/// Works out probes: reads what is trained on a backend and remembers the last one.
 pub(super) trait Probes<B: Backend> {
-    /// Whether they read the host's parameters, which have to be up to date then.
+    /// Where.
+    fn on(&self) -> ProbesOn;
+
+    /// Whether they read the host's parameters, which have to be up to date when a measurement begins.
     fn reads_host(&self) -> bool;
 
-    /// Probe the model after `step` updates, whose step sizes add up to `eta` a layer since the last probe.
+    /// Measure the model as it is now: what came of it, or nothing where it is worked out while training goes on and waits
+    /// for [`Probes::collect`]. One may be under way.
     ///
     /// # Errors
     /// When the model's state is not finite or a decomposition fails.
-    fn probe(&mut self, from: &B, host: &Decoder, step: u32, eta: &[f64]) -> Result<(ProbeRows, KeyMoments)>;
+    fn begin(&mut self, from: &B, host: &Decoder, what: Measurement) -> Result<Option<Measured>>;
 
-    /// The key moments alone.
+    /// What came of the measurement under way; nothing where there is none, or, unless `wait`, where it is not done.
     ///
     /// # Errors
-    /// As [`Probes::probe`].
-    fn capture(&mut self, from: &B, host: &Decoder, step: u32) -> Result<KeyMoments>;
+    /// As [`Probes::begin`].
+    fn collect(&mut self, wait: bool) -> Result<Option<Measured>> {
+        let _ = wait;
+        Ok(None)
+    }
+
+    /// [`Probes::begin`] and [`Probes::collect`], waiting.
+    ///
+    /// # Errors
+    /// As [`Probes::begin`].
+    fn measure_now(&mut self, from: &B, host: &Decoder, what: Measurement) -> Result<Option<Measured>> {
+        match self.begin(from, host, what)? {
+            Some(measured) => Ok(Some(measured)),
+            None => self.collect(true),
+        }
+    }
 
     /// After a resume: become the state that a probe of `probed` at `step` left, without its rows.
     ///
     /// # Errors
-    /// As [`Probes::probe`].
+    /// As [`Probes::begin`].
     fn restore(&mut self, probed: &Decoder, step: u32) -> Result<()>;
 
     /// Copies of the parameters that were probed last, in the model's order: a checkpoint before the next probe needs them.
@@ -111,125 +164,4 @@ impl Prober {
         self.last = Some(step);
         self.eta.copy_from_slice(eta);
     }
-}
-
-/// Probes on the host's processor.
-pub(super) struct HostProbes {
-    batch: Batch,
-    geometry: Geometry,
-    last: Option<Taken>,
-    /// Parameters at the last probe.
-    probed: Vec<Tensor>,
-}
-
-impl HostProbes {
-    /// Probes of `model` over fixed sequences.
-    pub(super) fn new(model: &Decoder, batch: Batch) -> Self {
-        Self { batch, geometry: geometry(model), last: None, probed: Vec::new() }
-    }
-
-    fn take(&self, model: &Decoder, step: u32) -> Result<Taken> {
-        let options = Options { keep_writes: true, ..Options::default() };
-        let forward = model.forward(&self.batch.inputs, self.batch.context, &options)?;
-        let layers = 0..model.config.layers;
-        let states = layers.clone().into_par_iter().map(|l| layer_state(model, &forward, l));
-        let states = states.collect::<Result<Vec<_>>>()?;
-        let gains = layers.map(|l| attention_gain(model, l)).collect::<Result<Vec<_>>>()?;
-        let writes = all_writes(&forward, model.config.layers - 1)?;
-        Ok(Taken { step, layers: prepare_layers(states, self.geometry)?, forward, writes, gains })
-    }
-
-    /// Rows of heads and of shares, layer by layer, for the interval between two probes.
-    fn intervals(
-        &self,
-        norm: Norm,
-        (prev, now): (&Taken, &Taken),
-        eta: &[f64],
-    ) -> Result<Vec<(Vec<ProbeRow>, Vec<ShareRow>)>> {
-        (0..now.layers.len())
-            .into_par_iter()
-            .map(|l| {
-                let change = prev.layers[l].change_to(&now.layers[l])?;
-                let interval = change.interval(&vec![eta[l]; self.geometry.heads])?;
-                Ok((
-                    head_rows(now.step, prev.step, l, &interval),
-                    interval_shares(norm, prev, now, l, &change)?,
-                ))
-            })
-            .collect()
-    }
-}
-
-impl<B: Backend> Probes<B> for HostProbes {
-    fn reads_host(&self) -> bool {
-        true
-    }
-
-    fn probe(&mut self, _: &B, model: &Decoder, step: u32, eta: &[f64]) -> Result<(ProbeRows, KeyMoments)> {
-        let now = self.take(model, step)?;
-        let mut rows = ProbeRows::default();
-        match &self.last {
-            Some(prev) => {
-                for (heads, shares) in self.intervals(model.config.norm, (prev, &now), eta)? {
-                    rows.heads.extend(heads);
-                    rows.shares.extend(shares);
-                }
-            }
-            None => {
-                for (l, probe) in now.layers.iter().enumerate() {
-                    rows.heads.extend(first_rows(step, l, probe));
-                    let stream = stream_shares(&now.forward, l, &now.writes);
-                    rows.shares.extend(first_share_rows(step, l, &stream));
-                }
-            }
-        }
-        let layers = now.layers.par_iter().enumerate().map(|(l, probe)| layer_row(step, l, probe));
-        rows.layers = layers.collect::<growthpath_analysis::Result<_>>()?;
-        let moments = KeyMoments::pack(step, now.layers.iter().map(|p| &p.moments().sk));
-        self.last = Some(now);
-        self.probed = copies(model)?;
-        Ok((rows, moments))
-    }
-
-    fn capture(&mut self, _: &B, model: &Decoder, step: u32) -> Result<KeyMoments> {
-        let forward = model.forward(&self.batch.inputs, self.batch.context, &Options::default())?;
-        let moments = (0..model.config.layers)
-            .into_par_iter()
-            .map(|l| Ok(Moments::new(&layer_state(model, &forward, l)?.x)?.sk))
-            .collect::<Result<Vec<_>>>()?;
-        Ok(KeyMoments::pack(step, moments.iter()))
-    }
-
-    fn restore(&mut self, probed: &Decoder, step: u32) -> Result<()> {
-        self.last = Some(self.take(probed, step)?);
-        self.probed = copies(probed)?;
-        Ok(())
-    }
-
-    fn probed(&self) -> Result<Vec<Tensor>> {
-        Ok(self.probed.clone())
-    }
-}
-
-/// Copies of every parameter, in the model's order.
-pub(super) fn copies(model: &Decoder) -> Result<Vec<Tensor>> {
-    Ok(model.params.vars.iter().map(|v| v.as_tensor().copy()).collect::<candle_core::Result<_>>()?)
-}
-
-/// What each write before a layer supplied to it over an interval (2.3), (4.3), (5.3).
-fn interval_shares(
-    norm: Norm,
-    prev: &Taken,
-    now: &Taken,
-    layer: usize,
-    change: &LayerChange<'_>,
-) -> Result<Vec<ShareRow>> {
-    let (before, after) = (prev.writes_before(layer), now.writes_before(layer));
-    let norm_before = stream_norm(norm, &prev.forward, layer, &prev.gains[layer]);
-    let norm_after = stream_norm(norm, &now.forward, layer, &now.gains[layer]);
-    let energy = EnergySensitivity::of(change).shares_of_stream(&norm_before, &before)?;
-    let drift =
-        DriftSensitivity::of(change).parts_of_stream((&norm_before, &before), (&norm_after, &after))?;
-    let stream = stream_shares(&now.forward, layer, &now.writes);
-    Ok(share_rows(now.step, layer, &stream, &energy, &drift))
 }

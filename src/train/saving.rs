@@ -14,6 +14,7 @@ use crate::model::backend::Backend;
 impl<B: Backend> Trainer<'_, B> {
     /// Make every row durable, then the state after `done` steps; older automatic checkpoints go.
     pub(super) fn save(&mut self, done: u32, automatic: bool) -> Result<()> {
+        self.collect_all()?;
         let started = Instant::now();
         self.writer.flush()?;
         self.writer.still_ours()?;
@@ -43,11 +44,12 @@ impl<B: Backend> Trainer<'_, B> {
 
     /// Stop after `done` steps because of `signal`: everything is made durable, and said how to go on.
     pub(super) fn interrupt(mut self, done: u32, signal: i32, on: &mut dyn FnMut(Event)) -> Result<Error> {
-        if self.safeguard.saved != Some(done) {
-            self.catch_up((true, true), on)?;
-            if self.finite()? {
-                self.save(done, true)?;
-            }
+        let unsaved = self.safeguard.saved != Some(done);
+        let caught_up = if unsaved { self.catch_up((true, true), on) } else { Ok(()) };
+        self.collect_all()?;
+        caught_up?;
+        if unsaved && self.finite()? {
+            self.save(done, true)?;
         }
         let (steps, run) = (self.config.steps, growthpath_trace::shown_path(self.run));
         let name = stop::name(signal);

@@ -18,6 +18,7 @@ impl<B: TrainingBackend> Trainer<'_, B> {
     /// Start step `at` and record the steps that the backend has to be done with before the next one.
     pub(super) fn step(&mut self, at: u32, telemetry: Telemetry, on: &mut dyn FnMut(Event)) -> Result<()> {
         let c = self.config;
+        self.await_hold()?;
         let started = Instant::now();
         let batch = self.batcher.batch(c.seed, u64::from(at));
         let dump = if c.dump_step == Some(at) { Some(self.dump_before(&batch)?) } else { None };

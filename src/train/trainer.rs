@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::cadence::Cadence;
 use super::config::TrainConfig;
 use super::in_flight::InFlightStep;
-use super::moments::{Keeper, KeyMoments};
+use super::moments::{Comparisons, Keeper, KeyMoments};
 use super::optimizer::{Optimizer, StepInfo};
 use super::probe::{Prober, Probes};
 use super::safeguard::Safeguard;
@@ -42,6 +42,8 @@ pub enum Event {
     Step(StepReport),
     /// A validation was done: steps done, nats per token.
     Eval(u32, f64),
+    /// Before the first step: the device has too little memory for probes, which the host works out while training goes on.
+    NoDeviceMemoryForProbes,
 }
 
 /// A run in progress.
@@ -56,6 +58,8 @@ pub(super) struct Trainer<'a, B: Backend> {
     pub(super) optimizer: Optimizer,
     pub(super) prober: Option<Prober>,
     pub(super) probes: Option<Box<dyn Probes<B>>>,
+    /// What the moments of the measurement under way are compared with.
+    pub(super) under_way: Option<Comparisons>,
     pub(super) probe_batch: Option<Batch>,
     pub(super) cadence: Cadence,
     pub(super) keeper: Keeper,
@@ -67,7 +71,10 @@ pub(super) struct Trainer<'a, B: Backend> {
     pub(super) writer: RunWriter,
     pub(super) valid_loss: f64,
     pub(super) step_seconds: f64,
+    /// That training waited for what is measured beside it.
     pub(super) probe_seconds: f64,
+    /// That it was worked on while training went on.
+    pub(super) beside_seconds: f64,
     pub(super) last: Option<Last>,
     pub(super) speed: Speed,
     /// When a checkpoint that nobody asked for is due.

@@ -133,3 +133,31 @@ fn parts_end_with_whole_steps_when_the_budget_is_spent() {
         assert_eq!(part.rows, u64::from(part.last_step - part.first_step + 1) * 4);
     }
 }
+
+#[test]
+fn rows_that_are_held_stay_off_the_disk_until_they_are_released() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = WriterOptions { flush_rows: 1, ..patient() };
+    let mut writer = RunWriter::create_with(dir.path(), &MODEL.info(40), options).unwrap();
+    writer.hold();
+    for step in 0..30 {
+        MODEL.push_step(&mut writer, step).unwrap();
+    }
+    // Long enough for the background thread, if it had anything.
+    std::thread::sleep(std::time::Duration::from_millis(100));
+    assert_eq!(Run::open(dir.path()).unwrap().parts().len(), 0);
+    writer.release().unwrap();
+    // Handed over without another push.
+    let waited = std::time::Instant::now();
+    while Run::open(dir.path()).unwrap().parts().is_empty() {
+        assert!(waited.elapsed().as_secs() < 60, "released rows are not written");
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    assert_holds(dir.path(), &MODEL, 30);
+    MODEL.push_step(&mut writer, 30).unwrap();
+    writer.hold();
+    // A flush that is asked for is done.
+    writer.flush().unwrap();
+    assert_holds(dir.path(), &MODEL, 31);
+    writer.finish(Status::Complete).unwrap();
+}

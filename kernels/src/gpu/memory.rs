@@ -2,7 +2,7 @@
 
 use std::marker::PhantomData;
 
-use cudarc::driver::result as driver;
+use cudarc::driver::{result as driver, sys};
 
 use super::{Gpu, failed};
 use crate::error::{Error, Result};
@@ -74,12 +74,13 @@ impl Gpu {
         self.outside_recording(WHAT)?;
         let bytes = len.max(1) * elem.bytes();
         // SAFETY: at least one byte is asked for; the buffer frees it.
-        let ptr = unsafe { driver::malloc_sync(bytes) }.map_err(|e| {
-            let free = driver::mem_get_info().map_or(0, |m| m.0);
-            failed(
-                WHAT,
-                format!("{:.1} MiB wanted, {:.1} MiB free ({e}): lower --batch", mib(bytes), mib(free)),
-            )
+        let ptr = unsafe { driver::malloc_sync(bytes) }.map_err(|e| match e.0 {
+            sys::CUresult::CUDA_ERROR_OUT_OF_MEMORY => Error::DeviceMemory {
+                wanted: mib(bytes),
+                free: mib(driver::mem_get_info().map_or(0, |m| m.0)),
+                message: e.to_string(),
+            },
+            _ => failed(WHAT, e),
         })?;
         let buffer = Buffer { gpu: self.clone(), ptr, len, elem, born: self.inner().graphs.born() };
         buffer.all().zero()?;

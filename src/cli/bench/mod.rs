@@ -76,6 +76,8 @@ struct Report {
     /// Every step recorded over every tenth step recorded.
     every_over_tenth: Ratio,
     probe_ms: f64,
+    /// Until training can go on.
+    probe_waited_ms: f64,
     /// Probe over step.
     probe_steps: f64,
     /// What the budget of `--probe auto` counts for a probe, from the shapes, in steps.
@@ -125,6 +127,8 @@ struct Times {
     /// Every tenth step is recorded.
     tenth: Vec<f64>,
     probes: Vec<f64>,
+    /// Until training could go on.
+    probes_waited: Vec<f64>,
 }
 
 impl Times {
@@ -141,8 +145,11 @@ impl Times {
                 };
                 mode.0.push(bench.block(args.block, mode.1)?);
             }
-            if !args.no_probes {
-                t.probes.extend(bench.probe()?);
+            if !args.no_probes
+                && let Some(probe) = bench.probe()?
+            {
+                t.probes.push(probe.took);
+                t.probes_waited.push(probe.waited);
             }
         }
         Ok(t)
@@ -198,6 +205,7 @@ pub fn run(args: &Args) -> Result<()> {
         recording: ratio(&times.recorded, &times.measured),
         every_over_tenth: ratio(&times.recorded, &times.tenth),
         probe_ms: 1e3 * probe,
+        probe_waited_ms: 1e3 * median(&times.probes_waited),
         probe_steps: probe / step,
         probe_counted: Costs::of(&config).probe,
         heads_bytes_over_float32: heads_over_float32(&path)?,
@@ -226,7 +234,12 @@ fn text(r: &Report) -> String {
         true => "-".into(),
         false => {
             let counted = number(r.probe_counted);
-            format!("{:.1} ms = {} steps (budget: {counted})", r.probe_ms, number(r.probe_steps))
+            let waits = match r.probe_waited_ms {
+                // Elsewhere there is next to nothing between the two.
+                waited if waited < 0.9 * r.probe_ms => format!(", training waits {waited:.1} ms"),
+                _ => String::new(),
+            };
+            format!("{:.1} ms = {} steps (budget: {counted}){waits}", r.probe_ms, number(r.probe_steps))
         }
     };
     let rows = [

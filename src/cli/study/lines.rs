@@ -51,6 +51,8 @@ mod tests {
         let Some(Event::Step(back)) = decode(&encode(Event::Step(step))) else { panic!("no step") };
         assert_eq!((back.done, back.loss, back.spread), (7, 4.25, Some([0.5, 0.25])));
         assert!(matches!(decode(&encode(Event::Eval(9, 4.0))), Some(Event::Eval(9, l)) if l == 4.0));
+        let note = Event::NoDeviceMemoryForProbes;
+        assert!(matches!(decode(&encode(note)), Some(Event::NoDeviceMemoryForProbes)));
         assert!(decode("preparing text").is_none());
     }
 }

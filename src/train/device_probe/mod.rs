@@ -1,7 +1,8 @@
 //! Probes on a GPU: the forward pass over a float32 copy of the parameters and the analysis in float64, where the model trains.
 //!
-//! The host reads a few numbers a head and writes the same rows as [`super::probe::HostProbes`] does; the formulas from sums to
-//! rows are the analysis' own (`growthpath_analysis::reduced`). On devices whose float64 is slow the host probes as ever.
+//! The host reads a few numbers a head and writes the same rows as [`super::host_probe::HostProbes`] does; the formulas from sums to
+//! rows are the analysis' own (`growthpath_analysis::reduced`). Where float64 is slow or memory short the host probes while
+//! training goes on ([`super::beside`]).
 
 mod interval;
 mod moments;
@@ -23,7 +24,7 @@ use self::taken::Taken;
 use self::work::{Left, Work};
 use super::activations::geometry;
 use super::moments::KeyMoments;
-use super::probe::{ProbeRows, Probes};
+use super::probe::{Measured, Measurement, ProbeRows, Probes, ProbesOn};
 use crate::data::Batch;
 use crate::error::Result;
 use crate::model::backend::Cuda;
@@ -58,8 +59,11 @@ impl DeviceProbes {
         let c = model.config.clone();
         let sizes = Sizes::new(batch.rows, batch.context, c.heads, c.head_dim(), c.width);
         let geometry = geometry(model);
+        let mut pass = DeviceForward::new(gpu, model, (batch.rows, batch.context), Elem::F32)?;
+        // All that probes need is reserved here: what does not fit is to show before the first step.
+        pass.keep()?;
         Ok(Self {
-            pass: DeviceForward::new(gpu, model, (batch.rows, batch.context), Elem::F32)?,
+            pass,
             moments: Moments::new(gpu, sizes, c.layers, c.bias)?,
             work: Work::new(gpu, &geometry, &sizes, c.layers)?,
             taken: [Taken::new(gpu, &c, sizes)?, Taken::new(gpu, &c, sizes)?],
@@ -124,12 +128,8 @@ impl DeviceProbes {
     }
 }
 
-impl Probes<Cuda> for DeviceProbes {
-    fn reads_host(&self) -> bool {
-        false
-    }
-
-    fn probe(&mut self, from: &Cuda, _: &Decoder, step: u32, eta: &[f64]) -> Result<(ProbeRows, KeyMoments)> {
+impl DeviceProbes {
+    fn probe(&mut self, from: &Cuda, step: u32, eta: &[f64]) -> Result<(ProbeRows, KeyMoments)> {
         self.pass.take(from)?;
         self.take()?;
         let (now, prev) = (&self.taken[self.turn], &self.taken[1 - self.turn]);
@@ -157,11 +157,32 @@ impl Probes<Cuda> for DeviceProbes {
         Ok((rows, self.moments.key_moments(step)?))
     }
 
-    fn capture(&mut self, from: &Cuda, _: &Decoder, step: u32) -> Result<KeyMoments> {
+    fn capture(&mut self, from: &Cuda, step: u32) -> Result<KeyMoments> {
         self.pass.take(from)?;
         self.pass.run(&self.batch.inputs, self.batch.context)?;
         self.moments.take(&self.gpu, &|l| self.pass.input(l), &self.work, false)?;
         self.moments.key_moments(step)
+    }
+}
+
+impl Probes<Cuda> for DeviceProbes {
+    fn on(&self) -> ProbesOn {
+        ProbesOn::Device
+    }
+
+    fn reads_host(&self) -> bool {
+        false
+    }
+
+    fn begin(&mut self, from: &Cuda, _: &Decoder, what: Measurement) -> Result<Option<Measured>> {
+        let (rows, moments) = match what {
+            Measurement::Probe { step, eta } => {
+                let (rows, moments) = self.probe(from, step, &eta)?;
+                (Some(rows), moments)
+            }
+            Measurement::Moments { step } => (None, self.capture(from, step)?),
+        };
+        Ok(Some(Measured { rows, moments, seconds_beside: 0.0 }))
     }
 
     fn restore(&mut self, probed: &Decoder, step: u32) -> Result<()> {

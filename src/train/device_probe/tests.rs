@@ -92,7 +92,7 @@ fn check(preset: &str, changes: &[(&str, usize)], (sequences, length): (usize, u
     let eta = vec![0.01; config.layers];
     let probe = |model: &Decoder, probes: &mut DeviceProbes, step| {
         let backend = Cuda::new(&gpu, model, rule, 1, Elem::F32).unwrap();
-        let rows = probes.probe(&backend, model, step, &eta).unwrap();
+        let rows = probes.probe(&backend, step, &eta).unwrap();
         (rows, host(probes))
     };
     let ((first, moments), before) = probe(&model, &mut probes, 3);

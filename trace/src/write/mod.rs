@@ -46,6 +46,8 @@ pub struct RunWriter {
     pending_rows: usize,
     pending_bytes: usize,
     last_flush: Instant,
+    /// Between [`RunWriter::hold`] and [`RunWriter::release`].
+    held: bool,
     worker: Worker,
     stopped: Option<String>,
     lock: Arc<RunLock>,
@@ -143,6 +145,7 @@ impl RunWriter {
             pending_rows: 0,
             pending_bytes: 0,
             last_flush: Instant::now(),
+            held: false,
             stopped: None,
             lock,
         })
@@ -219,6 +222,22 @@ impl RunWriter {
         if self.budget_spent(4) { self.hand_over() } else { Ok(()) }
     }
 
+    /// Keeps rows in memory, whatever they amount to, until [`RunWriter::release`]: rows that belong before them are still
+    /// being worked out, and what is on disk is to have no gap at any time. [`RunWriter::flush`] writes them nevertheless.
+    pub fn hold(&mut self) {
+        self.held = true;
+    }
+
+    /// Ends [`RunWriter::hold`], between two steps.
+    ///
+    /// # Errors
+    ///
+    /// An error of the background thread; [`Error::WriterStopped`] after one.
+    pub fn release(&mut self) -> Result<()> {
+        self.held = false;
+        if self.budget_spent(1) { self.hand_over() } else { Ok(()) }
+    }
+
     /// Makes everything pushed so far durable: it returns when the parts and the manifest are on disk.
     ///
     /// # Errors
@@ -253,6 +272,7 @@ impl RunWriter {
     /// counted only at the start of a step).
     fn budget_spent(&self, multiple: usize) -> bool {
         self.pending_rows > 0
+            && !self.held
             && (self.pending_rows >= self.options.flush_rows.saturating_mul(multiple)
                 || self.pending_bytes >= self.options.flush_bytes.saturating_mul(multiple)
                 || (multiple == 1 && self.last_flush.elapsed() >= self.options.flush_interval))

@@ -7,8 +7,9 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use growthpath_emu::{Launch, Schedule, argument_sizes, kernels};
 
-use crate::memory::{self, Side, TOTAL};
+use crate::memory::{self, Side};
 use crate::queue;
+use crate::setting::setting;
 use crate::status::{
     CAPTURE_IMPLICIT, CAPTURE_INVALIDATED, CAPTURE_ISOLATION, CAPTURE_UNJOINED, CAPTURE_UNSUPPORTED,
     CAPTURED_EVENT, INVALID_CONTEXT, INVALID_DEVICE, INVALID_VALUE, NOT_FOUND, OUT_OF_MEMORY, SUCCESS,
@@ -86,8 +87,8 @@ unsafe extern "C" fn cuDeviceGetAttribute(value: *mut c_int, attribute: c_uint, 
         ATTRIBUTE_MAJOR => CAPABILITY.0,
         ATTRIBUTE_MINOR => CAPABILITY.1,
         ATTRIBUTE_SHARED_MOST => SHARED_MOST,
-        // As on the devices for data centres: float64 at half the rate.
-        ATTRIBUTE_FLOAT_TO_DOUBLE => 2,
+        // Unless told otherwise as on the devices for data centres: float64 at half the rate.
+        ATTRIBUTE_FLOAT_TO_DOUBLE => setting("GROWTHPATH_EMU_DOUBLE_RATIO").unwrap_or(2),
         _ => return INVALID_VALUE,
     };
     // SAFETY: the interface asks for a place to write the answer to.
@@ -139,7 +140,7 @@ extern "C" fn cuStreamDestroy_v2(_stream: usize) -> c_int {
 unsafe extern "C" fn cuMemGetInfo_v2(free: *mut usize, total: *mut usize) -> c_int {
     in_context(|| {
         // SAFETY: the interface asks for a place to write the answer to.
-        unsafe { (*free, *total) = (memory::free_bytes(), TOTAL) };
+        unsafe { (*free, *total) = (memory::free_bytes(), memory::total_bytes()) };
         SUCCESS
     })
 }

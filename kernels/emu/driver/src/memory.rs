@@ -2,10 +2,10 @@
 
 use std::alloc::{Layout, alloc, dealloc};
 use std::collections::BTreeMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
-/// What the pretended device has.
-pub(crate) const TOTAL: usize = 4 << 30;
+use crate::setting::setting;
+
 const ALIGNMENT: usize = 256;
 
 /// Whose memory a block is.
@@ -48,10 +48,16 @@ fn layout(bytes: usize) -> Option<Layout> {
     Layout::from_size_align(bytes, ALIGNMENT).ok()
 }
 
+/// What the pretended device has: 4 GiB, or as many MiB as `GROWTHPATH_EMU_MEMORY` says.
+pub(crate) fn total_bytes() -> usize {
+    static TOTAL: OnceLock<usize> = OnceLock::new();
+    *TOTAL.get_or_init(|| setting("GROWTHPATH_EMU_MEMORY").unwrap_or(4096) << 20)
+}
+
 pub(crate) fn free_bytes() -> usize {
     let used: usize =
         blocks().get().by_address.values().filter(|b| b.side == Side::Device).map(|b| b.bytes).sum();
-    TOTAL.saturating_sub(used)
+    total_bytes().saturating_sub(used)
 }
 
 /// A block of bytes that read as NaN, whatever the float type.
