@@ -2,8 +2,7 @@
 
 use growthpath_statistics::{Scale, Statistic};
 
-use super::Extent;
-use super::case::{BF16, Case, matrix, written};
+use super::case::{BF16, Case, Extent, matrix, written};
 use crate::Stats;
 use crate::attention::accumulators::{backward, forward};
 use crate::attention::gpu::{Products, Tables, fastest, partials};

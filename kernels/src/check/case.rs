@@ -8,6 +8,21 @@ use crate::error::Result;
 use crate::gpu::{Buffer, Elem, Gpu, Slice, failed, reduce};
 use crate::tensor::wrap;
 
+/// Which sizes are tried.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Extent {
+    /// Those that an emulator or a sanitizer gets through in seconds.
+    Quick,
+    /// Those of models that people train, too.
+    Full,
+}
+
+impl Extent {
+    pub(super) fn pick<T>(self, quick: T, full: T) -> T {
+        if self == Self::Quick { quick } else { full }
+    }
+}
+
 /// Largest relative difference in float32.
 pub const FLOAT: f64 = 1e-4;
 /// Largest relative difference where tensors are stored as bf16.

@@ -3,8 +3,7 @@
 use faer::Accum;
 use rand::Rng;
 
-use super::Extent;
-use super::case::{Case, matrix, vector, written};
+use super::case::{Case, Extent, matrix, vector, written};
 use crate::Stats;
 use crate::activation::{self, Activation};
 use crate::embedding::gpu::TokenBatch;

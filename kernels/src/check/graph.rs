@@ -2,8 +2,7 @@
 
 use faer::Accum;
 
-use super::Extent;
-use super::case::Case;
+use super::case::{Case, Extent};
 use crate::error::Result;
 use crate::gpu::{Elem, Matrix, Slice, reduce};
 

@@ -14,26 +14,11 @@ mod update;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
-pub use case::{BF16, Compared, FLOAT};
+pub use case::{BF16, Compared, Extent, FLOAT};
 
 use crate::error::Result;
 use crate::gpu::{Elem, Gpu};
 use case::Case;
-
-/// Which sizes are tried.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Extent {
-    /// Those that an emulator or a sanitizer gets through in seconds.
-    Quick,
-    /// Those of models that people train, too.
-    Full,
-}
-
-impl Extent {
-    fn pick<T>(self, quick: T, full: T) -> T {
-        if self == Self::Quick { quick } else { full }
-    }
-}
 
 /// Run all checks. `begin` hears what is next.
 ///

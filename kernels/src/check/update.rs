@@ -1,7 +1,6 @@
 //! The optimizer: several steps of both rules, with clipping, groups, decay and statistics.
 
-use super::Extent;
-use super::case::{Case, vector};
+use super::case::{Case, Extent, vector};
 use crate::Stats;
 use crate::error::Result;
 use crate::optimizer::gpu::{Arrays, Placed, STATS, Table, slice_stats};

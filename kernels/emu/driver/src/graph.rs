@@ -6,7 +6,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use growthpath_emu::Schedule;
 
-use crate::driver::{in_context, schedule};
+use crate::driver::in_context;
+use crate::launch::schedule;
 use crate::queue::{self, Node};
 use crate::status::{CAPTURE_UNSUPPORTED, INVALID_VALUE, SUCCESS};
 

@@ -14,12 +14,15 @@
 #![allow(non_snake_case, clippy::missing_safety_doc)]
 
 mod blas;
+mod copies;
 mod driver;
 mod graph;
+mod launch;
 mod memory;
 mod nvrtc;
 mod queue;
 mod setting;
+mod streams;
 #[cfg(test)]
 mod tests;
 

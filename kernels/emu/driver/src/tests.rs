@@ -3,19 +3,22 @@
 use std::ffi::{c_int, c_void};
 use std::sync::{Mutex, PoisonError};
 
-use super::driver::{
-    HANDLE, cuCtxSetCurrent, cuEventCreate, cuEventRecord, cuEventSynchronize, cuFuncSetAttribute,
-    cuLaunchKernel, cuMemAlloc_v2, cuMemFree_v2, cuMemHostAlloc, cuMemcpyDtoDAsync_v2, cuMemcpyDtoHAsync_v2,
-    cuMemcpyHtoDAsync_v2, cuMemsetD8Async, cuModuleGetFunction, cuModuleLoadData, cuStreamSynchronize,
-    cuStreamWaitEvent,
+use super::copies::{
+    cuMemAlloc_v2, cuMemFree_v2, cuMemHostAlloc, cuMemcpyDtoDAsync_v2, cuMemcpyDtoHAsync_v2,
+    cuMemcpyHtoDAsync_v2, cuMemsetD8Async,
 };
+use super::driver::{HANDLE, cuCtxSetCurrent};
 use super::graph::{
     cuGraphDestroy, cuGraphExecDestroy, cuGraphInstantiateWithFlags, cuGraphLaunch, cuStreamBeginCapture_v2,
     cuStreamEndCapture,
 };
+use super::launch::{cuFuncSetAttribute, cuLaunchKernel, cuModuleGetFunction, cuModuleLoadData};
 use super::status::{
     CAPTURE_IMPLICIT, CAPTURE_INVALIDATED, CAPTURE_ISOLATION, CAPTURE_UNJOINED, CAPTURE_UNSUPPORTED,
     CAPTURED_EVENT, ILLEGAL_STATE, INVALID_VALUE, LAUNCH_FAILED, SUCCESS,
+};
+use super::streams::{
+    cuEventCreate, cuEventRecord, cuEventSynchronize, cuStreamSynchronize, cuStreamWaitEvent,
 };
 
 /// There is one stream: one test at a time.
