@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::info::RUN_FILE;
+use crate::names::RUN_FILE;
 use crate::shown::shown_path;
 use crate::table::Table;
 

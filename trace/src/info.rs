@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::disk;
 use crate::error::{Error, Result};
+use crate::names::RUN_FILE;
 use crate::seal;
 use crate::shown::shown_label;
 use crate::version::Versioned;
@@ -15,9 +16,6 @@ use crate::version::Versioned;
 /// Version of the tables and of the JSON files; a reader takes this one only. It is raised when something recorded comes to
 /// mean something else. A column that may be undefined is added without: where a file lacks it, it is undefined.
 pub const SCHEMA_VERSION: u32 = 2;
-
-/// File name of [`RunInfo`] in a run directory.
-pub(crate) const RUN_FILE: &str = "run.json";
 
 /// Larger descriptions are refused unread: a million probe times take 7 MB, and JSON swells in memory.
 const RUN_LIMIT: u64 = 16 << 20;

@@ -47,6 +47,7 @@ mod info;
 pub mod input;
 mod lock;
 mod manifest;
+mod names;
 mod part;
 mod range;
 mod read;

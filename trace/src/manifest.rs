@@ -9,10 +9,8 @@ use serde::{Deserialize, Serialize};
 use crate::disk;
 use crate::error::{Error, Result};
 use crate::info::{SCHEMA_VERSION, read_json};
+use crate::names::MANIFEST_FILE;
 use crate::table::Table;
-
-/// File name of the manifest in a run directory.
-pub(crate) const MANIFEST_FILE: &str = "manifest.json";
 
 /// Larger manifests are refused unread: some 600,000 parts, months of flushes.
 const MANIFEST_LIMIT: u64 = 128 << 20;

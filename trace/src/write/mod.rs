@@ -16,9 +16,10 @@ pub use options::WriterOptions;
 
 use crate::disk;
 use crate::error::{Error, Result};
-use crate::info::{RUN_FILE, RunInfo, SCHEMA_VERSION, Status, fresh_id, unix_now};
+use crate::info::{RunInfo, SCHEMA_VERSION, Status, fresh_id, unix_now};
 use crate::lock::RunLock;
-use crate::manifest::{MANIFEST_FILE, Manifest, strays};
+use crate::manifest::{Manifest, strays};
+use crate::names::{MANIFEST_FILE, RUN_FILE};
 use crate::rows::{Row, show_key};
 use crate::table::{Keep, Table};
 use buffers::Buffers;
