@@ -1,6 +1,6 @@
 //! Where what a user asked for may be written.
 
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use growthpath_trace::{Table, shown_path};
 
@@ -35,7 +35,15 @@ fn folder_of_run(given: &Path) -> Option<(PathBuf, String)> {
         let there = a.canonicalize().ok()?;
         Some((there, path.strip_prefix(a).ok()?))
     })?;
-    let whole = there.join(rest);
+    let mut whole = there;
+    for part in rest.components() {
+        match part {
+            Component::ParentDir => {
+                whole.pop();
+            }
+            part => whole.push(part),
+        }
+    }
     whole.ancestors().find_map(|folder| {
         let name = folder.file_name()?.to_str()?;
         let ours = name == CHECKPOINTS || Table::ALL.iter().any(|t| t.name() == name);
@@ -57,7 +65,9 @@ mod tests {
         std::fs::create_dir_all(at("run/heads")).unwrap();
         std::fs::create_dir_all(at("none/heads")).unwrap();
         std::fs::write(at("run/run.json"), "{}").unwrap();
-        for ours in ["run/heads", "run/heads/x/y.png", "run/probe", "run/checkpoints/step-3"] {
+        for ours in
+            ["run/heads", "run/heads/x/y.png", "run/probe", "run/checkpoints/step-3", "no/../run/heads/y"]
+        {
             assert!(outside_tables(&at(ours)).is_err(), "{ours}");
         }
         for other in ["run", "run/figures", "run/figures/loss", "none/heads", "heads"] {

@@ -143,6 +143,11 @@ const MISTAKES: &[&str] = &[
     "plot a --figure loss --out a/checkpoints/step-12/figures",
     "report a --out a/steps/report.html",
     "export a --to jsonl --out a/probe/curves.jsonl",
+    "export a --to parquet-dataset --out a/heads/data",
+    "train --quiet --size nano --steps 1 --out a/heads/new",
+    "import a --out a/heads/imported",
+    "study plan.toml --out a/shares/study",
+    "demo --quiet --out a/writes/demo",
     "export a --to jsonl --out short.txt",
     // Runs that do not belong together, or cannot answer.
     "compare a",

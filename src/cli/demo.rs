@@ -14,6 +14,7 @@ use super::values::place;
 use super::words::{shell, wrap};
 use crate::data::corpus::entropy_rate;
 use crate::data::{bundled, read_text};
+use crate::destination::outside_tables;
 use crate::error::{Error, Result};
 use crate::report;
 use crate::study::Job;
@@ -129,6 +130,7 @@ pub fn run(args: &Args) -> Result<()> {
     if args.out.exists() && !args.out.is_dir() {
         return Err(Error::format(&args.out, "is a file; choose another --out"));
     }
+    outside_tables(&args.out)?;
     if args.resume && !holds_demo(&args.out) {
         return Err(Error::format(&args.out, "no demo to go on with; leave --resume out to begin"));
     }

@@ -10,6 +10,7 @@ use growthpath_trace::{CellType, Partition, Row, Run, Table, TableVisitor, add_t
 
 use super::curves::{self, CurveTarget};
 use super::values::{choice, place, window};
+use crate::destination::outside_tables;
 use crate::error::{Error, Result};
 use crate::live::with_rows;
 use crate::tables::plural;
@@ -143,6 +144,7 @@ fn dataset(runs: &[PathBuf], dir: &Path) -> Result<()> {
         }
         opened.push((path.clone(), run, partition));
     }
+    outside_tables(dir)?;
     let mut files = 0;
     for (path, run, partition) in &opened {
         files += add_to_dataset(run, partition, dir)?;

@@ -6,6 +6,7 @@ use growthpath_trace::import;
 
 use super::output;
 use super::values::place;
+use crate::destination::outside_tables;
 use crate::error::{Error, Result};
 use crate::tables::plural;
 
@@ -25,6 +26,7 @@ pub struct Args {
 
 /// Run the verb: exit code 1 when what was written has gaps or other problems.
 pub fn run(args: &Args) -> Result<()> {
+    outside_tables(&args.out)?;
     let done = import(&args.source, &args.out)?;
     if args.json {
         output::json(&done)?;

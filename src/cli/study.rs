@@ -24,6 +24,7 @@ use self::board::Board;
 use super::output;
 use super::progress::Show;
 use super::train::set_threads;
+use crate::destination::outside_tables;
 use crate::error::{Error, Result};
 use crate::study::{Plan, plan};
 use crate::train::stop;
@@ -47,6 +48,7 @@ pub fn run(args: &Args) -> Result<()> {
     let out = args.out.clone().unwrap_or_else(|| path.with_extension(""));
     let blamed = |e| blamed(e, path, &file, &out);
     let mut runs = runs::of(&plan, &out).map_err(blamed)?;
+    outside_tables(&out)?;
     if args.collect {
         return collect::run(&plan, &out, args.json);
     }

@@ -40,7 +40,9 @@ pub fn no_rows_words(run: &Run) -> Result<String> {
         (Some(last), _) => format!("no rows: {}", cut_off_words(&last)),
         (None, Status::Running) => {
             let silent = silence(run)?.map_or_else(String::new, |s| format!("; it {}", s.words()));
-            format!("no rows yet: a run writes its first within 20 seconds{silent}")
+            format!(
+                "no rows yet: a run writes its first within 20 seconds, or once a first probe that goes on beside training is done{silent}"
+            )
         }
         (None, _) => "no rows: the run ended without any".to_owned(),
     })

@@ -7,7 +7,7 @@ use growthpath_trace::{Run, RunLock, Status, StepRow, Table};
 
 use crate::error::Result;
 
-/// A run is written every 20 seconds, and after every evaluation, probe and checkpoint, each of which may take longer than
+/// A run shows life every 20 seconds, and after every evaluation, probe and checkpoint, each of which may take longer than
 /// many steps: silence is what exceeds both of these.
 const LEAST: Duration = Duration::from_secs(300);
 const STEPS: f64 = 100.0;

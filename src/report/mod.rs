@@ -81,7 +81,7 @@ pub fn write(m: &Material, path: &Path) -> Result<()> {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |d| d.as_secs());
     let text = html::page(m, now)?;
     if let Some(dir) = path.parent().filter(|d| !d.as_os_str().is_empty()) {
-        std::fs::create_dir_all(dir).map_err(Error::io(dir))?;
+        growthpath_trace::disk::create_dirs(dir)?;
     }
     Ok(growthpath_trace::disk::write_output(path, text.as_bytes())?)
 }

@@ -38,7 +38,7 @@ pub fn save(pictures: &[Picture], dir: &Path, formats: &[Format], width: Width) 
         return Err(Error::format(dir, "is a file; figures go into a folder"));
     }
     outside_tables(dir)?;
-    std::fs::create_dir_all(dir).map_err(Error::io(dir))?;
+    growthpath_trace::disk::create_dirs(dir)?;
     let mut paths = Vec::new();
     for p in pictures {
         for format in formats {

@@ -19,6 +19,7 @@ use super::safeguard::Safeguard;
 use super::trainer::{Event, Speed, Trainer};
 use super::{checkpoint, run_info, stop, tokens};
 use crate::data::Dataset;
+use crate::destination::outside_tables;
 use crate::error::{Error, Result};
 use crate::model::{Decoder, Network};
 
@@ -65,6 +66,7 @@ pub fn train(
     on: &mut dyn FnMut(Event),
 ) -> Result<Outcome> {
     config.validate()?;
+    outside_tables(run)?;
     check_data(config, data)?;
     let model = first_model(config)?;
     let optimizer = Optimizer::new(config, &model.params);
@@ -244,18 +246,6 @@ impl<'a, B: TrainingBackend> Trainer<'a, B> {
         })
     }
 
-    /// End by an error, which is given back: what is being measured is still recorded. An error in that came before.
-    fn fail(mut self, why: Error) -> Result<Error> {
-        // Where the trace cannot be written there is nothing to wait for.
-        if !matches!(why, Error::Trace(_)) {
-            self.collect_all()?;
-        }
-        if matches!(why, Error::Diverged(_)) {
-            self.writer.finish(Status::Diverged)?;
-        }
-        Ok(why)
-    }
-
     /// Say where probes are worked out from step `from` on: in `run.json`, and to the caller where that is not where they would
     /// have been fastest.
     fn tell_probes(&mut self, from: u32, on: &mut dyn FnMut(Event)) -> Result<()> {
@@ -265,7 +255,9 @@ impl<'a, B: TrainingBackend> Trainer<'a, B> {
         }
         let told = self.writer.info().extra.get(PROBES_KEY).and_then(|v| v.as_str());
         let now = match told {
-            None => place.describe().to_owned(),
+            None if from == 0 => place.describe().to_owned(),
+            // A run that was begun before this was recorded.
+            None => format!("from step {from} on: {}", place.describe()),
             // Another machine may have gone on with the run.
             Some(told) if told.ends_with(place.describe()) => return Ok(()),
             Some(told) => format!("{told}; from step {from} on: {}", place.describe()),

@@ -31,10 +31,7 @@ impl Resume {
         let lock = RunLock::take(run)?;
         // Once more: what was there before belonged to whoever held the lock.
         if Run::open(run)?.info().status == Status::Complete {
-            return Err(Error::usage(format!(
-                "{}: the run is complete; nothing to resume",
-                growthpath_trace::shown_path(run)
-            )));
+            return Err(Error::format(run, "the run is complete; nothing to resume"));
         }
         let choice = checkpoint::newest(run)?;
         if Run::open(run)?.info().status == Status::Diverged && choice.found.is_none() {

@@ -46,8 +46,10 @@ impl<B: Backend> Trainer<'_, B> {
     pub(super) fn interrupt(mut self, done: u32, signal: i32, on: &mut dyn FnMut(Event)) -> Result<Error> {
         let unsaved = self.safeguard.saved != Some(done);
         let caught_up = if unsaved { self.catch_up((true, true), on) } else { Ok(()) };
+        if let Err(why) = caught_up {
+            return self.fail(why);
+        }
         self.collect_all()?;
-        caught_up?;
         if unsaved && self.finite()? {
             self.save(done, true)?;
         }
@@ -60,5 +62,17 @@ impl<B: Backend> Trainer<'_, B> {
         };
         self.writer.finish(Status::Interrupted)?;
         Ok(interrupted)
+    }
+
+    /// End by an error, which is given back: what is being measured is still recorded. An error in that came before.
+    pub(super) fn fail(mut self, why: Error) -> Result<Error> {
+        // Where the trace cannot be written there is nothing to wait for.
+        if !matches!(why, Error::Trace(_)) {
+            self.collect_all()?;
+        }
+        if matches!(why, Error::Diverged(_)) {
+            self.writer.finish(Status::Diverged)?;
+        }
+        Ok(why)
     }
 }

@@ -12,7 +12,9 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 /// The run around a path that is none, or one within it: what was meant, as a rule.
 fn run_nearby(path: &Path) -> String {
     let is_run = |p: &Path| p.join(RUN_FILE).is_file();
-    if let Some(around) = path.ancestors().skip(1).find(|a| is_run(a)) {
+    // From within, a relative path has no way up.
+    let whole = std::path::absolute(path).unwrap_or_default();
+    if let Some(around) = path.ancestors().skip(1).chain(whole.ancestors().skip(1)).find(|a| is_run(a)) {
         let around = if around.as_os_str().is_empty() { Path::new(".") } else { around };
         return format!("; it belongs to the run {}: give that", shown_path(around));
     }

@@ -46,7 +46,11 @@ pub fn fixed(v: f64, decimals: usize) -> String {
 /// [`fixed`] with a sign before it, as numbers that are added have; one that rounds to zero has none.
 pub fn signed(v: f64, decimals: usize) -> String {
     let text = fixed(v, decimals);
-    if v > 0.0 && text.bytes().any(|b| matches!(b, b'1'..=b'9')) { format!("+{text}") } else { text }
+    if v > 0.0 && (v.is_infinite() || text.bytes().any(|b| matches!(b, b'1'..=b'9'))) {
+        format!("+{text}")
+    } else {
+        text
+    }
 }
 
 fn escaped(text: &str, odd: impl Fn(char) -> bool) -> String {
@@ -75,6 +79,10 @@ mod tests {
         ] {
             assert_eq!((&*fixed(v, 2), &*signed(v, 2)), (plain, with_sign));
         }
+        assert_eq!(
+            (signed(f64::INFINITY, 2), signed(f64::NEG_INFINITY, 2)),
+            ("+inf".to_owned(), "-inf".to_owned())
+        );
         assert_eq!((fixed(-0.3, 0), signed(-0.7, 0)), ("0".to_owned(), "-1".to_owned()));
     }
 

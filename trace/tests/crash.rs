@@ -134,6 +134,22 @@ fn parts_end_with_whole_steps_when_the_budget_is_spent() {
     }
 }
 
+/// Followers take a run for stopped whose files have not changed for long.
+#[test]
+fn a_run_that_holds_its_rows_shows_life() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = WriterOptions { flush_interval: std::time::Duration::ZERO, ..patient() };
+    let mut writer = RunWriter::create_with(dir.path(), &MODEL.info(40), options).unwrap();
+    writer.hold();
+    let manifest = dir.path().join("manifest.json");
+    let long_ago = std::time::SystemTime::UNIX_EPOCH;
+    std::fs::File::options().append(true).open(&manifest).unwrap().set_modified(long_ago).unwrap();
+    MODEL.push_step(&mut writer, 0).unwrap();
+    assert!(std::fs::metadata(&manifest).unwrap().modified().unwrap() > long_ago);
+    assert_eq!(Run::open(dir.path()).unwrap().parts().len(), 0);
+    writer.finish(Status::Interrupted).unwrap();
+}
+
 #[test]
 fn rows_that_are_held_stay_off_the_disk_until_they_are_released() {
     let dir = tempfile::tempdir().unwrap();

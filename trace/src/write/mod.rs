@@ -47,6 +47,8 @@ pub struct RunWriter {
     pending_rows: usize,
     pending_bytes: usize,
     last_flush: Instant,
+    /// Of life, to followers, while rows are held.
+    last_sign: Instant,
     /// Between [`RunWriter::hold`] and [`RunWriter::release`].
     held: bool,
     worker: Worker,
@@ -146,6 +148,7 @@ impl RunWriter {
             pending_rows: 0,
             pending_bytes: 0,
             last_flush: Instant::now(),
+            last_sign: Instant::now(),
             held: false,
             stopped: None,
             lock,
@@ -210,8 +213,12 @@ impl RunWriter {
             last = Some(key);
         }
         if R::TABLE.keep() == Keep::Before {
-            if self.frontier < Some(first.step()) && self.budget_spent(1) {
-                self.hand_over()?;
+            if self.frontier < Some(first.step()) {
+                if self.budget_spent(1) {
+                    self.hand_over()?;
+                } else if self.held && self.last_sign.elapsed() >= self.options.flush_interval {
+                    self.show_life();
+                }
             }
             self.frontier = self.frontier.max(rows.last().map(Row::step));
         }
@@ -224,7 +231,9 @@ impl RunWriter {
     }
 
     /// Keeps rows in memory, whatever they amount to, until [`RunWriter::release`]: rows that belong before them are still
-    /// being worked out, and what is on disk is to have no gap at any time. [`RunWriter::flush`] writes them nevertheless.
+    /// being worked out, and what is on disk is to have no gap at any time. [`RunWriter::flush`] writes them nevertheless, and so
+    /// does the end of the writer: where what was awaited failed, they are the evidence. Memory is what the rows of so long a
+    /// time take; the manifest's time of change moves on, so that followers see that the run goes on.
     pub fn hold(&mut self) {
         self.held = true;
     }
@@ -267,6 +276,13 @@ impl RunWriter {
             info.finished_unix = Some(unix_now());
         })?;
         Ok(self.info.clone())
+    }
+
+    /// Let the manifest look as if it had just been written. What else may be wrong with it is found when it is.
+    fn show_life(&mut self) {
+        self.last_sign = Instant::now();
+        let manifest = fs::File::options().append(true).open(self.dir.join(MANIFEST_FILE));
+        let _ = manifest.and_then(|f| f.set_modified(std::time::SystemTime::now()));
     }
 
     /// Whether a multiple of a size budget is used up, or the time since the last flush (whatever the multiple,
