@@ -140,10 +140,17 @@ graphs --preset llama --set qk_norm=true --telemetry 2 --optimizer sgd --interve
 resumes() {
     rm -rf "$work/whole" "$work/part"
     on_device train "${shape[@]}" --steps 6 --checkpoint-every 3 "$@" --device cuda --out "$work/whole" >/dev/null 2>&1
-    on_device train "${shape[@]}" --steps 6 --checkpoint-every 3 "$@" --device cuda --out "$work/part" >/dev/null 2>&1 &
-    until [ -d "$work/part/checkpoints/step-3" ]; do sleep 0.02; done
-    pkill -TERM -f -- "--out $work/part"
-    wait $! || true
+    # A run that was faster than the signal is started anew.
+    local run left=5
+    until grep -q '"interrupted"' "$work/part/run.json" 2>/dev/null; do
+        if [ $((left--)) = 0 ]; then echo "cuda-train-check: $* was never stopped in time" >&2; exit 1; fi
+        rm -rf "$work/part"
+        on_device train "${shape[@]}" --steps 6 --checkpoint-every 3 "$@" --device cuda --out "$work/part" >/dev/null 2>&1 &
+        run=$!
+        until [ -d "$work/part/checkpoints/step-3" ] || ! kill -0 "$run" 2>/dev/null; do sleep 0.02; done
+        pkill -TERM -f -- "--out $work/part" || true
+        wait "$run" || true
+    done
     on_device train --resume --quiet --device cuda --out "$work/part" >/dev/null 2>&1
     "$work/growthpath" verify "$work/whole" --against "$work/part" --tolerance 0 >/dev/null || {
         echo "cuda-train-check: a resumed run differs: $*" >&2

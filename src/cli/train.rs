@@ -332,7 +332,7 @@ fn probing(c: &TrainConfig, o: &Outcome) -> String {
     let took = match o.beside_seconds {
         0.0 => format!("{seconds:.1} s{share}"),
         beside => {
-            format!("{seconds:.1} s of training{share} ({beside:.1} s of work on the host beside it)")
+            format!("{seconds:.1} s between steps{share} ({beside:.1} s of work on the host beside them)")
         }
     };
     let mut text = format!(

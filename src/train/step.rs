@@ -1,7 +1,8 @@
 //! One training step: started, and recorded when what it measured is on the host.
 
-use growthpath_kernels::Stats;
 use std::time::Instant;
+
+use growthpath_kernels::Stats;
 
 use super::device::TrainingBackend;
 use super::dump::Dump;
